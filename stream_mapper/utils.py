@@ -1,0 +1,99 @@
+"""Standardisation of the columns that networks and flows see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from stream_mapper.data import Data
+from stream_mapper.errors import InputError
+
+
+class StandardScaler(nn.Module):
+    """Shift and scale of named columns to zero mean and unit variance.
+
+    A scaler without numbers is fitted on the training stars when a fit starts; its numbers are buffers and travel
+    with the checkpoint.
+
+        >>> scaler = StandardScaler.fit(Data({"phi1": torch.tensor([1.0, 3.0]), "g": torch.tensor([20.0, 22.0])}))
+        >>> scaler[("phi1",)].transform(torch.tensor([[3.0]]))
+        tensor([[1.]])
+
+    Arguments:
+        names: Columns, F of them.
+        mean: Mean of each column, in its unit.
+        scale: Standard deviation of each column, in its unit, positive.
+
+    Raises:
+        InputError: If only one of mean and scale is given, or a number is missing or not positive.
+    """
+
+    mean: Tensor
+    scale: Tensor
+    low: Tensor
+    high: Tensor
+
+    def __init__(
+        self, names: Sequence[str], mean: Sequence[float] | None = None, scale: Sequence[float] | None = None
+    ) -> None:
+        super().__init__()
+        self.names = tuple(names)
+        size = len(self.names)
+        given = mean is not None and scale is not None
+        if (mean is None) != (scale is None) or (given and not len(mean or ()) == len(scale or ()) == size):
+            raise InputError(f"StandardScaler of {self.names} needs {size} means and {size} scales, or neither.")
+        if any(s <= 0 for s in scale or ()):
+            raise InputError(f"StandardScaler of {self.names}: scales must be positive; got {list(scale or ())}.")
+        self.register_buffer("mean", torch.tensor(mean) if mean is not None else torch.zeros(size))
+        self.register_buffer("scale", torch.tensor(scale) if scale is not None else torch.ones(size))
+        self.register_buffer("low", torch.full((size,), -torch.inf))
+        self.register_buffer("high", torch.full((size,), torch.inf))
+        self.fitted = given
+
+    @classmethod
+    def fit(cls, data: Data, names: Sequence[str] | None = None) -> Self:
+        """A scaler of the measured values of these columns (default: all)."""
+        return cls(names or data.names).fit_(data)
+
+    def fit_(self, data: Data) -> Self:
+        """Set the numbers from the measured values of ``data``."""
+        for i, name in enumerate(self.names):
+            values = data[name][data.where[name]]
+            if len(values) == 0:
+                raise InputError(f"column {name!r} has no measured value to fit its scale on.")
+            spread = values.std(correction=0)
+            self.mean[i], self.scale[i] = values.mean(), spread if spread > 0 else 1.0
+            self.low[i], self.high[i] = values.min(), values.max()
+        self.fitted = True
+        return self
+
+    def __getitem__(self, names: Sequence[str]) -> StandardScaler:
+        """The scaler of some of the columns, in the order asked."""
+        unknown = [name for name in names if name not in self.names]
+        if unknown:
+            raise InputError(f"the scaler has no column {unknown}; it has {list(self.names)}.")
+        rows = [self.names.index(name) for name in names]
+        part = StandardScaler(names)
+        for buffer in ("mean", "scale", "low", "high"):
+            getattr(part, buffer).copy_(getattr(self, buffer)[rows])
+        part.fitted = self.fitted
+        return part
+
+    def transform(self, values: Tensor) -> Tensor:
+        """Standardised values; (..., F) in, (..., F) out."""
+        return (values - self.mean) / self.scale
+
+    def inverse(self, scaled: Tensor) -> Tensor:
+        """Values in their own units; (..., F) in, (..., F) out."""
+        return self.mean + self.scale * scaled
+
+    def get_extra_state(self) -> dict[str, bool]:
+        """Whether the numbers are known; travels with the state."""
+        return {"fitted": self.fitted}
+
+    def set_extra_state(self, state: dict[str, bool]) -> None:
+        """Restore what :meth:`get_extra_state` gave."""
+        self.fitted = state["fitted"]
