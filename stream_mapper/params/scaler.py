@@ -1,0 +1,89 @@
+"""Maps from a network's output of order one to the unit of a parameter."""
+
+from __future__ import annotations
+
+import math
+from typing import Self
+
+from torch import Tensor, nn
+
+from stream_mapper.errors import InputError
+from stream_mapper.utils import StandardScaler
+
+
+class Scaler(nn.Module):
+    """Unit of a parameter."""
+
+    def forward(self, raw: Tensor) -> Tensor:
+        """Parameter values, unbounded, from network output."""
+        raise NotImplementedError
+
+
+class Identity(Scaler):
+    """The network's output is the parameter."""
+
+    def forward(self, raw: Tensor) -> Tensor:
+        """The output itself."""
+        return raw
+
+
+class _Scaled(Scaler):
+    """A scaler with a positive scale."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        if not scale > 0:
+            raise InputError(f"{type(self).__name__} needs scale > 0; got {scale}.")
+        self.scale = float(scale)
+
+    @classmethod
+    def from_data_scaler(cls, scaler: StandardScaler, name: str) -> Self:
+        """With the standard deviation of column ``name`` as the scale."""
+        return cls(scaler[(name,)].scale.item())
+
+
+class StandardLocation(_Scaled):
+    """A location: mean + scale x output.
+
+    Arguments:
+        mean: Location of a zero output, in the coordinate's unit.
+        scale: Size of a unit output, in the coordinate's unit.
+    """
+
+    def __init__(self, mean: float, scale: float) -> None:
+        super().__init__(scale)
+        self.mean = float(mean)
+
+    @classmethod
+    def from_data_scaler(cls, scaler: StandardScaler, name: str) -> Self:
+        """With the mean and standard deviation of column ``name``."""
+        part = scaler[(name,)]
+        return cls(part.mean.item(), part.scale.item())
+
+    def forward(self, raw: Tensor) -> Tensor:
+        """Locations."""
+        return self.mean + self.scale * raw
+
+
+class StandardWidth(_Scaled):
+    """A width: scale x output (bound it from below).
+
+    Arguments:
+        scale: Size of a unit output, in the coordinate's unit.
+    """
+
+    def forward(self, raw: Tensor) -> Tensor:
+        """Widths."""
+        return self.scale * raw
+
+
+class StandardLnWidth(_Scaled):
+    """The logarithm of a width: ln(scale) + output.
+
+    Arguments:
+        scale: Width of a zero output, in the coordinate's unit.
+    """
+
+    def forward(self, raw: Tensor) -> Tensor:
+        """Natural logarithms of widths."""
+        return math.log(self.scale) + raw
