@@ -1,0 +1,147 @@
+"""Networks of the independent coordinate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from stream_mapper.errors import InputError
+
+
+class SharedDropout(nn.Module):
+    """Dropout with one mask for all rows of a batch.
+
+    A draw of the mask is then a draw of the whole function of phi1, as any integral along the stream needs; the
+    expected training loss is that of ordinary dropout.
+
+    Arguments:
+        p: Probability of a zero, in [0, 1).
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        if not 0 <= p < 1:
+            raise InputError(f"dropout must be in [0, 1); got {p}.")
+        self.p = float(p)
+        self.seed: int | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mask the last axis; the identity in evaluation, unless inside :func:`draw`."""
+        if self.p == 0 or (self.seed is None and not self.training):
+            return x
+        if self.seed is None:
+            keep = torch.rand(x.shape[-1], device=x.device) >= self.p
+        else:
+            generator = torch.Generator().manual_seed(self.seed)
+            keep = (torch.rand(x.shape[-1], generator=generator) >= self.p).to(x.device)
+        return x * keep / (1 - self.p)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
+def _dropouts(model: nn.Module) -> list[SharedDropout]:
+    return [module for module in model.modules() if isinstance(module, SharedDropout) and module.p > 0]
+
+
+def has_dropout(model: nn.Module) -> bool:
+    """Whether draws of this model differ."""
+    return bool(_dropouts(model))
+
+
+@contextmanager
+def draw(model: nn.Module, index: int) -> Iterator[None]:
+    """Inside, every forward pass of ``model`` uses draw number ``index`` of its dropout masks.
+
+    The same index gives the same masks for any batch, in any process.
+    """
+    layers = _dropouts(model)
+    for i, layer in enumerate(layers):
+        layer.seed = index * len(layers) + i
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.seed = None
+
+
+def sequential(data: int, hidden_features: int, layers: int, features: int, dropout: float = 0.0) -> nn.Sequential:
+    """A network of ``layers`` times (Linear, Tanh, Dropout) and a last Linear.
+
+    Arguments:
+        data: Number of inputs (independent coordinates).
+        hidden_features: Width of the hidden layers.
+        layers: Number of hidden layers.
+        features: Number of outputs, one a parameter.
+        dropout: Probability of a zero in each hidden layer; the mask is shared by the rows of a batch.
+    """
+    widths = [data] + [hidden_features] * layers
+    hidden = [
+        module
+        for a, b in zip(widths[:-1], widths[1:], strict=True)
+        for module in (nn.Linear(a, b), nn.Tanh(), SharedDropout(dropout))
+    ]
+    return nn.Sequential(*hidden, nn.Linear(widths[-1], features))
+
+
+class Constant(nn.Module):
+    """Outputs that do not depend on the input.
+
+    Arguments:
+        features: Number of outputs.
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.zeros(features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The value, once a row."""
+        return self.value.expand(*x.shape[:-1], -1)
+
+
+class OnGrid(nn.Module):
+    """A network of one input, evaluated on a grid and interpolated linearly.
+
+    The cost of the network does not grow with the number of stars. Beyond the ends of the grid the output is that of
+    the end. Until the span is known the network is evaluated at every row.
+
+    Arguments:
+        net: Network (M, 1) -> (M, F).
+        size: Number of nodes of the grid.
+        span: First and last node, in the unit of the network's input; by default the range of the training stars.
+    """
+
+    def __init__(self, net: nn.Module, size: int = 256, span: tuple[float, float] | None = None) -> None:
+        super().__init__()
+        if size < 2:
+            raise InputError(f"a grid needs at least 2 nodes; got {size}.")
+        self.net, self.size, self.span = net, size, span
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Interpolated outputs (N, F) at inputs (N, 1)."""
+        if self.span is None:
+            return self.net(x)  # type: ignore[no-any-return]
+        low, high = self.span
+        nodes = torch.linspace(low, high, self.size, device=x.device, dtype=x.dtype)
+        values = self.net(nodes[:, None])
+        position = (x[:, 0].clamp(low, high) - low) * ((self.size - 1) / (high - low))
+        left = position.detach().long().clamp(max=self.size - 2)
+        weight = (position - left)[:, None]
+        return torch.lerp(values.index_select(0, left), values.index_select(0, left + 1), weight)
+
+    def get_extra_state(self) -> dict[str, tuple[float, float] | None]:
+        """The span; travels with the state."""
+        return {"span": self.span}
+
+    def set_extra_state(self, state: dict[str, tuple[float, float] | None]) -> None:
+        """Restore what :meth:`get_extra_state` gave."""
+        self.span = state["span"]
+
+
+def on_grid(net: nn.Module, size: int = 256, span: tuple[float, float] | None = None) -> OnGrid:
+    """Evaluate ``net`` on a grid of its one input and interpolate; see :class:`OnGrid`."""
+    return OnGrid(net, size, span)
