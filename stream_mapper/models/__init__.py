@@ -1,0 +1,7 @@
+"""Models and the models made of them."""
+
+from stream_mapper.models.base import Model, ParametricModel, masked_sum, scope
+from stream_mapper.models.independent import IndependentModels
+from stream_mapper.models.mixture import MixtureModel
+
+__all__ = ["IndependentModels", "MixtureModel", "Model", "ParametricModel", "masked_sum", "scope"]

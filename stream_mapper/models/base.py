@@ -1,0 +1,160 @@
+"""What every model is: data to named parameters, parameters and data to a log density."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from stream_mapper.data import Data
+from stream_mapper.errors import InputError
+from stream_mapper.nn import OnGrid
+from stream_mapper.params import ModelParameters
+from stream_mapper.prior import Prior
+from stream_mapper.utils import StandardScaler
+
+Params = dict[str, Tensor]
+Interval = tuple[float, float]
+
+
+def scope(params: Mapping[str, Tensor], name: str) -> Params:
+    """The parameters below ``name``, without that prefix."""
+    prefix = f"{name}."
+    return {key[len(prefix) :]: value for key, value in params.items() if key.startswith(prefix)}
+
+
+def masked_sum(terms: Sequence[Tensor], where: Sequence[Tensor]) -> Tensor:
+    """Sum of log densities (N,) over the coordinates that were measured."""
+    kept = [torch.where(mask, term, 0.0) for term, mask in zip(terms, where, strict=True)]
+    return torch.stack(kept).sum(0)
+
+
+class Model(nn.Module, ABC):
+    """A density of some coordinates of a star, given its independent coordinates.
+
+    Arguments:
+        indep_coord_names: Coordinates the parameters depend on.
+        coord_names: Coordinates the density is over.
+        coord_bounds: Window of a coordinate, in its unit; open where left out.
+        priors: Log priors of the parameters, each counted once whatever the number of stars.
+
+    Raises:
+        InputError: If a bound is not an interval or bounds a coordinate the model does not have.
+    """
+
+    def __init__(
+        self,
+        *,
+        indep_coord_names: Sequence[str] = ("phi1",),
+        coord_names: Sequence[str],
+        coord_bounds: Mapping[str, Interval] | None = None,
+        priors: Sequence[Prior] = (),
+    ) -> None:
+        super().__init__()
+        self.indep_coord_names = tuple(indep_coord_names)
+        self.coord_names = tuple(coord_names)
+        self.coord_bounds = {name: (float(low), float(high)) for name, (low, high) in (coord_bounds or {}).items()}
+        self.priors = nn.ModuleList(priors)
+        for name, (low, high) in self.coord_bounds.items():
+            if name not in self.coord_names or not low < high:
+                raise InputError(
+                    f"{type(self).__name__}: coord_bounds {name}: ({low}, {high}) needs low < high "
+                    f"and a name among {list(self.coord_names)}."
+                )
+
+    @abstractmethod
+    def forward(self, data: Data) -> Params:
+        """Parameters (N,) by dotted name; reads nothing but the independent coordinates."""
+
+    @abstractmethod
+    def ln_likelihood(self, params: Params, data: Data) -> Tensor:
+        """Log density of each star, shape (N,), in nats; -inf outside the window, missing coordinates left out."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column the model reads, errors included."""
+        return (*self.indep_coord_names, *self.coord_names)
+
+    def ln_prior(self) -> Tensor:
+        """Log prior of the parameters, a scalar: the sum over this model and its parts."""
+        terms = [prior(model) for model in self.modules() if isinstance(model, Model) for prior in model.priors]
+        return torch.stack(terms).sum() if terms else torch.zeros(())
+
+    def in_window(self, data: Data) -> Tensor:
+        """Whether every measured coordinate is inside the window of every part, shape (N,)."""
+        inside = torch.ones(len(data), dtype=torch.bool, device=data.device)
+        for model in self.modules():
+            for name, (low, high) in model.coord_bounds.items() if isinstance(model, Model) else ():
+                inside &= ~data.where[name] | ((data[name] >= low) & (data[name] <= high))
+        return inside
+
+    def fit_scalers(self, data: Data) -> None:
+        """Fit every scaler and grid that has no numbers yet, on the training stars."""
+        for model in self.modules():
+            if isinstance(model, Model):
+                model._fit_own_scaler(data)
+
+    def _fit_own_scaler(self, data: Data) -> None:
+        """Fit what this model itself holds."""
+
+
+class ParametricModel(Model):
+    """A model whose parameters are the outputs of one network of the independent coordinates.
+
+    Arguments:
+        net: Network (N, D) -> (N, F) of the D standardised independent coordinates, F the number of parameters;
+            None for a model without parameters of its own.
+        data_scaler: Scaler that has the independent coordinates; None for one fitted on the training stars.
+        params: The parameters, in the order of the network's outputs.
+        **kwargs: See :class:`Model`.
+
+    Raises:
+        InputError: If there are parameters and no network, or a network and no parameters.
+    """
+
+    def __init__(
+        self,
+        *,
+        net: nn.Module | None = None,
+        data_scaler: StandardScaler | None = None,
+        params: ModelParameters | None = None,
+        indep_coord_names: Sequence[str] = ("phi1",),
+        coord_names: Sequence[str],
+        coord_bounds: Mapping[str, Interval] | None = None,
+        priors: Sequence[Prior] = (),
+    ) -> None:
+        super().__init__(
+            indep_coord_names=indep_coord_names, coord_names=coord_names, coord_bounds=coord_bounds, priors=priors
+        )
+        self.params = params or ModelParameters()
+        if (net is None) != (len(self.params) == 0):
+            raise InputError(
+                f"{type(self).__name__}: a network and its parameters come together; got net={type(net).__name__} "
+                f"and params {list(self.params.names)}."
+            )
+        self.net = net
+        scaler = data_scaler or StandardScaler(self.indep_coord_names)
+        self.indep_scaler = scaler[self.indep_coord_names]
+        self._set_span()
+
+    def forward(self, data: Data) -> Params:
+        """Parameters (N,) by name."""
+        if self.net is None:
+            return {}
+        values: Params = self.params(self.net(self.indep_scaler.transform(data[self.indep_coord_names])))
+        return values
+
+    def _fit_own_scaler(self, data: Data) -> None:
+        if not self.indep_scaler.fitted:
+            self.indep_scaler.fit_(data)
+        self._set_span()
+
+    def _set_span(self) -> None:
+        low, high = self.indep_scaler.low, self.indep_scaler.high
+        if isinstance(self.net, OnGrid) and self.net.span is None and bool(low.isfinite().all()):
+            self.net.span = (
+                self.indep_scaler.transform(low)[0].item(),
+                self.indep_scaler.transform(high)[0].item(),
+            )

@@ -1,0 +1,58 @@
+"""A product of densities over different coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from stream_mapper.data import Data
+from stream_mapper.errors import InputError
+from stream_mapper.models.base import Model, Params, scope
+from stream_mapper.models.components import ComponentModel
+from stream_mapper.prior import Prior
+
+Hook = Callable[[Params], Params]
+
+
+class IndependentModels(ComponentModel):
+    """Independent densities: their log-likelihoods add.
+
+    The parameters of part ``name`` are called ``name.<its own name>``; hooks then link parts by setting parameters of
+    one from those of another.
+
+    Arguments:
+        components: Parts by name, over disjoint coordinates.
+        unpack_params_hooks: Called in order, each takes the parameters and returns them with its own added.
+        priors: Log priors, on the names seen from here.
+
+    Raises:
+        InputError: If two parts share a coordinate, or there is none.
+    """
+
+    def __init__(
+        self,
+        components: Mapping[str, Model],
+        unpack_params_hooks: Sequence[Hook] = (),
+        priors: Sequence[Prior] = (),
+    ) -> None:
+        names = [name for model in components.values() for name in model.coord_names]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise InputError(
+                f"IndependentModels: the coordinates {twice} belong to more than one of {list(components)}."
+            )
+        super().__init__(components, coord_names=names, priors=priors)
+        self.unpack_params_hooks = tuple(unpack_params_hooks)
+
+    def forward(self, data: Data) -> Params:
+        """Parameters of every part, and what the hooks make of them."""
+        params = self.component_params(data)
+        for hook in self.unpack_params_hooks:
+            params = hook(params)
+        return params
+
+    def ln_likelihood(self, params: Params, data: Data) -> Tensor:
+        """Sum over the parts, shape (N,), in nats."""
+        return torch.stack([m.ln_likelihood(scope(params, q), data) for q, m in self.components.items()]).sum(0)

@@ -1,0 +1,136 @@
+"""A mixture of densities over the same coordinates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from stream_mapper.data import Data
+from stream_mapper.errors import InputError
+from stream_mapper.models.base import Model, ParametricModel, Params, scope
+from stream_mapper.models.components import ComponentModel
+from stream_mapper.models.independent import Hook
+from stream_mapper.params import ModelParameters
+from stream_mapper.prior import Prior
+from stream_mapper.utils import StandardScaler
+
+BACKGROUND = "background"
+_EXACT_BELOW = 0.9  # total weight of the others up to which the proposed weights are taken as they are
+
+
+def ln_weights(proposed: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Weights that cannot sum past one, from any proposal.
+
+    With S the sum of the proposed weights and s = 0.9, the total is S up to s and
+    :math:`1 - (1 - s)^2 / (S - 2 s + 1)` above, which joins with the same slope and stays below one.
+
+    Arguments:
+        proposed: Proposed ln-weights of all components but the background, shape (N, K - 1), any real values.
+
+    Returns:
+        The ln-weights, shape (N, K - 1), and the background's, shape (N,); their exponentials sum to one.
+    """
+    s = _EXACT_BELOW
+    ln_sum = proposed.logsumexp(-1)
+    exact = ln_sum < math.log(s)
+    below = torch.where(exact, ln_sum, math.log(s) - 1)
+    above = torch.where(exact, 0.0, ln_sum)
+    ln_rest_above = 2 * math.log1p(-s) - above - torch.log1p((1 - 2 * s) * (-above).exp())
+    ln_rest = torch.where(exact, torch.log1p(-below.exp()), ln_rest_above)
+    shrink = torch.where(exact, 0.0, torch.log1p(-ln_rest_above.exp()) - above)
+    return proposed + shrink[:, None], ln_rest
+
+
+class MixtureModel(ComponentModel):
+    r"""A weighted sum of densities, :math:`\ln p = \ln \sum_q f_q p_q`, with weights that depend on phi1.
+
+    Arguments:
+        components: Parts by name, all over the same coordinates. The one called "background" has as weight one minus
+            the others'; without it every part needs a proposed weight and the weights are normalised.
+        net: Network of the ln-weights, one output each; the background's takes none.
+        data_scaler: Scaler that has the independent coordinates; None for one fitted on the training stars.
+        params: ``{component}.ln-weight`` of each part; the background's may be listed and is derived.
+        unpack_params_hooks: As in :class:`IndependentModels`.
+        priors: Log priors, on the names seen from here.
+
+    Raises:
+        InputError: If parts differ in their coordinates or weights are missing.
+    """
+
+    def __init__(
+        self,
+        components: Mapping[str, Model],
+        net: nn.Module | None = None,
+        data_scaler: StandardScaler | None = None,
+        params: ModelParameters | None = None,
+        indep_coord_names: Sequence[str] = ("phi1",),
+        unpack_params_hooks: Sequence[Hook] = (),
+        priors: Sequence[Prior] = (),
+    ) -> None:
+        coords = {name: sorted(model.coord_names) for name, model in components.items()}
+        if len({tuple(names) for names in coords.values()}) > 1:
+            raise InputError(f"MixtureModel: the components must cover the same coordinates; found {coords}.")
+        super().__init__(components, coord_names=next(iter(components.values())).coord_names, priors=priors)
+        params = (params or ModelParameters()).without(f"{BACKGROUND}.ln-weight")
+        needed = [f"{name}.ln-weight" for name in components if name != BACKGROUND]
+        if sorted(params.names) != sorted(needed):
+            raise InputError(f"MixtureModel: params must be {needed}; got {list(params.names)}.")
+        self.weights = _Weights(
+            net=net, data_scaler=data_scaler, params=params, indep_coord_names=indep_coord_names, coord_names=()
+        )
+        self.unpack_params_hooks = tuple(unpack_params_hooks)
+
+    def forward(self, data: Data) -> Params:
+        """Parameters of every part and the ln-weights of all, the background's included."""
+        params = {**self.component_params(data), **self.weights(data)}
+        for hook in self.unpack_params_hooks:
+            params = hook(params)
+        return self._normalised(params)
+
+    def _normalised(self, params: Params) -> Params:
+        names = self.weights.params.names
+        if BACKGROUND not in self.components:
+            values = torch.stack([params[name] for name in names], -1).log_softmax(-1)
+            return {**params, **dict(zip(names, values.unbind(-1), strict=True))}
+        if not names:
+            raise InputError("a mixture of a background alone has no weight; add a component.")
+        values, rest = ln_weights(torch.stack([params[name] for name in names], -1))
+        return {**params, **dict(zip(names, values.unbind(-1), strict=True)), f"{BACKGROUND}.ln-weight": rest}
+
+    def ln_joint(self, params: Params, data: Data) -> Tensor:
+        """ln(f_q p_q), shape (N, K), K in the order of ``components``."""
+        terms = [
+            params[f"{q}.ln-weight"] + model.ln_likelihood(scope(params, q), data)
+            for q, model in self.components.items()
+        ]
+        return torch.stack(terms, -1)
+
+    def ln_likelihood(self, params: Params, data: Data) -> Tensor:
+        """Log density of the mixture, shape (N,), in nats."""
+        return self.ln_joint(params, data).logsumexp(-1)
+
+    def membership(self, params: Params, data: Data) -> Tensor:
+        """Probability of each component, shape (N, K), rows summing to one.
+
+        A star outside the window of every component belongs to the last of them called "background", or evenly to all.
+        """
+        joint = self.ln_joint(params, data)
+        nowhere = joint.isneginf().all(-1, keepdim=True)
+        return torch.where(nowhere, self._outside(joint), torch.where(nowhere, 0.0, joint).softmax(-1))
+
+    def _outside(self, joint: Tensor) -> Tensor:
+        names = list(self.components)
+        if BACKGROUND not in names:
+            return torch.full_like(joint, 1 / len(names))
+        return torch.tensor([float(name == BACKGROUND) for name in names], device=joint.device).expand_as(joint)
+
+
+class _Weights(ParametricModel):
+    """The network of the weights; a density over no coordinate."""
+
+    def ln_likelihood(self, params: Params, data: Data) -> Tensor:  # noqa: ARG002
+        """Zero: nothing is measured."""
+        return torch.zeros(len(data), device=data.device)
