@@ -1,0 +1,109 @@
+"""Tables on disk: read with a clear refusal, written all or nothing."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from astropy.table import Table
+
+from stream_mapper.catalog.parquet import read_parquet, write_parquet
+from stream_mapper.errors import InputError
+
+FORMATS = {
+    ".fits": "fits",
+    ".fit": "fits",
+    ".fits.gz": "fits",
+    ".ecsv": "ascii.ecsv",
+    ".csv": "ascii.csv",
+    ".parquet": "parquet",
+    ".vot": "votable",
+}
+"""Format by suffix, as astropy names it. CSV keeps neither units nor metadata."""
+
+
+def read_table(path: str | os.PathLike[str]) -> Table:
+    """Read a table; the suffix tells the format (FITS, ECSV, CSV, Parquet, VOTable).
+
+    Arguments:
+        path: The file.
+
+    Returns:
+        All rows and columns, missing values masked, text as str.
+
+    Raises:
+        InputError: If the file is missing, a folder, of an unknown suffix, broken, or without columns.
+    """
+    path = Path(path)
+    kind = table_format(path)
+    if not path.is_file():
+        found = "is a folder" if path.is_dir() else "does not exist"
+        raise InputError(f"{path}: {found}; give the path of a table.")
+    try:
+        table = read_parquet(path) if kind == "parquet" else Table.read(path, format=kind)
+        table.convert_bytestring_to_unicode()
+    except Exception as error:
+        raise InputError(f"{path}: cannot be read as {kind}: {one_line(error)}; is the file complete?") from error
+    if not table.colnames:
+        raise InputError(f"{path}: holds no columns; is the file complete?")
+    return table
+
+
+def write_table(table: Table, path: str | os.PathLike[str]) -> None:
+    """Write a table in the format of the suffix; an existing file is replaced only by a complete one.
+
+    Arguments:
+        table: What to write; units and metadata are kept, except by CSV.
+        path: The file; its folder has to exist.
+
+    Raises:
+        InputError: If the suffix is unknown, the folder missing, or the table cannot be written there.
+    """
+    target = Path(path)
+    kind = table_format(target)
+    if target.is_dir() or not target.parent.is_dir():
+        found = "is a folder" if target.is_dir() else "its folder does not exist"
+        raise InputError(f"{target}: {found}; give the path of a file in a folder that exists.")
+    try:
+        replace_file(target, lambda new: _write(table, new, kind))
+    except Exception as error:
+        raise InputError(f"{target}: cannot be written as {kind}: {one_line(error)}.") from error
+
+
+def replace_file(target: Path, write: Callable[[Path], Any]) -> None:
+    """Let ``write`` fill a temporary file in the same folder, then put it in the place of ``target``."""
+    target = target.resolve()
+    new = target.with_name(f".{uuid.uuid4().hex}-{target.name}")
+    try:
+        write(new)
+        new.replace(target)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def table_format(path: Path) -> str:
+    """Format of a file by its suffix.
+
+    Raises:
+        InputError: If the suffix is not one of ``FORMATS``.
+    """
+    for suffix, kind in FORMATS.items():
+        if path.name.lower().endswith(suffix):
+            return kind
+    raise InputError(f"{path}: unknown suffix {path.suffix!r}; use one of {', '.join(FORMATS)}.")
+
+
+def one_line(error: Exception) -> str:
+    """First line of what an exception says, without its full stop."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].strip().rstrip(".")
+
+
+def _write(table: Table, path: Path, kind: str) -> None:
+    if kind == "parquet":
+        write_parquet(table, path)
+    else:
+        table.write(path, format=kind, overwrite=True)
