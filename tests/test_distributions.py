@@ -1,0 +1,295 @@
+"""Laws that every truncated distribution obeys, and the logarithms they are made of."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import special, stats
+from torch.distributions import Distribution
+
+from stream_mapper.distributions import TruncatedExponential, TruncatedNormal
+from stream_mapper.distributions._stable import (
+    exponential_icdf,
+    exponential_mean,
+    ln_exponential_norm,
+    ln_normal,
+    ln_normal_interval,
+    ln_normal_mean,
+)
+
+INF = math.inf
+NORMALS = {
+    "centred": (0.3, 1.2, -2.0, 3.0),
+    "inside-far-edges": (0.3, 0.01, -9.0, 9.0),
+    "one-sided": (-0.4, 0.7, 0.0, 2.0),
+    "mean-40-sigma-above": (41.0, 1.0, -2.0, 1.0),
+    "mean-40-sigma-below": (-40.0, 1.0, 0.0, 3.0),
+    "mean-1e5-sigma-below": (-1e5, 1.0, 0.0, 1e-4),
+    "narrow": (0.5, 2.0, 1.0, 1.001),
+    "open-above": (0.0, 1.0, 1.5, INF),
+    "open-below": (2.0, 0.5, -INF, 1.0),
+    "open": (1.0, 2.0, -INF, INF),
+}
+EXPONENTIALS = {
+    "falls": (1.3, -2.0, 3.0),
+    "rises": (-0.7, 1.0, 5.0),
+    "flat": (0.0, -1.0, 4.0),
+    "nearly-flat": (1e-4, 0.0, 2.0),
+    "falls-1e4": (1e4, 0.0, 1.0),
+    "rises-1e4": (-5e3, -1.0, 1.0),
+}
+LAWS = {f"normal-{k}": (TruncatedNormal, v) for k, v in NORMALS.items()}
+LAWS |= {f"exponential-{k}": (TruncatedExponential, v) for k, v in EXPONENTIALS.items()}
+laws = pytest.mark.parametrize(("law", "parameters"), LAWS.values(), ids=LAWS.keys())
+
+
+def make(law, parameters, dtype=torch.float64, grad=False):
+    tensors = [torch.tensor(p, dtype=dtype, requires_grad=grad) for p in parameters]
+    return law(*tensors, validate_args=True), tensors
+
+
+def places(distribution, n=2001):
+    """Places inside the window, dense where the probability is."""
+    u = (torch.arange(n, dtype=torch.float64) + 0.5) / n
+    return distribution.icdf(u).detach()
+
+
+def exponential_reference(x, slope, low, high):
+    """Log density through scipy's truncexpon, which knows falling exponentials only."""
+    if slope == 0:
+        return np.full_like(x, -np.log(high - low))
+    distance = x - low if slope > 0 else high - x
+    return stats.truncexpon.logpdf(distance, abs(slope) * (high - low), scale=1 / abs(slope))
+
+
+def normal_reference(x, loc, scale, low, high):
+    """Log density by Gauss-Legendre quadrature of the density relative to its value at the peak of the window."""
+    peak = np.clip(loc, low, high)
+    reach = 40 * scale / max(1, abs(peak - loc) / scale)
+    low, high = max(low, peak - reach), min(high, peak + reach)
+    scaled = [-0.5 * ((t - peak) / scale) * ((t + peak - 2 * loc) / scale) for t in _panels(low, high)[0]]
+    norm = np.sum(np.exp(scaled) * _panels(low, high)[1])
+    return -0.5 * ((x - peak) / scale) * ((x + peak - 2 * loc) / scale) - np.log(norm)
+
+
+def _panels(low, high, panels=400):
+    t, w = np.polynomial.legendre.leggauss(20)
+    edges = np.linspace(low, high, panels + 1)
+    half = np.diff(edges) / 2
+    return ((edges[:-1] + half)[:, None] + half[:, None] * t).ravel(), (half[:, None] * w).ravel()
+
+
+REFERENCES = {TruncatedNormal: normal_reference, TruncatedExponential: exponential_reference}
+
+
+@laws
+def test_density_integrates_to_one(law, parameters):
+    distribution, _ = make(law, parameters)
+    u = torch.linspace(0, 1, 5_001, dtype=torch.float64)
+    x = distribution.icdf(u)[1:-1]
+    span = distribution.cdf(x[-1]) - distribution.cdf(x[0])
+    assert torch.trapezoid(distribution.log_prob(x).exp(), x).item() == pytest.approx(span.item(), abs=1e-3)
+    assert span > 0.999
+
+
+@laws
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
+def test_density_agrees_with_the_reference(law, parameters, dtype, tolerance):
+    distribution, tensors = make(law, parameters, dtype)
+    x = places(make(law, parameters)[0], 201).to(dtype)
+    x = torch.minimum(torch.maximum(x, distribution.low), distribution.high)
+    expected = REFERENCES[law](x.double().numpy(), *(t.double().item() for t in tensors))
+    found = distribution.log_prob(x).double().numpy()
+    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("parameters", [(0.3, 1.2, -2.0, 3.0), (-40.0, 1.0, 0.0, 3.0), (0.0, 1.0, 1.5, INF)])
+def test_normal_agrees_with_scipy(parameters):
+    loc, scale, low, high = parameters
+    distribution, _ = make(TruncatedNormal, parameters)
+    law = stats.truncnorm((low - loc) / scale, (high - loc) / scale, loc, scale)
+    x = places(distribution, 50)
+    np.testing.assert_allclose(distribution.log_prob(x), law.logpdf(x.numpy()), rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(distribution.cdf(x), law.cdf(x.numpy()), rtol=1e-8)
+    assert distribution.mean.item() == pytest.approx(law.mean(), rel=1e-7)
+
+
+@laws
+def test_mean_is_the_integral_of_the_quantiles(law, parameters):
+    distribution, _ = make(law, parameters)
+    x = places(distribution, 8_001)
+    assert distribution.mean.item() == pytest.approx(x.mean().item(), abs=1e-3 * x.std().item())
+
+
+@laws
+def test_cdf_inverts_icdf(law, parameters):
+    distribution, _ = make(law, parameters)
+    u = torch.linspace(0.001, 0.999, 333, dtype=torch.float64)
+    torch.testing.assert_close(distribution.cdf(distribution.icdf(u)), u, rtol=1e-6, atol=1e-6)
+    edges = distribution.icdf(torch.tensor([0.0, 1.0], dtype=torch.float64))
+    assert edges.isfinite().all()
+    assert (edges >= distribution.low).all()
+    assert (edges <= distribution.high).all()
+
+
+@laws
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_samples_follow_the_cdf(law, parameters, dtype):
+    torch.manual_seed(1)
+    distribution, _ = make(law, parameters, dtype)
+    x = distribution.sample((4000,))
+    assert x.dtype == dtype
+    assert ((x >= distribution.low) & (x <= distribution.high)).all()
+    reference, _ = make(law, parameters)
+    assert stats.kstest(reference.cdf(x.double()).numpy(), "uniform").pvalue > 1e-3
+
+
+@laws
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_outside_is_impossible_and_has_no_gradient(law, parameters, dtype):
+    distribution, tensors = make(law, parameters, dtype, grad=True)
+    edges = [e.item() for e in (distribution.low, distribution.high)]
+    x = torch.tensor([edges[0] - 1, edges[1] + 1, INF, -INF, math.nan], dtype=dtype)
+    x = x[~((x >= edges[0]) & (x <= edges[1]))].requires_grad_()
+    ln_p = distribution.log_prob(x)
+    assert (ln_p == -INF).all()
+    for gradient in torch.autograd.grad(ln_p.sum(), (x, *tensors)):
+        assert (gradient == 0).all()
+
+
+@laws
+def test_gradients_equal_finite_differences(law, parameters):
+    free = [p for p in parameters if math.isfinite(p)]
+    distribution, _ = make(law, parameters)
+    x = distribution.icdf(torch.tensor([0.2, 0.5, 0.9], dtype=torch.float64))
+    step = 1e-5 * (x[2] - x[0]).item()
+
+    def ln_p(*values):
+        given = iter(values)
+        return law(*(next(given) if math.isfinite(p) else p for p in parameters)).log_prob(x)
+
+    values = [torch.tensor(p, dtype=torch.float64, requires_grad=True) for p in free]
+    for i in range(len(values)):
+        gradient = torch.stack([torch.autograd.grad(y, values[i], retain_graph=True)[0] for y in ln_p(*values)])
+        up, down = ([v.detach() + (d if j == i else 0) for j, v in enumerate(values)] for d in (step, -step))
+        difference = (ln_p(*up) - ln_p(*down)) / (2 * step)
+        noise = 1e-15 * (1 + ln_p(*values).detach().abs().max()) * (1 + max(map(abs, free))) / step**2
+        torch.testing.assert_close(gradient, difference, rtol=1e-4, atol=max(1e-4, 1e-4 * min(1.0, noise.item())))
+
+
+@laws
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_gradients_are_finite(law, parameters, dtype):
+    distribution, tensors = make(law, parameters, dtype, grad=True)
+    x = places(make(law, parameters)[0], 50).to(dtype).requires_grad_()
+    x_edges = torch.tensor([p for p in parameters[-2:] if math.isfinite(p)], dtype=dtype)
+    u = torch.linspace(0, 1, 11, dtype=dtype)
+    total = distribution.log_prob(x).clamp(min=-1e30).sum() + distribution.log_prob(x_edges).sum()
+    total = total + distribution.cdf(x).sum() + distribution.icdf(u).sum() + distribution.mean
+    assert all(g.isfinite().all() for g in torch.autograd.grad(total, (x, *tensors)))
+
+
+@pytest.mark.parametrize("case", ["normal-centred", "normal-one-sided", "exponential-falls", "exponential-flat"])
+def test_samples_are_differentiable(case):
+    law, parameters = LAWS[case]
+    u = torch.linspace(0.05, 0.95, 7, dtype=torch.float64, requires_grad=True)
+    values = [torch.tensor(p, dtype=torch.float64, requires_grad=True) for p in parameters]
+
+    # The quantile's derivative follows from its definition, F(x(u)) = u, not from differences of a Newton solution
+    x = law(*values).icdf(u)
+    for wanted in (*values, u):
+        along = torch.stack([torch.autograd.grad(y, wanted, retain_graph=True)[0].sum() for y in x])
+        fixed = x.detach().requires_grad_()
+        probability = law(*values).cdf(fixed)
+        by_x = torch.autograd.grad(probability.sum(), fixed, retain_graph=True)[0]
+        if wanted is u:
+            torch.testing.assert_close(along, 1 / by_x)
+            continue
+        by_parameter = torch.stack([torch.autograd.grad(p, wanted, retain_graph=True)[0] for p in probability])
+        torch.testing.assert_close(along, -by_parameter / by_x, rtol=1e-6, atol=1e-8)
+
+
+@laws
+def test_batches_broadcast_and_expand(law, parameters):
+    distribution, _ = make(law, parameters)
+    wide = distribution.expand((2, 3))
+    x = places(distribution, 3)
+    assert wide.batch_shape == (2, 3)
+    assert wide.sample((5,)).shape == (5, 2, 3)
+    torch.testing.assert_close(wide.log_prob(x), distribution.log_prob(x).expand(2, 3))
+    torch.testing.assert_close(wide.mean, distribution.mean.expand(2, 3))
+    assert isinstance(wide, Distribution)
+    assert bool(wide.support.check(x).all())
+
+
+def test_bad_parameters_are_named():
+    with pytest.raises(ValueError, match="low < high"):
+        TruncatedNormal(0.0, 1.0, 2.0, 2.0, validate_args=True)
+    with pytest.raises(ValueError, match="scale"):
+        TruncatedNormal(0.0, -1.0, 0.0, 2.0, validate_args=True)
+    with pytest.raises(ValueError, match="low < high"):
+        TruncatedExponential(1.0, 2.0, 1.0, validate_args=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [0.1, 1.0, 40.0, 1e3, 1e5])
+def test_normal_interval_at_any_distance(size, dtype):
+    rng = np.random.default_rng(3)
+    middle, width = rng.normal(size=60) * size, 10 ** rng.uniform(-3, 2, 60)
+    edges = torch.tensor(np.stack([middle - width / 2, middle + width / 2]), dtype=dtype)
+    low, high = edges[:, edges[0] < edges[1]].requires_grad_()
+    tolerance = 1e-5 if dtype == torch.float32 else 1e-9
+    found = ln_normal_interval(low, high)
+    pairs = list(zip(low.tolist(), high.tolist(), strict=True))
+    peak = np.array([np.clip(0, a, b) for a, b in pairs])
+    expected = [-normal_reference(p, 0, 1, a, b) - p**2 / 2 for p, (a, b) in zip(peak, pairs, strict=True)]
+    expected = np.array(expected) - 0.5 * np.log(2 * np.pi)
+    np.testing.assert_allclose(found.detach().double(), expected, rtol=tolerance, atol=tolerance)
+    assert all(g.isfinite().all() for g in torch.autograd.grad(found.sum(), (low, high)))
+
+
+def test_normal_interval_with_open_edges():
+    low = torch.tensor([-INF, -INF, 1.0, -1e5, 3e7], requires_grad=True)
+    high = torch.tensor([INF, -1e5, INF, INF, INF], requires_grad=True)
+    found = ln_normal_interval(low, high)
+    expected = torch.tensor([0.0, special.log_ndtr(-1e5), special.log_ndtr(-1.0), 0.0, special.log_ndtr(-3e7)])
+    torch.testing.assert_close(found.detach(), expected.float(), rtol=1e-6, atol=1e-6)
+    by_low, by_high = torch.autograd.grad(found.sum(), (low, high))
+    torch.testing.assert_close(by_low, torch.tensor([0.0, 0.0, -1.525135, 0.0, -3e7]), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(by_high, torch.tensor([0.0, 1e5, 0.0, 0.0, 0.0]), rtol=1e-5, atol=1e-6)
+
+
+def test_mean_normal_density_and_its_derivatives():
+    torch.manual_seed(0)
+    middle = (torch.randn(200, dtype=torch.float64) * torch.tensor([0.1, 1, 10, 100]).repeat(50)).requires_grad_()
+    width = (10 ** (torch.rand(200, dtype=torch.float64) * 4 - 2.5)).requires_grad_()
+    interval = ln_normal_interval(middle - width / 2, middle + width / 2)
+    torch.testing.assert_close(ln_normal_mean(middle, width) + width.log(), interval)
+    assert torch.autograd.gradcheck(ln_normal_mean, (middle, width), atol=1e-5, rtol=1e-5)
+    point = ln_normal_mean(torch.tensor([0.0, 3.0, 1e5]), torch.zeros(3))
+    torch.testing.assert_close(point, torch.tensor([0.0, -4.5, -5e9]) - 0.9189385)
+    torch.testing.assert_close(point[:2], ln_normal(torch.tensor([0.0, 3.0]), torch.zeros(2), torch.ones(2)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_exponential_norm(dtype):
+    rate = torch.tensor([0, 1e-6, -0.29, 0.31, 3, -3, 80, -80, 1e4, -1e4, 1e6], dtype=dtype, requires_grad=True)
+    k = rate.detach().double().numpy()
+    size = np.abs(k[1:])
+    expected = np.append(0, np.log(size / -np.expm1(-size)) - np.maximum(-k[1:], 0))
+    found = ln_exponential_norm(rate)
+    np.testing.assert_allclose(found.detach().double(), expected, rtol=1e-6, atol=1e-6)
+    slope = torch.autograd.grad(found.sum(), rate)[0]
+    torch.testing.assert_close(slope, exponential_mean(rate).detach(), rtol=1e-5, atol=1e-7)
+    assert slope[0].item() == pytest.approx(0.5)
+    assert slope[1].item() == pytest.approx(0.5 - 1e-6 / 12, rel=1e-6)
+
+
+def test_exponential_quantile():
+    u = torch.linspace(0, 1, 9, dtype=torch.float64)
+    for k in (-300.0, -1.0, -0.011, -0.009, 0.0, 0.009, 0.011, 1.0, 300.0):
+        t = exponential_icdf(u, torch.tensor(k, dtype=torch.float64))
+        probability = u if k == 0 else torch.expm1(-k * t) / math.expm1(-k)
+        torch.testing.assert_close(probability if k else t, u, rtol=1e-9, atol=1e-10)
+        assert ((t >= 0) & (t <= 1)).all()
