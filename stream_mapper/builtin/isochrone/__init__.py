@@ -1,0 +1,25 @@
+"""Isochrones, mass functions along them, and the density of magnitudes they give."""
+
+from stream_mapper.builtin.isochrone.curve import Isochrone
+from stream_mapper.builtin.isochrone.mass import (
+    BrokenPowerLawMassFunction,
+    KroupaMassFunction,
+    MassDensity,
+    MassFunction,
+    PowerLawMassFunction,
+    StepMassFunction,
+    UniformMassFunction,
+)
+from stream_mapper.builtin.isochrone.segments import ln_isochrone
+
+__all__ = [
+    "BrokenPowerLawMassFunction",
+    "Isochrone",
+    "KroupaMassFunction",
+    "MassDensity",
+    "MassFunction",
+    "PowerLawMassFunction",
+    "StepMassFunction",
+    "UniformMassFunction",
+    "ln_isochrone",
+]

@@ -1,0 +1,115 @@
+"""Density of magnitudes along a piecewise linear isochrone, in closed form."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from stream_mapper.distributions._stable import HALF_LN_2PI, ln_normal_mean
+
+_SMALLEST_VARIANCE = 1e-12  # mag^2: an error of zero would make the density infinite
+_SMALLEST_LENGTH2 = 1e-20
+
+
+def ln_isochrone(
+    magnitudes: Tensor,
+    errors: Tensor,
+    where: Tensor,
+    distmod: Tensor,
+    ln_spread: Tensor,
+    nodes: Tensor,
+    ln_weights: Tensor,
+    applies: Tensor,
+    scatter: Tensor | float = 0.0,
+) -> Tensor:
+    r"""Log density of the magnitudes of stars drawn from an isochrone at a distance.
+
+    .. math:: p(m) = \sum_k w_k \int_0^1 dt \,
+        N(m \mid I_k + t d_k + \mu a, \; D + \sigma_\mu^2 a a^T), \quad D_{ff} = s_f^2 + \epsilon_f^2
+
+    The spread of the modulus moves all bands together, so the covariance is diagonal plus rank one. Its symmetric
+    inverse square root whitens a star's residuals without a matrix inverse,
+
+    .. math:: y_f = \frac{1}{\sqrt{D_f}} \left( r_f - a_f \kappa \sum_g \frac{a_g r_g}{D_g} \right), \quad
+        \kappa = \frac{\sigma_\mu^2}{v + \sqrt{v}}, \; v = 1 + \sigma_\mu^2 \sum_g \frac{a_g^2}{D_g},
+
+    after which a segment of whitened length :math:`\ell` whose middle lies x along and q across from the star gives
+    :math:`e^{-q^2/2}` times the mean normal density over :math:`x \pm \ell/2`. Nothing is subtracted that could
+    cancel: q is a cross product, and a segment far shorter than the errors is no special case.
+
+    A band that was not measured drops out exactly; a star with none has ln p = 0.
+
+    Arguments:
+        magnitudes: Apparent magnitudes m, shape (N, F); any finite number where not measured.
+        errors: Their standard errors s, shape (N, F), in mag.
+        where: Whether each was measured, shape (N, F).
+        distmod: Distance modulus mu of each star's place, shape (N,), in mag.
+        ln_spread: ln of the spread of the modulus, ln(sigma_mu / mag), shape (N,).
+        nodes: Absolute magnitudes I of the nodes, shape (K+1, F).
+        ln_weights: ln of the weight of each segment, shape (K,); the weights sum to one.
+        applies: How the modulus enters a column: 1 for a magnitude, 0 for a colour, shape (F,).
+        scatter: Intrinsic scatter epsilon around the curve, scalar or shape (F,), in mag.
+
+    Returns:
+        Nats, shape (N,).
+    """
+    star = _whiten(errors, where, ln_spread, applies, scatter)
+    middles, steps = 0.5 * (nodes[1:] + nodes[:-1]), nodes.diff(dim=0)
+    residual = magnitudes - distmod[:, None] * applies
+    from_middle = _mapped(star.matrix, [residual[:, f, None] - middles[:, f] for f in range(nodes.shape[1])])
+    along = _mapped(star.matrix, list(steps.unbind(-1)))
+    ln_p = torch.logsumexp(_ln_segment(from_middle, along) + ln_weights, dim=-1)
+    return torch.where(where.any(-1), ln_p + star.ln_norm, 0)
+
+
+class _Whitening(NamedTuple):
+    """Per star: the inverse square root of the covariance (N, F, F) and the log of the norm (N,)."""
+
+    matrix: Tensor
+    ln_norm: Tensor
+
+
+def _whiten(errors: Tensor, where: Tensor, ln_spread: Tensor, applies: Tensor, scatter: Tensor | float) -> _Whitening:
+    """The whitening of each star; ln_norm leaves out one factor 1/sqrt(2 pi), which the segments contain."""
+    variance = torch.where(where, errors.square() + scatter**2, 1).clamp(min=_SMALLEST_VARIANCE)
+    inverse_error = where * variance.rsqrt()
+    pull = applies * inverse_error
+    spread2 = torch.exp(2 * ln_spread)
+    inflation = 1 + spread2 * pull.square().sum(-1)
+    shared = (spread2 / (inflation + inflation.sqrt()))[:, None] * pull * inverse_error
+    matrix = torch.diag_embed(inverse_error) - pull[:, :, None] * shared[:, None, :]
+    ln_det = variance.log().sum(-1) + inflation.log()
+    return _Whitening(matrix, -0.5 * ln_det - (where.sum(-1) - 1) * HALF_LN_2PI)
+
+
+def _mapped(matrix: Tensor, vectors: list[Tensor]) -> list[Tensor]:
+    """Whitened components of vectors, given as one tensor per band, each (K,) or (N, K); to (N, K)."""
+    rows = []
+    for f in range(len(vectors)):
+        row = matrix[:, f, 0, None] * vectors[0]
+        for g in range(1, len(vectors)):
+            row = torch.addcmul(row, matrix[:, f, g, None], vectors[g])
+        rows.append(row)
+    return rows
+
+
+def _ln_segment(from_middle: list[Tensor], along: list[Tensor]) -> Tensor:
+    """Log of the mean over a segment of exp(-|y|^2 / 2) / sqrt(2 pi), shape (N, K)."""
+    length = _dot(along, along).clamp(min=_SMALLEST_LENGTH2).sqrt()
+    inverse = 1 / length
+    ln_mean = ln_normal_mean(_dot(from_middle, along) * inverse, length)
+    for i, j in combinations(range(len(along)), 2):
+        across = torch.addcmul(from_middle[i] * along[j], from_middle[j], along[i], value=-1) * inverse
+        ln_mean = torch.addcmul(ln_mean, across, across, value=-0.5)
+    return ln_mean
+
+
+def _dot(a: list[Tensor], b: list[Tensor]) -> Tensor:
+    """Scalar product, from one tensor per component."""
+    total = a[0] * b[0]
+    for left, right in zip(a[1:], b[1:], strict=True):
+        total = torch.addcmul(total, left, right)
+    return total
