@@ -1,0 +1,33 @@
+"""Densities of the coordinates of a star."""
+
+from stream_mapper.builtin import compat
+from stream_mapper.builtin.exponential import Exponential
+from stream_mapper.builtin.hooks import Parallax2DistMod, ShareParameters
+from stream_mapper.builtin.isochrone import (
+    Isochrone,
+    KroupaMassFunction,
+    MassFunction,
+    PowerLawMassFunction,
+    StepMassFunction,
+    UniformMassFunction,
+)
+from stream_mapper.builtin.isochrone.model import IsochroneMVNorm
+from stream_mapper.builtin.normal import Normal, TruncatedNormal
+from stream_mapper.builtin.uniform import Uniform
+
+__all__ = [
+    "Exponential",
+    "Isochrone",
+    "IsochroneMVNorm",
+    "KroupaMassFunction",
+    "MassFunction",
+    "Normal",
+    "Parallax2DistMod",
+    "PowerLawMassFunction",
+    "ShareParameters",
+    "StepMassFunction",
+    "TruncatedNormal",
+    "Uniform",
+    "UniformMassFunction",
+    "compat",
+]

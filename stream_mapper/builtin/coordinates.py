@@ -1,0 +1,118 @@
+"""Products of one-dimensional densities."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from stream_mapper.data import Data
+from stream_mapper.errors import InputError
+from stream_mapper.models.base import Interval, ParametricModel, Params, masked_sum
+from stream_mapper.params import ModelParameters
+from stream_mapper.prior import Prior
+from stream_mapper.utils import StandardScaler
+
+
+class CoordinateModel(ParametricModel):
+    """Independent coordinates, each with a one-dimensional density.
+
+    Arguments:
+        coord_names: Coordinates the density is over.
+        coord_err_names: Column of the measurement error of each coordinate, in the coordinates' order or by name;
+            none by default. A star whose error is missing counts as one whose coordinate is missing.
+        coord_bounds: Window of each coordinate, in its unit.
+        net: Network of the parameters; see :class:`stream_mapper.models.ParametricModel`.
+        data_scaler: Scaler that has the independent coordinates.
+        params: ``{coordinate}.{parameter}`` for each coordinate and each of the density's parameters.
+        indep_coord_names: Coordinates the parameters depend on.
+        priors: Log priors, on the names seen from here.
+
+    Raises:
+        InputError: If a parameter, an error column or a bound is missing or too many.
+    """
+
+    parameter_names: tuple[str, ...] = ()
+    needs_bounds = False
+
+    def __init__(
+        self,
+        *,
+        coord_names: Sequence[str],
+        coord_err_names: Sequence[str] | Mapping[str, str] | None = None,
+        coord_bounds: Mapping[str, Interval] | None = None,
+        net: nn.Module | None = None,
+        data_scaler: StandardScaler | None = None,
+        params: ModelParameters | None = None,
+        indep_coord_names: Sequence[str] = ("phi1",),
+        priors: Sequence[Prior] = (),
+    ) -> None:
+        super().__init__(
+            net=net,
+            data_scaler=data_scaler,
+            params=params,
+            indep_coord_names=indep_coord_names,
+            coord_names=coord_names,
+            coord_bounds=coord_bounds,
+            priors=priors,
+        )
+        self.coord_err_names = error_columns(type(self).__name__, self.coord_names, coord_err_names)
+        self._check_parameters()
+
+    def _check_parameters(self) -> None:
+        kind, given = type(self).__name__, set(self.params.names)
+        needed = {f"{c}.{p}" for c in self.coord_names for p in self.parameter_names}
+        if given - needed or (self.net is not None and needed - given):
+            raise InputError(
+                f"{kind} over {list(self.coord_names)} has the parameters {sorted(needed)}; got {sorted(given)}."
+            )
+        unbounded = [name for name in self.coord_names if name not in self.coord_bounds]
+        if self.needs_bounds and unbounded:
+            raise InputError(f"{kind}: give coord_bounds for {unbounded}.")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column the model reads, errors included."""
+        return (*super().columns, *self.coord_err_names.values())
+
+    @abstractmethod
+    def distribution(self, params: Params, data: Data, name: str) -> Distribution:
+        """Density of coordinate ``name`` for each star, batch shape (N,), measurement errors included."""
+
+    def ln_likelihood(self, params: Params, data: Data) -> Tensor:
+        """Sum over the measured coordinates, shape (N,), in nats."""
+        terms = [self.distribution(params, data, name).log_prob(data[name]) for name in self.coord_names]
+        return masked_sum(terms, [self._measured(data, name) for name in self.coord_names])
+
+    def _measured(self, data: Data, name: str) -> Tensor:
+        if name in self.coord_err_names:
+            return data.where[name] & data.where[self.coord_err_names[name]]
+        return data.where[name]
+
+    def _scale(self, params: Params, data: Data, name: str) -> Tensor:
+        """Intrinsic width and measurement error in quadrature, shape (N,)."""
+        sigma = params[f"{name}.ln-sigma"].exp()
+        if name not in self.coord_err_names:
+            return sigma
+        return torch.hypot(sigma, data[self.coord_err_names[name]])
+
+
+def error_columns(
+    kind: str, coord_names: Sequence[str], errors: Sequence[str] | Mapping[str, str] | None
+) -> dict[str, str]:
+    """Error column by coordinate, from a mapping or from a sequence in the order of the coordinates."""
+    if errors is None:
+        return {}
+    if isinstance(errors, Mapping):
+        unknown = [name for name in errors if name not in coord_names]
+        if unknown:
+            raise InputError(f"{kind}: errors for {unknown}, which are not among {list(coord_names)}.")
+        return dict(errors)
+    if len(errors) != len(coord_names):
+        raise InputError(
+            f"{kind}: {len(errors)} error names {list(errors)} for {len(coord_names)} coordinates {list(coord_names)}."
+        )
+    return dict(zip(coord_names, errors, strict=True))

@@ -1,0 +1,38 @@
+"""Uniform density."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+from torch.distributions import Uniform as _Uniform
+
+from stream_mapper.builtin.coordinates import CoordinateModel
+from stream_mapper.data import Data
+from stream_mapper.models.base import Params, masked_sum
+
+
+class Uniform(CoordinateModel):
+    r"""A constant density over the window, :math:`p(x) = 1 / (b - a)`; no parameters.
+
+    Arguments: see :class:`stream_mapper.builtin.coordinates.CoordinateModel`; ``coord_bounds`` is needed.
+    """
+
+    needs_bounds = True
+
+    def distribution(self, params: Params, data: Data, name: str) -> Distribution:  # noqa: ARG002
+        """Uniform on the window."""
+        low, high = self.coord_bounds[name]
+        ones = torch.ones_like(data[name])
+        return _Uniform(low * ones, high * ones, validate_args=False)
+
+    def ln_likelihood(self, params: Params, data: Data) -> Tensor:  # noqa: ARG002
+        """Minus the logarithm of the window, shape (N,); the edges belong to it."""
+        terms = []
+        for name in self.coord_names:
+            low, high = self.coord_bounds[name]
+            inside = (data[name] >= low) & (data[name] <= high)
+            terms.append(torch.where(inside, -math.log(high - low), -torch.inf).to(data[name]))
+        return masked_sum(terms, [self._measured(data, name) for name in self.coord_names])
