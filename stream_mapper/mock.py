@@ -1,0 +1,187 @@
+"""Simulated streams whose every density is known, so that the best possible membership is known too."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.distributions import MultivariateNormal, Normal
+
+from stream_mapper.builtin.isochrone import Isochrone, PowerLawMassFunction
+from stream_mapper.builtin.isochrone.segments import ln_isochrone
+
+Column = NDArray[np.float64] | NDArray[np.str_]
+_FINE = 400  # segments of the curve the truth is computed with
+
+
+class Simulator(ABC):
+    """Makes a table of stars with their truth.
+
+    Columns that start with ``true_`` are truth: ``true_component`` (name), ``true_p_member`` (the Bayes-optimal
+    membership, given every density of the simulation), ``true_weight`` (share of the stream among the stars at that
+    phi1) and ``true_<coordinate>`` (centre of the stream at that phi1).
+    """
+
+    @abstractmethod
+    def simulate(self) -> dict[str, Column]:
+        """Columns by name, in the package's default units, all of one length."""
+
+
+class TailoredMock(Simulator):
+    r"""The tailored mock of Starkman, Nibauer et al. 2025 (arXiv 2311.16960, section 4), made anew.
+
+    Stream: phi1 uniform in -20..30 deg, thinned by Gaussian gaps; phi2 about :math:`\phi_1^2 / 130` with 0.15 deg
+    scatter; distance about a line from 7 to 15 kpc with 0.25 kpc scatter; magnitudes from an isochrone with
+    :math:`dN/dm \propto m^{-1/2}`, intrinsic scatter and measurement errors. Background: phi1 uniform in -45..50 deg,
+    phi2 in -2..10 deg, distance in 5..17 kpc, and a correlated Gaussian in (g, r), red as foreground dwarfs are.
+    Each star's distance is known without error, as in the paper, and given as a parallax.
+
+    Arguments:
+        seed: Seed of the random numbers.
+        n_stream: Stream stars before the gaps take theirs.
+        n_background: Background stars.
+        gaps: (centre [deg], width [deg], depth in 0..1) of each gap.
+        scatter: Intrinsic scatter about the isochrone in each band [mag].
+        error: Measurement error of each magnitude [mag].
+        isochrone: Absolute magnitudes in g and r; the package's synthetic curve by default.
+    """
+
+    stream_phi1 = (-20.0, 30.0)
+    background_phi1 = (-45.0, 50.0)
+    background_phi2 = (-2.0, 10.0)
+    background_distance = (5.0, 17.0)
+    width_phi2, width_distance = 0.15, 0.25
+    background_magnitudes = MultivariateNormal(
+        torch.tensor([20.2, 18.9], dtype=torch.float64),
+        torch.tensor([[1.44, 1.38], [1.38, 1.44]], dtype=torch.float64),
+    )
+
+    def __init__(
+        self,
+        seed: int = 0,
+        n_stream: int = 2000,
+        n_background: int = 13000,
+        gaps: Sequence[tuple[float, float, float]] = ((-4.0, 1.5, 0.9), (14.0, 2.5, 0.8)),
+        scatter: float = 0.02,
+        error: float = 0.02,
+        isochrone: Isochrone | None = None,
+    ) -> None:
+        self.seed, self.n_stream, self.n_background = seed, n_stream, n_background
+        self.gaps, self.scatter, self.error = tuple(gaps), scatter, error
+        self.isochrone = isochrone or Isochrone.synthetic(bands=("g", "r"))
+        self.mass_function = PowerLawMassFunction(-0.5)
+
+    def track(self, phi1: Tensor) -> tuple[Tensor, Tensor]:
+        """Centre of the stream in phi2 [deg] and distance [kpc] at phi1 [deg]."""
+        low, high = self.stream_phi1
+        return phi1.square() / 130, 7 + 8 * (phi1 - low) / (high - low)
+
+    def kept(self, phi1: Tensor) -> Tensor:
+        """Share of the stream's stars that the gaps leave at phi1."""
+        share = torch.ones_like(phi1)
+        for centre, width, depth in self.gaps:
+            share = share * (1 - depth * (-0.5 * ((phi1 - centre) / width).square()).exp())
+        return share
+
+    def weight(self, phi1: Tensor) -> Tensor:
+        """Share of the stream among all stars at phi1."""
+        low, high = self.stream_phi1
+        inside = (phi1 >= low) & (phi1 <= high)
+        stream = torch.where(inside, self.n_stream / (high - low) * self.kept(phi1), 0.0)
+        start, end = self.background_phi1
+        return stream / (stream + self.n_background / (end - start))
+
+    def simulate(self) -> dict[str, Column]:
+        """Stars in random order, with their truth."""
+        generator = torch.Generator().manual_seed(self.seed)
+        parts = [self._stream(generator), self._background(generator)]
+        stars = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        labels = np.repeat(["stream", "background"], [len(part["phi1"]) for part in parts])
+        order = torch.randperm(len(labels), generator=generator)
+        stars = {name: column[order] for name, column in (stars | self._truth(stars)).items()}
+        return {**{name: column.numpy() for name, column in stars.items()}, "true_component": labels[order.numpy()]}
+
+    def _stream(self, generator: torch.Generator) -> dict[str, Tensor]:
+        phi1 = _uniform(self.n_stream, *self.stream_phi1, generator)
+        phi1 = phi1[_uniform(self.n_stream, 0, 1, generator) < self.kept(phi1)]
+        phi2, distance = self.track(phi1)
+        phi2 = phi2 + self.width_phi2 * _normal(len(phi1), generator)
+        distance = distance + self.width_distance * _normal(len(phi1), generator)
+        return self._stars(phi1, phi2, distance, self._stream_magnitudes(distance, generator))
+
+    def _stream_magnitudes(self, distance: Tensor, generator: torch.Generator) -> Tensor:
+        mass = self.isochrone.mass.double()
+        drawn = self.mass_function.sample(len(distance), mass[0].item(), mass[-1].item(), generator=generator).double()
+        absolute = [
+            np.interp(drawn.numpy(), mass.numpy(), band.double().numpy()) for band in self.isochrone.magnitudes.T
+        ]
+        modulus = 5 * torch.log10(distance) + 10
+        spread = math.hypot(self.scatter, self.error)
+        noise = torch.stack([_normal(len(distance), generator) for _ in absolute], -1)
+        return torch.from_numpy(np.stack(absolute, -1)) + modulus[:, None] + spread * noise
+
+    def _background(self, generator: torch.Generator) -> dict[str, Tensor]:
+        size = self.n_background
+        phi1, phi2, distance = (
+            _uniform(size, *window, generator)
+            for window in (self.background_phi1, self.background_phi2, self.background_distance)
+        )
+        law = self.background_magnitudes
+        noise = torch.stack([_normal(size, generator) for _ in range(2)], -1)
+        return self._stars(phi1, phi2, distance, law.loc + noise @ law.scale_tril.T)
+
+    def _stars(self, phi1: Tensor, phi2: Tensor, distance: Tensor, magnitudes: Tensor) -> dict[str, Tensor]:
+        error = torch.full_like(phi1, self.error)
+        g, r = magnitudes.unbind(-1)
+        return {"phi1": phi1, "phi2": phi2, "parallax": 1 / distance, "g": g, "r": r, "g_err": error, "r_err": error}
+
+    def _truth(self, stars: dict[str, Tensor]) -> dict[str, Tensor]:
+        phi2, distance = self.track(stars["phi1"])
+        weight = self.weight(stars["phi1"])
+        odds = weight.log() - (-weight).log1p() + self._ln_stream(stars) - self._ln_background(stars)
+        return {
+            "true_p_member": odds.sigmoid(),
+            "true_weight": weight,
+            "true_phi2": phi2,
+            "true_parallax": 1 / distance,
+            "true_distance": distance,
+        }
+
+    def _ln_stream(self, stars: dict[str, Tensor]) -> Tensor:
+        """Ln density of (phi2, distance, g, r) of a stream star at phi1, the magnitudes at its own distance."""
+        phi2, distance = self.track(stars["phi1"])
+        own = 1 / stars["parallax"]
+        curve = self.isochrone.nodes(_FINE)
+        magnitudes = torch.stack([stars["g"], stars["r"]], -1)
+        ln_photometry = ln_isochrone(
+            magnitudes,
+            torch.full_like(magnitudes, self.error),
+            torch.ones_like(magnitudes, dtype=torch.bool),
+            5 * torch.log10(own) + 10,
+            torch.full_like(own, -12.0),
+            curve.magnitudes.double(),
+            self.mass_function.segment_weights(curve.mass, curve.magnitudes).log().double(),
+            magnitudes.new_ones(2),
+            magnitudes.new_full((2,), self.scatter),
+        )
+        ln_phi2 = Normal(phi2, self.width_phi2).log_prob(stars["phi2"])
+        return ln_phi2 + Normal(distance, self.width_distance).log_prob(own) + ln_photometry
+
+    def _ln_background(self, stars: dict[str, Tensor]) -> Tensor:
+        """Ln density of (phi2, distance, g, r) of a background star."""
+        flat = [math.log(high - low) for low, high in (self.background_phi2, self.background_distance)]
+        magnitudes = torch.stack([stars["g"], stars["r"]], -1)
+        return self.background_magnitudes.log_prob(magnitudes) - sum(flat)
+
+
+def _uniform(size: int, low: float, high: float, generator: torch.Generator) -> Tensor:
+    return low + (high - low) * torch.rand(size, generator=generator, dtype=torch.float64)
+
+
+def _normal(size: int, generator: torch.Generator) -> Tensor:
+    return torch.randn(size, generator=generator, dtype=torch.float64)
