@@ -1,0 +1,1 @@
+"""Tables, figures and numbers of a fitted model."""

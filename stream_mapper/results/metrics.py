@@ -1,0 +1,77 @@
+"""Numbers of a run, and how they compare with the truth where the table carries it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from astropy.table import Table
+from torchmetrics.functional.classification import binary_average_precision, binary_precision, binary_recall
+
+from stream_mapper.models.mixture import BACKGROUND
+
+THRESHOLDS = (0.5, 0.75, 0.9)
+_CUT = 0.8  # membership at which completeness and purity are quoted
+
+
+def membership_metrics(table: Table) -> dict[str, float]:
+    """Number of stars, inside the window, expected members, and members above each threshold."""
+    p = np.asarray(table["p_member"])
+    counts = {f"above_{cut}": int((p > cut).sum()) for cut in THRESHOLDS}
+    return {
+        "stars": len(table),
+        "in_window": int(np.sum(table["in_window"])),
+        "expected_members": float(p.sum()),
+        **counts,
+    }
+
+
+def truth_metrics(table: Table) -> dict[str, float]:
+    """Completeness, purity, false positives at p > 0.8 and average precision, beside the Bayes-optimal ones.
+
+    Empty for a table without a column ``true_component``.
+    """
+    if "true_component" not in table.colnames:
+        return {}
+    member = torch.from_numpy(np.asarray(table["true_component"]).astype(str) != BACKGROUND).long()
+    metrics = {"true_members": int(member.sum()), **_classification(np.asarray(table["p_member"]), member, "")}
+    if "true_p_member" in table.colnames:
+        metrics |= _classification(np.asarray(table["true_p_member"]), member, "optimal_")
+    return metrics
+
+
+def _classification(p: Any, member: torch.Tensor, prefix: str) -> dict[str, float]:
+    scores = torch.from_numpy(np.asarray(p, dtype=np.float64))
+    values = {
+        "completeness": binary_recall(scores, member, threshold=_CUT),
+        "purity": binary_precision(scores, member, threshold=_CUT),
+        "false_positives": ((scores > _CUT) & (member == 0)).sum(),
+        "average_precision": binary_average_precision(scores, member),
+    }
+    return {prefix + name: value.item() for name, value in values.items()}
+
+
+def track_metrics(table: Table, model_values: Mapping[str, Any]) -> dict[str, float]:
+    """How far the fitted functions are from the truth, over the true members' positions.
+
+    Arguments:
+        table: Stars with ``true_component`` and ``true_<name>`` columns, N rows.
+        model_values: Fitted value (N,) at each star's phi1 by name, such as ``phi2`` or ``distance``.
+
+    Returns:
+        ``<name>_rms``, the root mean square difference in the coordinate's unit, and ``<name>_rms_relative``.
+    """
+    if "true_component" not in table.colnames:
+        return {}
+    member = np.asarray(table["true_component"]).astype(str) != BACKGROUND
+    out = {}
+    for name, fitted in model_values.items():
+        if f"true_{name}" in table.colnames and member.any():
+            truth = np.asarray(table[f"true_{name}"], dtype=float)[member]
+            off = np.asarray(fitted, dtype=float)[member] - truth
+            out[f"{name}_rms"] = float(np.sqrt(np.mean(off**2)))
+            out[f"{name}_rms_relative"] = float(np.sqrt(np.mean(off**2) / np.mean(truth**2)))
+            out[f"{name}_mean_ratio"] = float(np.mean(off + truth) / np.mean(truth))
+    return out

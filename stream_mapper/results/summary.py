@@ -1,0 +1,45 @@
+"""The short table a fit ends with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from stream_mapper.results.metrics import THRESHOLDS
+
+
+def summary(metrics: Mapping[str, float], folder: Path) -> str:
+    """Stars, expected members, stars above thresholds and paths; beside the truth where there is one."""
+    rows = [
+        ("stars", f"{metrics['stars']:,}"),
+        ("inside the window", f"{metrics['in_window']:,}"),
+        ("expected members", f"{metrics['expected_members']:,.1f}"),
+        *((f"stars with p > {cut}", f"{metrics[f'above_{cut}']:,}") for cut in THRESHOLDS),
+        ("time", f"{metrics['seconds']:.0f} s"),
+        ("memberships", str(folder / "memberships.parquet")),
+        ("track", str(folder / "track.ecsv")),
+        ("figures", str(folder / "figures")),
+        ("checkpoint", str(folder / "checkpoints" / "best.ckpt")),
+    ]
+    lines = [f"{name:<22} {value}" for name, value in rows]
+    return "\n".join(lines + _truth(metrics))
+
+
+def _truth(metrics: Mapping[str, float]) -> list[str]:
+    """The comparison with true labels, beside the Bayes-optimal membership where it is known."""
+    if "true_members" not in metrics:
+        return []
+    optimal = "optimal_completeness" in metrics
+    lines = ["", f"{'against the truth':<34} {'fit':>8}" + (f" {'optimal':>8}" if optimal else "")]
+    for name, form in (
+        ("completeness", ".4f"),
+        ("purity", ".4f"),
+        ("false_positives", ".0f"),
+        ("average_precision", ".5f"),
+    ):
+        label = name.replace("_", " ") + ("" if name == "average_precision" else " at p > 0.8")
+        best = f" {metrics[f'optimal_{name}']:>8{form}}" if optimal else ""
+        lines.append(f"{label:<34} {metrics[name]:>8{form}}{best}")
+    lines.append(f"{'true members':<34} {metrics['true_members']:>8}")
+    lines += [f"{name.replace('_', ' '):<34} {value:>8.4f}" for name, value in metrics.items() if "_rms" in name]
+    return lines
