@@ -1,0 +1,21 @@
+"""Training with Lightning: module, data, stages, callbacks."""
+
+from stream_mapper.training.datamodule import CatalogueDataModule
+from stream_mapper.training.module import StreamModule
+from stream_mapper.training.stages import (
+    BackgroundStage,
+    OffStream,
+    start_from_guides,
+    train_background,
+    with_frozen_densities,
+)
+
+__all__ = [
+    "BackgroundStage",
+    "CatalogueDataModule",
+    "OffStream",
+    "StreamModule",
+    "start_from_guides",
+    "train_background",
+    "with_frozen_densities",
+]

@@ -1,0 +1,99 @@
+"""What a run shows and keeps: progress, memberships, a guard."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, ProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+from tqdm import tqdm
+
+from stream_mapper.models import MixtureModel
+from stream_mapper.models.mixture import BACKGROUND
+
+
+class StopOnNonFinite(Callback):
+    """Stops the fit at the first gradient that is not finite, and names the weights."""
+
+    def on_before_optimizer_step(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        optimizer: torch.optim.Optimizer,  # noqa: ARG002
+    ) -> None:
+        """Check every gradient with one transfer from the device."""
+        grads = {name: p.grad for name, p in pl_module.named_parameters() if p.grad is not None}
+        finite = torch.stack([grad.isfinite().all() for grad in grads.values()])
+        if not finite.all():
+            bad = [name for name, ok in zip(grads, finite.tolist(), strict=True) if not ok]
+            raise FloatingPointError(f"step {trainer.global_step}: the gradient of {bad[:3]} is not finite.")
+
+
+class FitProgress(ProgressBar):
+    """One bar over the epochs, with the loss and the expected number of members."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bar: Any = None
+        self._enabled = True
+
+    def disable(self) -> None:
+        """No bar on this process."""
+        self._enabled = False
+
+    def enable(self) -> None:
+        """A bar on this process."""
+        self._enabled = True
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
+        """Open the bar."""
+        self._bar = tqdm(
+            total=trainer.max_epochs,
+            disable=not self._enabled,
+            desc="fit",
+            unit="epoch",
+            mininterval=1.0 if sys.stderr.isatty() else 10.0,
+        )
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
+        """One step of the bar; numbers are read from the device ten times in all at most twice a second."""
+        self._bar.update(1)
+        if self._bar.n % 10 == 0 or self._bar.n == trainer.max_epochs:
+            values = trainer.callback_metrics
+            shown = {"loss": "train/loss", "held-out ln p": "val/ln_likelihood", "members": "train/members"}
+            self._bar.set_postfix(
+                {k: f"{values[v].item():.4g}" for k, v in shown.items() if v in values}, refresh=False
+            )
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
+        """Close the bar."""
+        self._bar.close()
+
+
+class MembershipHistogram(Callback):
+    """Histogram of the held-out stars' membership, to TensorBoard.
+
+    Arguments:
+        every_n_epochs: Epochs between two histograms.
+    """
+
+    def __init__(self, every_n_epochs: int = 50) -> None:
+        self.every_n_epochs = every_n_epochs
+
+    @torch.no_grad()
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """One histogram, on the first process."""
+        model, logger = pl_module.model, trainer.logger
+        due = trainer.current_epoch % self.every_n_epochs == 0 and not trainer.sanity_checking
+        if not (
+            due and trainer.is_global_zero and isinstance(model, MixtureModel) and isinstance(logger, TensorBoardLogger)
+        ):
+            return
+        stars = trainer.datamodule.val_dataloader().data  # type: ignore[attr-defined]
+        p = model.membership(model(stars), stars)
+        names = list(model.components)
+        members = 1 - p[:, names.index(BACKGROUND)] if BACKGROUND in names else p[:, 0]
+        logger.experiment.add_histogram("memberships/held_out", members, trainer.current_epoch)

@@ -1,0 +1,51 @@
+"""A fitted model, and how its catalogue was read, from a checkpoint alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stream_mapper.builtin import IsochroneMVNorm
+from stream_mapper.commands import one_line
+from stream_mapper.errors import InputError
+from stream_mapper.models import MixtureModel, Model
+from stream_mapper.training.datamodule import CatalogueDataModule
+from stream_mapper.training.module import StreamModule
+
+_NEEDED = ("state_dict", "hyper_parameters", "datamodule_hyper_parameters")
+
+
+def load_run(path: str | Path) -> tuple[StreamModule, CatalogueDataModule]:
+    """The module, in evaluation mode, and the data module of a checkpoint.
+
+    Raises:
+        InputError: If the file is missing or is not a checkpoint of a fit started from a configuration.
+    """
+    _check(Path(path))
+    module = StreamModule.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+    datamodule = CatalogueDataModule.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+    if not isinstance(module.model, MixtureModel):
+        raise InputError(f"{path}: holds a {type(module.model).__name__}; memberships need a MixtureModel.")
+    module.eval()
+    module.requires_grad_(False)
+    return module, datamodule
+
+
+def photometric_columns(model: Model) -> tuple[str, ...]:
+    """Columns of magnitudes and their errors: a catalogue may lack them."""
+    parts = [part for part in model.modules() if isinstance(part, IsochroneMVNorm)]
+    return tuple(name for part in parts for name in (*part.coord_names, *part.phot_err_names.values()))
+
+
+def _check(path: Path) -> None:
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint; a fit writes RUN/checkpoints/best.ckpt.")
+    try:
+        checkpoint: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise InputError(f"{path} is not a checkpoint of stream_mapper: {one_line(error)[:120]}") from error
+    missing = [key for key in _NEEDED if not isinstance(checkpoint, dict) or key not in checkpoint]
+    if missing:
+        raise InputError(f"{path} is not a checkpoint of stream_mapper: it has no {missing}.")

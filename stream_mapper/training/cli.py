@@ -1,0 +1,71 @@
+"""The command line of a fit: its options are the constructors' arguments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+
+from stream_mapper.commands import OneLineErrors
+from stream_mapper.training.callbacks import FitProgress, MembershipHistogram, StopOnNonFinite
+from stream_mapper.training.datamodule import CatalogueDataModule
+from stream_mapper.training.module import StreamModule
+from stream_mapper.training.recorder import RunRecorder
+from stream_mapper.training.stages import BackgroundStage
+
+_MONITOR = {"monitor": "val/ln_likelihood", "mode": "max"}
+
+
+class FitParser(OneLineErrors, LightningArgumentParser):
+    """Lightning's parser, with errors on one line."""
+
+
+class StreamCLI(LightningCLI):
+    """Model, data, background stage, checkpoints and trainer from one config."""
+
+    def __init__(self, args: ArgsType = None) -> None:
+        super().__init__(
+            StreamModule,
+            CatalogueDataModule,
+            run=False,
+            args=args,
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            save_config_kwargs={"overwrite": True},
+            trainer_defaults={
+                "max_epochs": 400,
+                "gradient_clip_val": 10.0,
+                "use_distributed_sampler": False,
+                "num_sanity_val_steps": 0,
+                "log_every_n_steps": 10,
+                "enable_model_summary": False,
+                "callbacks": [StopOnNonFinite(), FitProgress(), MembershipHistogram()],
+            },
+        )
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """Our parser in place of Lightning's."""
+        kwargs.setdefault("dump_header", None)
+        parser = FitParser(**kwargs)
+        parser.add_argument("-c", "--config", action="config", help="A configuration file in YAML.")
+        return parser
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """The background stage, the checkpoints, early stopping and the run folder's tables."""
+        parser.add_class_arguments(BackgroundStage, "background")
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(EarlyStopping, "early_stopping")
+        parser.add_lightning_class_args(RunRecorder, "results")
+        best = {"filename": "best", "save_last": True, "auto_insert_metric_name": False, **_MONITOR}
+        stopping = {"patience": 200, **_MONITOR}
+        parser.set_defaults({f"checkpoint.{key}": value for key, value in best.items()})
+        parser.set_defaults({f"early_stopping.{key}": value for key, value in stopping.items()})
+
+    def before_instantiate_classes(self) -> None:
+        """TensorBoard events go into the run folder itself, ``default_root_dir/version_K``."""
+        trainer = self.config.trainer
+        trainer.default_root_dir = trainer.default_root_dir or "runs"
+        if trainer.logger in (None, True):
+            init = {"save_dir": str(trainer.default_root_dir), "name": "", "default_hp_metric": False}
+            trainer.logger = {"class_path": "lightning.pytorch.loggers.TensorBoardLogger", "init_args": init}

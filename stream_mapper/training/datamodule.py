@@ -1,0 +1,118 @@
+"""The LightningDataModule of a star catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import lightning as L
+import torch
+from astropy.table import Table
+
+from stream_mapper.catalog import Column, SkyFrame, load, to_table
+from stream_mapper.data import Data
+from stream_mapper.errors import InputError
+from stream_mapper.mock import Simulator
+from stream_mapper.models import Model
+from stream_mapper.training.batches import Batches
+
+
+class CatalogueDataModule(L.LightningDataModule):
+    """Reads a catalogue, splits it, and serves whole batches by one index.
+
+    Arguments:
+        columns: Names to read, or name to column of the table, or name to column and unit.
+        path: The table: FITS, ECSV, CSV or Parquet.
+        simulator: Makes the table where no path is given.
+        frame: The stream's frame, for a table with sky coordinates.
+        errors: Errors for values that have none; see :func:`stream_mapper.catalog.to_data`.
+        batch_size: Stars in a batch over all processes; None for all stars at once.
+        val_fraction: Share of the stars held out of the training.
+        seed: Seed of the split and of the batches.
+    """
+
+    def __init__(
+        self,
+        columns: list[str] | dict[str, str | Column],
+        path: str | None = None,
+        simulator: Simulator | None = None,
+        frame: SkyFrame | None = None,
+        errors: dict[str, float | dict[str, Any]] | None = None,
+        batch_size: int | None = None,
+        val_fraction: float = 0.1,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.columns, self.path, self.simulator, self.frame, self.errors = columns, path, simulator, frame, errors
+        self.batch_size, self.val_fraction, self.seed = batch_size, val_fraction, seed
+
+    def read(self, optional: tuple[str, ...] = ()) -> tuple[Data, Table]:
+        """All the stars and the table they come from, row by row.
+
+        Raises:
+            InputError: If there is neither a path nor a simulator, or the table cannot be used.
+        """
+        if self.path is None and self.simulator is None:
+            raise InputError("no table: give --data.path FILE (FITS, ECSV, CSV or Parquet), or data.simulator.")
+        source: Any = self.path
+        if self.path is None and self.simulator is not None:
+            source = to_table(self.simulator.simulate())
+        return load(source, self.columns, frame=self.frame, errors=self.errors, optional=optional)
+
+    def prepare(self, model: Model) -> None:
+        """Read the stars, check them against the model and split those inside its window.
+
+        Raises:
+            InputError: If the model needs a column that was not read, or no star is inside its window.
+        """
+        self.stars, self.table = self.read()
+        check_columns(model, self.stars)
+        self.inside = model.in_window(self.stars)
+        rows = self.inside.nonzero()[:, 0]
+        if len(rows) < 2:
+            raise InputError(
+                f"{len(rows)} of {len(self.stars)} stars are inside the model's window {windows_of(model)}; "
+                f"the table spans {_spans(self.stars, tuple(windows_of(model)))}."
+            )
+        order = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(self.seed))]
+        n_val = max(1, round(self.val_fraction * len(rows)))
+        self.train_rows, self.val_rows = order[n_val:].sort().values, order[:n_val].sort().values
+
+    @property
+    def train_stars(self) -> Data:
+        """The stars the model is trained on."""
+        return self.stars[self.train_rows]
+
+    def train_dataloader(self) -> Batches:
+        """Batches of the training stars, in a new order each epoch."""
+        return self._batches(self.train_rows, self.batch_size, shuffle=True)
+
+    def val_dataloader(self) -> Batches:
+        """The held-out stars."""
+        return self._batches(self.val_rows, None, shuffle=False)
+
+    def _batches(self, rows: torch.Tensor, batch_size: int | None, *, shuffle: bool) -> Batches:
+        strategy, rank, world = None, 0, 1
+        if self.trainer is not None:
+            strategy, rank, world = self.trainer.strategy, self.trainer.global_rank, self.trainer.world_size
+        stars = self.stars[rows]
+        stars = stars.to(strategy.root_device) if strategy is not None else stars
+        return Batches(stars, batch_size, shuffle, self.seed, rank, world)
+
+
+def check_columns(model: Model, stars: Data) -> None:
+    """Raise InputError if the model reads a column that the data lacks."""
+    missing = sorted(set(model.columns) - set(stars.names))
+    if missing:
+        raise InputError(f"the model reads the columns {missing}; data.columns has {sorted(stars.names)}.")
+
+
+def windows_of(model: Model) -> dict[str, tuple[float, float]]:
+    """The window of every coordinate of a model."""
+    return {n: w for part in model.modules() if isinstance(part, Model) for n, w in part.coord_bounds.items()}
+
+
+def _spans(stars: Data, names: tuple[str, ...]) -> Mapping[str, tuple[float, float]]:
+    measured = {name: stars[name][stars.where[name]] for name in names}
+    return {n: (round(v.min().item(), 4), round(v.max().item(), 4)) for n, v in measured.items() if len(v)}

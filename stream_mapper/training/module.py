@@ -1,0 +1,103 @@
+"""The LightningModule around a model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+
+from stream_mapper.data import Data
+from stream_mapper.models import MixtureModel, Model
+from stream_mapper.models.laplace import LastLayerLaplace
+from stream_mapper.models.mixture import BACKGROUND
+from stream_mapper.nn import draw as draw_dropout
+from stream_mapper.nn import has_dropout
+from stream_mapper.results.posterior import Draw
+from stream_mapper.training.literal import literal
+
+
+class StreamModule(L.LightningModule):
+    r"""Maximises the posterior of a model on batches of stars.
+
+    The loss of a batch of B of N stars is :math:`-\frac{1}{B} \sum_n \ln p_n - \frac{1}{N} \ln p_\mathrm{prior}`: the
+    prior counts once whatever the number of stars.
+
+    Arguments:
+        model: The density to train.
+        learning_rate: Peak of the one-cycle schedule of AdamW.
+        weight_decay: Weight decay of AdamW.
+        warm_up: Share of the steps in which the learning rate rises.
+    """
+
+    def __init__(
+        self, model: Model, learning_rate: float = 1e-2, weight_decay: float = 0.0, warm_up: float = 0.1
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.model = model
+        self.posterior = LastLayerLaplace()
+        self.learning_rate, self.weight_decay, self.warm_up = learning_rate, weight_decay, warm_up
+
+    def training_step(self, data: Data, batch_idx: int) -> Tensor:  # noqa: ARG002
+        """Minus the log posterior per star of one batch, in nats."""
+        ln_p = self._ln_likelihood(data, "train")
+        loss = -(ln_p.mean() + self.model.ln_prior() / self.trainer.train_dataloader.n_stars)  # type: ignore[union-attr]
+        self.log("train/loss", loss, batch_size=len(data), on_step=False, on_epoch=True)
+        return loss
+
+    def validation_step(self, data: Data, batch_idx: int) -> None:  # noqa: ARG002
+        """Logs the bare mean log-likelihood of held-out stars, in nats."""
+        ln_p = self._ln_likelihood(data, "val")
+        self.log("val/ln_likelihood", ln_p.mean(), batch_size=len(data), sync_dist=True)
+
+    def _ln_likelihood(self, data: Data, stage: str) -> Tensor:
+        params = self.model(data)
+        if not isinstance(self.model, MixtureModel):
+            return self.model.ln_likelihood(params, data)
+        joint = self.model.ln_joint(params, data)
+        self._log_members(joint.detach(), stage)
+        return joint.logsumexp(-1)
+
+    def _log_members(self, joint: Tensor, stage: str) -> None:
+        """Expected number of members among all the stars of the stage."""
+        names = list(self.model.components)  # type: ignore[arg-type]
+        if BACKGROUND not in names or stage != "train":
+            return
+        share = 1 - joint.softmax(-1)[:, names.index(BACKGROUND)].mean()
+        n_stars = self.trainer.train_dataloader.n_stars  # type: ignore[union-attr]
+        self.log("train/members", share * n_stars, batch_size=len(joint), on_step=False, on_epoch=True)
+
+    def fit_posterior(self, batches: Iterable[Data]) -> None:
+        """Fit the last-layer posterior about the present weights, unless the model draws by dropout."""
+        if not has_dropout(self.model):
+            self.posterior.fit(self.model, batches)
+
+    @property
+    def draw(self) -> Draw | None:
+        """Draws of the parameter functions: by dropout if the model has it, else from the last-layer posterior."""
+        if has_dropout(self.model):
+            return draw_dropout
+        return self.posterior.draw if self.posterior.factor is not None else None
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW with a one-cycle learning rate over the whole fit."""
+        trainable = [p for p in self.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(trainable, lr=self.learning_rate, weight_decay=self.weight_decay)
+        steps = self.trainer.estimated_stepping_batches
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            max_lr=self.learning_rate,
+            total_steps=max(1, int(steps)) if math.isfinite(steps) else 1000,
+            pct_start=self.warm_up,
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keeps the hyper-parameters plain: no modules, and no files that may be gone when the checkpoint is read."""
+        hyper = checkpoint.get("hyper_parameters", {})
+        checkpoint["hyper_parameters"] = literal({k: v for k, v in hyper.items() if not isinstance(v, nn.Module)})

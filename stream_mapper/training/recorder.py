@@ -1,0 +1,148 @@
+"""Writes what a finished fit found into its run folder."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from astropy.table import Table
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from stream_mapper.builtin import IsochroneMVNorm
+from stream_mapper.catalog import replace_file, write_table
+from stream_mapper.data import Data
+from stream_mapper.models import MixtureModel
+from stream_mapper.results.figures import figures
+from stream_mapper.results.membership import membership_table, memberships
+from stream_mapper.results.metrics import membership_metrics, track_metrics, truth_metrics
+from stream_mapper.results.track import density_table, phi1_grid, track_table
+from stream_mapper.training.module import StreamModule
+
+_TOP = 20  # best members shown in TensorBoard
+_BATCH = 20_000  # stars whose scores are held at once
+
+
+class RunRecorder(Callback):
+    """When the fit ends: the best weights, their posterior, and the tables, figures and numbers of the run.
+
+    Arguments:
+        draws: Draws of the posterior for the quantiles of the memberships.
+        track_draws: Draws for the quantiles of the track and of the density.
+    """
+
+    def __init__(self, draws: int = 32, track_draws: int = 200) -> None:
+        self.draws, self.track_draws = draws, track_draws
+        self.folder: Path | None = None
+        self.metrics: dict[str, Any] = {}
+        self._start = time.monotonic()
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
+        """Start the clock of the mixture stage."""
+        self._start = time.monotonic()
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the run folder, on the first process."""
+        model = pl_module.model
+        if not trainer.is_global_zero or trainer.log_dir is None or not isinstance(model, MixtureModel):
+            return
+        assert isinstance(pl_module, StreamModule)
+        self.folder = Path(trainer.log_dir)
+        self.metrics = {"seconds_fit": time.monotonic() - self._start, "epochs": trainer.current_epoch}
+        best = self._restore_best(trainer, pl_module)
+        self.metrics["val_ln_likelihood"] = best
+        datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+        pl_module.eval()
+        tables = self._tables(pl_module, datamodule.stars, datamodule.table)
+        self._write(trainer, model, datamodule.stars, tables)
+
+    def _restore_best(self, trainer: L.Trainer, module: StreamModule) -> float:
+        """Load the best weights, fit the posterior about them, and keep it in the best checkpoint."""
+        checkpoint = trainer.checkpoint_callback
+        path = Path(getattr(checkpoint, "best_model_path", "") or "none")
+        state = torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
+        if state is not None:
+            module.load_state_dict(state["state_dict"])
+        datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+        train = datamodule.train_stars.to(module.device)
+        module.fit_posterior(train[i : i + _BATCH] for i in range(0, len(train), _BATCH))
+        if state is not None:
+            state["state_dict"] = module.state_dict()
+            replace_file(path, lambda target: torch.save(state, target))
+        score = getattr(checkpoint, "best_model_score", None)
+        return float(score) if score is not None else float("nan")
+
+    def _tables(self, module: StreamModule, stars: Data, table: Table) -> dict[str, Table]:
+        model = module.model
+        assert isinstance(model, MixtureModel)
+        phi1 = stars["phi1"][model.in_window(stars)].cpu()
+        grid = phi1_grid(phi1)
+        return {
+            "memberships": membership_table(table, memberships(model, stars, module.draw, self.draws)),
+            "track": track_table(model, grid, module.draw, self.track_draws),
+            "density": density_table(model, grid, phi1, module.draw, self.track_draws),
+        }
+
+    def _write(self, trainer: L.Trainer, model: MixtureModel, stars: Data, tables: dict[str, Table]) -> None:
+        assert self.folder is not None
+        write_table(tables["memberships"], self.folder / "memberships.parquet")
+        for name in ("track", "density"):
+            write_table(tables[name], self.folder / f"{name}.ecsv")
+        self.metrics |= membership_metrics(tables["memberships"]) | truth_metrics(tables["memberships"])
+        self.metrics |= track_metrics(tables["memberships"], _fitted(stars, tables))
+        (self.folder / "metrics.json").write_text(json.dumps(self.metrics, indent=2) + "\n")
+        self._draw(trainer, model, stars, tables)
+
+    def _draw(self, trainer: L.Trainer, model: MixtureModel, stars: Data, tables: dict[str, Table]) -> None:
+        assert self.folder is not None
+        p = np.asarray(tables["memberships"]["p_member"])
+        folder = self.folder / "figures"
+        folder.mkdir(exist_ok=True)
+        board = trainer.logger.experiment if isinstance(trainer.logger, TensorBoardLogger) else None
+        drawn = figures(
+            _values(stars, tables["memberships"]), p, tables["track"], tables["density"], _photometry(model)
+        )
+        for name, figure in drawn:
+            figure.savefig(folder / f"{name}.png", dpi=130)
+            if board is not None:
+                board.add_figure(f"figures/{name}", figure, trainer.global_step)
+        if board is not None:
+            board.add_histogram("memberships/all", p, trainer.global_step)
+            board.add_text("memberships/best", _markdown(tables["memberships"], p), trainer.global_step)
+
+
+def _fitted(stars: Data, tables: dict[str, Table]) -> dict[str, np.ndarray]:
+    """The first component's track and weight at each star's phi1."""
+    phi1 = stars["phi1"].cpu().numpy()
+    out: dict[str, np.ndarray] = {}
+    for table in (tables["track"], tables["density"]):
+        first = table[table["component"] == table["component"][0]]
+        names = [n for n in first.colnames if f"{n}_05" in first.colnames or n.endswith("_sigma")]
+        out |= {name: np.interp(phi1, first["phi1"], first[name]) for name in names}
+    return out
+
+
+def _values(stars: Data, table: Table) -> dict[str, np.ndarray]:
+    """Every column of the stars and of the truth, NaN where not measured."""
+    columns = {n: np.where(stars.where[n].cpu(), stars[n].cpu(), np.nan) for n in stars.names if stars[n].ndim == 1}
+    truth = [name for name in table.colnames if name.startswith("true_") and table[name].dtype.kind == "f"]
+    return columns | {name: np.asarray(table[name]) for name in truth}
+
+
+def _photometry(model: MixtureModel) -> list[str]:
+    """Magnitudes of the first isochrone in the model, in its order."""
+    parts = [part for part in model.modules() if isinstance(part, IsochroneMVNorm)]
+    return list(parts[0].coord_names) if parts else []
+
+
+def _markdown(table: Table, p: np.ndarray) -> str:
+    """The best members as a Markdown table."""
+    rows = np.argsort(p)[::-1][:_TOP]
+    names = [name for name in table.colnames if table[name].ndim == 1]
+    lines = ["|".join(names), "|".join("---" for _ in names)]
+    return "\n".join(lines + ["|".join(str(table[name][row]) for name in names) for row in rows])
