@@ -1,0 +1,72 @@
+"""What the commands share: errors of the input are one line, not a traceback."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, TypeVar
+
+import jsonargparse
+
+from stream_mapper.errors import InputError
+
+Result = TypeVar("Result")
+
+
+def one_line(message: object) -> str:
+    """The message on one line."""
+    return " ".join(str(message).split())
+
+
+# Lightning's remarks on what is done here on purpose.
+_EXPECTED = (
+    r".*is an instance of `nn.Module` and is already saved during checkpointing.*",
+    r".*does not have many workers.*",
+    r".*is smaller than the logging interval.*",
+    r".*treespec, LeafSpec.*",
+    r".*Checkpoint directory .* exists and is not empty.*",
+)
+
+
+def _set_up_messages() -> None:
+    """Our messages plainly on the error stream, Lightning's only if they are warnings."""
+    ours = logging.getLogger("stream_mapper")
+    ours.setLevel(logging.INFO)
+    if not ours.handlers:
+        ours.addHandler(logging.StreamHandler())
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning_fabric", "pytorch_lightning"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in _EXPECTED:
+        warnings.filterwarnings("ignore", message=message)
+
+
+def run(command: Callable[[], Result]) -> Result:
+    """Run a command; an unusable input is printed as one line, and the exit status is 2."""
+    _set_up_messages()
+    try:
+        return command()
+    except (InputError, OSError) as error:
+        sys.stderr.write(f"error: {one_line(error)}\n")
+        raise SystemExit(2) from None
+
+
+class OneLineErrors(jsonargparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print the error and stop, unless this parser is to raise."""
+        if not self.exit_on_error:
+            super().error(message, ex)
+        sys.stderr.write(f"error: {one_line(message)}\n")
+        sys.exit(2)
+
+
+def parse(function: Callable[..., Any], args: Sequence[str] | None = None) -> dict[str, Any]:
+    """Keyword arguments of ``function`` from the command line, by the names and types of its signature."""
+    parser = OneLineErrors(description=(function.__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("--config", action="config", help="A configuration file in YAML.")
+    parser.add_function_arguments(function, as_positional=False, fail_untyped=True)
+    config = parser.instantiate_classes(parser.parse_args(args))
+    return {name: value for name, value in config.as_dict().items() if name != "config"}

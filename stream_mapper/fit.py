@@ -1,0 +1,48 @@
+"""Fit a stream: ``python -m stream_mapper.fit --config experiments/mock/config.yaml``."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from stream_mapper.commands import run
+from stream_mapper.results.summary import summary
+
+if TYPE_CHECKING:
+    from lightning.pytorch.cli import ArgsType
+
+    from stream_mapper.training.cli import StreamCLI
+
+
+def fit(args: ArgsType = None) -> StreamCLI:
+    """Read the stars, train the background, then the mixture; write the run folder.
+
+    Arguments:
+        args: Command-line arguments, or a configuration as a dict; by default those of the process.
+
+    Raises:
+        InputError: If the configuration or the table cannot be used.
+    """
+    from stream_mapper.training.cli import StreamCLI  # noqa: PLC0415 (Lightning takes seconds to load)
+    from stream_mapper.training.recorder import RunRecorder  # noqa: PLC0415
+    from stream_mapper.training.stages import prepare  # noqa: PLC0415
+
+    start = time.monotonic()
+    cli = StreamCLI(args)
+    prepare(cli.model.model, cli.datamodule, cli.config_init.background)
+    trainer: Any = cli.trainer
+    trainer.fit(cli.model, cli.datamodule)
+    if trainer.is_global_zero:
+        (recorder,) = (c for c in trainer.callbacks if isinstance(c, RunRecorder))
+        if recorder.folder is not None:
+            print(summary(recorder.metrics | {"seconds": time.monotonic() - start}, recorder.folder))
+    return cli
+
+
+def main(args: ArgsType = None) -> StreamCLI:
+    """Command-line entry: a clear line and exit status 2 for unusable input."""
+    return run(lambda: fit(args))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""Memberships of a catalogue: ``python -m stream_mapper.predict --checkpoint ... --catalogue ... --output ...``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from stream_mapper.commands import parse, run
+
+if TYPE_CHECKING:
+    from stream_mapper.models import MixtureModel
+
+
+def predict(checkpoint: str, catalogue: str, output: str, draws: int = 32) -> Path:
+    """Write the catalogue with the membership of each of its stars.
+
+    Arguments:
+        checkpoint: A checkpoint that a fit wrote; everything else is read from it.
+        catalogue: A table with the columns the fit had, in any order: FITS, ECSV, CSV or Parquet. Magnitudes may be
+            missing.
+        output: The table to write; the ending gives the format.
+        draws: Draws of the posterior for the quantiles.
+
+    Raises:
+        InputError: If the checkpoint or the table cannot be used.
+    """
+    from stream_mapper.catalog import table_format, write_table  # noqa: PLC0415
+    from stream_mapper.results.membership import membership_table, memberships  # noqa: PLC0415
+    from stream_mapper.training.checkpoint import load_run, photometric_columns  # noqa: PLC0415
+    from stream_mapper.training.datamodule import check_columns  # noqa: PLC0415
+    from stream_mapper.training.stages import with_frozen_densities  # noqa: PLC0415
+
+    table_format(Path(output))
+    module, datamodule = load_run(checkpoint)
+    model = cast("MixtureModel", module.model)
+    datamodule.path = catalogue
+    stars, table = datamodule.read(optional=photometric_columns(model))
+    check_columns(model, stars)
+    stars = with_frozen_densities(model, stars)
+    write_table(membership_table(table, memberships(model, stars, module.draw, draws)), output)
+    return Path(output)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Command-line entry: a clear line and exit status 2 for unusable input."""
+    path = run(lambda: predict(**parse(predict, args)))
+    print(f"memberships: {path}")
+
+
+if __name__ == "__main__":
+    main()

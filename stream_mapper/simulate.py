@@ -1,0 +1,36 @@
+"""Simulate a stream: ``python -m stream_mapper.simulate --config ... --output stars.parquet``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from stream_mapper.commands import parse, run
+from stream_mapper.mock import Simulator
+
+
+def simulate(simulator: Simulator, output: str) -> Path:
+    """Write a simulated table of stars, with their truth.
+
+    Arguments:
+        simulator: What makes the stars.
+        output: The table to write; the ending gives the format.
+
+    Raises:
+        InputError: If the table cannot be written.
+    """
+    from stream_mapper.catalog import table_format, to_table, write_table  # noqa: PLC0415
+
+    table_format(Path(output))
+    write_table(to_table(simulator.simulate()), output)
+    return Path(output)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Command-line entry: a clear line and exit status 2 for unusable input."""
+    path = run(lambda: simulate(**parse(simulate, args)))
+    print(f"stars: {path}")
+
+
+if __name__ == "__main__":
+    main()
