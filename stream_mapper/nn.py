@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 from stream_mapper.errors import InputError
+
+_REACH = 3**0.5  # a uniform input ends this many standard deviations from its mean
 
 
 class SharedDropout(nn.Module):
@@ -40,6 +43,7 @@ class SharedDropout(nn.Module):
         return x * keep / (1 - self.p)
 
     def extra_repr(self) -> str:
+        """The probability."""
         return f"p={self.p}"
 
 
@@ -68,7 +72,9 @@ def draw(model: nn.Module, index: int) -> Iterator[None]:
             layer.seed = None
 
 
-def sequential(data: int, hidden_features: int, layers: int, features: int, dropout: float = 0.0) -> nn.Sequential:
+def sequential(
+    data: int, hidden_features: int, layers: int, features: int, dropout: float = 0.0, gain: float = 1.0
+) -> nn.Sequential:
     """A network of ``layers`` times (Linear, Tanh, Dropout) and a last Linear.
 
     Arguments:
@@ -77,13 +83,21 @@ def sequential(data: int, hidden_features: int, layers: int, features: int, drop
         layers: Number of hidden layers.
         features: Number of outputs, one a parameter.
         dropout: Probability of a zero in each hidden layer; the mask is shared by the rows of a batch.
+        gain: Factor on the initial weights of the first layer, whose biases then spread over the range of the inputs.
+            With one, the network starts as a smooth function; it finds features much narrower than the standard
+            deviation of the inputs, such as gaps, when started with about one over their relative width.
+
+    Raises:
+        InputError: If the gain is not positive.
     """
+    if gain <= 0:
+        raise InputError(f"the gain of a network must be positive; got {gain}.")
     widths = [data] + [hidden_features] * layers
-    hidden = [
-        module
-        for a, b in zip(widths[:-1], widths[1:], strict=True)
-        for module in (nn.Linear(a, b), nn.Tanh(), SharedDropout(dropout))
-    ]
+    hidden = [module for a, b in pairwise(widths) for module in (nn.Linear(a, b), nn.Tanh(), SharedDropout(dropout))]
+    if gain != 1 and isinstance(first := hidden[0], nn.Linear):
+        with torch.no_grad():
+            first.weight.mul_(gain)
+            first.bias.uniform_(-_REACH * gain, _REACH * gain)
     return nn.Sequential(*hidden, nn.Linear(widths[-1], features))
 
 
@@ -124,7 +138,7 @@ class OnGrid(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Interpolated outputs (N, F) at inputs (N, 1)."""
         if self.span is None:
-            return self.net(x)  # type: ignore[no-any-return]
+            return self.net(x)
         low, high = self.span
         nodes = torch.linspace(low, high, self.size, device=x.device, dtype=x.dtype)
         values = self.net(nodes[:, None])

@@ -58,7 +58,8 @@ class ControlRegions(Prior):
         widths = [float(width)] * len(phi1) if isinstance(width, int | float) else list(width)
         if not len(phi1) == len(center) == len(widths) > 0:
             raise InputError(
-                f"ControlRegions of {param}: phi1, center and width have {len(phi1)}, {len(center)} and {len(widths)} values."
+                f"ControlRegions of {param}: phi1, center and width have {len(phi1)}, {len(center)} and "
+                f"{len(widths)} values; they need the same number, one or more."
             )
         if min(widths) <= 0 or lamda < 0:
             raise InputError(f"ControlRegions of {param}: widths must be > 0 and lamda >= 0; got {widths} and {lamda}.")

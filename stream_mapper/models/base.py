@@ -77,9 +77,14 @@ class Model(nn.Module, ABC):
         """Every column the model reads, errors included."""
         return (*self.indep_coord_names, *self.coord_names)
 
+    @property
+    def own_priors(self) -> list[Prior]:
+        """The priors this model itself holds."""
+        return [prior for prior in self.priors if isinstance(prior, Prior)]
+
     def ln_prior(self) -> Tensor:
         """Log prior of the parameters, a scalar: the sum over this model and its parts."""
-        terms = [prior(model) for model in self.modules() if isinstance(model, Model) for prior in model.priors]
+        terms = [prior(model) for model in self.modules() if isinstance(model, Model) for prior in model.own_priors]
         return torch.stack(terms).sum() if terms else torch.zeros(())
 
     def in_window(self, data: Data) -> Tensor:

@@ -19,9 +19,9 @@ class LastLayerLaplace(nn.Module):
 
     The posterior of the last-layer weights about the fit is Gaussian with precision
     :math:`\sum_n s_n s_n^T + \tau 1`, with :math:`s_n` the score of star n (the gradient of its log-likelihood) and
-    :math:`\tau` the precision of a unit Gaussian prior. A draw of the weights is a draw of every parameter as a function
-    of phi1. Daxberger et al. 2021, "Laplace Redux", arXiv 2106.14806. The hidden layers are taken as known, and the
-    guides as flat.
+    :math:`\tau` the precision of a unit Gaussian prior. A draw of the weights is a draw of every parameter as a
+    function of phi1. Daxberger et al. 2021, "Laplace Redux", arXiv 2106.14806. The hidden layers are taken as known,
+    and the guides as flat.
 
     Arguments:
         prior_precision: :math:`\tau`, in 1 / [weight unit]^2.

@@ -22,7 +22,7 @@ class NoBounds(Bounds):
 
     def forward(self, raw: Tensor, scaler: Scaler) -> Tensor:
         """Scaled output."""
-        return scaler(raw)  # type: ignore[no-any-return]
+        return scaler(raw)
 
 
 class _Interval(Bounds):

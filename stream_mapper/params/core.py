@@ -27,7 +27,7 @@ class ModelParameter(nn.Module):
 
     def forward(self, raw: Tensor) -> Tensor:
         """Values from network output, elementwise."""
-        return self.bounds(raw, self.scaler)  # type: ignore[no-any-return]
+        return self.bounds(raw, self.scaler)
 
 
 Entry: TypeAlias = ModelParameter | tuple[float, float]
@@ -60,7 +60,7 @@ class ModelParameters(nn.Module):
         return name in self.names
 
     def __getitem__(self, name: str) -> ModelParameter:
-        return self._parameters_in_order[self.names.index(name)]  # type: ignore[return-value]
+        return self._parameters_in_order[self.names.index(name)]
 
     def without(self, *names: str) -> ModelParameters:
         """The parameters but for some names."""
