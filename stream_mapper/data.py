@@ -54,7 +54,7 @@ class Data:
             A NaN is never measured.
 
     Raises:
-        InputError: If the columns differ in length or there are none.
+        InputError: If the columns differ in length, there are none, or ``where`` names another.
     """
 
     def __init__(self, columns: Mapping[str, Tensor], where: Mapping[str, Tensor] | None = None) -> None:
@@ -62,6 +62,9 @@ class Data:
         if not lengths or None in lengths.values() or len(set(lengths.values())) > 1:
             raise InputError(f"the columns of Data need one common length (N, ...); found {lengths}.")
         measured = {name: ~column.isnan() for name, column in columns.items()}
+        unknown = [name for name in where or {} if name not in columns]
+        if unknown:
+            raise InputError(f"where marks {unknown}, which are not among the columns {list(columns)}.")
         for name, mask in (where or {}).items():
             measured[name] = measured[name] & mask
         self._columns = Columns({n: torch.where(measured[n], c, torch.zeros_like(c)) for n, c in columns.items()})
@@ -98,9 +101,13 @@ class Data:
     @overload
     def __getitem__(self, key: Rows) -> Data: ...
     def __getitem__(self, key: Names | Rows) -> Tensor | Data:
-        if isinstance(key, str | tuple) or (isinstance(key, list) and all(isinstance(k, str) for k in key)):
+        if isinstance(key, str | tuple) or (isinstance(key, list) and key and isinstance(key[0], str)):
             return self._columns[key]
-        rows = torch.as_tensor(key, device=self.device) if isinstance(key, list) else key
+        rows: Rows = slice(0)
+        if not isinstance(key, list):
+            rows = key
+        elif key:
+            rows = torch.tensor(key, device=self.device)
         return self._of({n: c[rows] for n, c in self._columns.items()}, {n: m[rows] for n, m in self.where.items()})
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Data:

@@ -37,6 +37,7 @@ class CoordinateModel(ParametricModel):
 
     parameter_names: tuple[str, ...] = ()
     needs_bounds = False
+    takes_errors = True
 
     def __init__(
         self,
@@ -69,9 +70,16 @@ class CoordinateModel(ParametricModel):
             raise InputError(
                 f"{kind} over {list(self.coord_names)} has the parameters {sorted(needed)}; got {sorted(given)}."
             )
+        if self.coord_err_names and not self.takes_errors:
+            raise InputError(f"{kind} is the density of measured values: it takes no coord_err_names.")
         unbounded = [name for name in self.coord_names if name not in self.coord_bounds]
         if self.needs_bounds and unbounded:
             raise InputError(f"{kind}: give coord_bounds for {unbounded}.")
+
+    @property
+    def error_names(self) -> Mapping[str, str]:
+        """Column of the measurement error of each coordinate that has one."""
+        return self.coord_err_names
 
     @property
     def columns(self) -> tuple[str, ...]:

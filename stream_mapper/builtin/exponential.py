@@ -24,6 +24,7 @@ class Exponential(CoordinateModel):
 
     parameter_names = ("slope",)
     needs_bounds = True
+    takes_errors = False
 
     def distribution(self, params: Params, data: Data, name: str) -> Distribution:
         """Exponential on the window."""

@@ -17,10 +17,12 @@ from stream_mapper.models.base import Params, masked_sum
 class Uniform(CoordinateModel):
     r"""A constant density over the window, :math:`p(x) = 1 / (b - a)`; no parameters.
 
-    Arguments: see :class:`stream_mapper.builtin.coordinates.CoordinateModel`; ``coord_bounds`` is needed.
+    Arguments: see :class:`stream_mapper.builtin.coordinates.CoordinateModel`; ``coord_bounds`` is needed and there are
+    no measurement errors.
     """
 
     needs_bounds = True
+    takes_errors = False
 
     def distribution(self, params: Params, data: Data, name: str) -> Distribution:  # noqa: ARG002
         """Uniform on the window."""
@@ -34,5 +36,5 @@ class Uniform(CoordinateModel):
         for name in self.coord_names:
             low, high = self.coord_bounds[name]
             inside = (data[name] >= low) & (data[name] <= high)
-            terms.append(torch.where(inside, -math.log(high - low), -torch.inf).to(data[name]))
+            terms.append(torch.where(inside, data[name].new_tensor(-math.log(high - low)), -torch.inf))
         return masked_sum(terms, [self._measured(data, name) for name in self.coord_names])

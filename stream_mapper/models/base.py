@@ -95,6 +95,25 @@ class Model(nn.Module, ABC):
                 inside &= ~data.where[name] | ((data[name] >= low) & (data[name] <= high))
         return inside
 
+    @property
+    def error_names(self) -> Mapping[str, str]:
+        """Column of the measurement error of each of this model's own coordinates that has one."""
+        return {}
+
+    def measured(self, data: Data) -> Data:
+        """The stars, each coordinate whose error is missing marked as missing for every part alike.
+
+        Without this a part that reads the error would drop the coordinate and one that does not would keep it, and
+        their densities would be over different coordinates.
+        """
+        known: dict[str, Tensor] = {}
+        for part in self.modules():
+            for name, error in part.error_names.items() if isinstance(part, Model) else ():
+                known[name] = known.get(name, data.where[name]) & data.where[error]
+        if not known:
+            return data
+        return data.with_columns({name: torch.where(mask, data[name], torch.nan) for name, mask in known.items()})
+
     def fit_scalers(self, data: Data) -> None:
         """Fit every scaler and grid that has no numbers yet, on the training stars."""
         for model in self.modules():
@@ -158,7 +177,7 @@ class ParametricModel(Model):
 
     def _set_span(self) -> None:
         low, high = self.indep_scaler.low, self.indep_scaler.high
-        if isinstance(self.net, OnGrid) and self.net.span is None and bool(low.isfinite().all()):
+        if isinstance(self.net, OnGrid) and self.net.span is None and bool((low.isfinite() & (low < high)).all()):
             self.net.span = (
                 self.indep_scaler.transform(low)[0].item(),
                 self.indep_scaler.transform(high)[0].item(),

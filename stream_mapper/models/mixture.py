@@ -44,6 +44,12 @@ def ln_weights(proposed: Tensor) -> tuple[Tensor, Tensor]:
     return proposed + shrink[:, None], ln_rest
 
 
+def ln_total(joint: Tensor) -> Tensor:
+    """Log of the sum of the terms (N, K) of a mixture; -inf, with a gradient of zero, for a star none allows."""
+    nowhere = joint.isneginf().all(-1)
+    return torch.where(nowhere, -torch.inf, torch.where(nowhere[:, None], 0.0, joint).logsumexp(-1))
+
+
 class MixtureModel(ComponentModel):
     r"""A weighted sum of densities, :math:`\ln p = \ln \sum_q f_q p_q`, with weights that depend on phi1.
 
@@ -73,7 +79,8 @@ class MixtureModel(ComponentModel):
         coords = {name: sorted(model.coord_names) for name, model in components.items()}
         if len({tuple(names) for names in coords.values()}) > 1:
             raise InputError(f"MixtureModel: the components must cover the same coordinates; found {coords}.")
-        super().__init__(components, coord_names=next(iter(components.values())).coord_names, priors=priors)
+        coord_names = next((model.coord_names for model in components.values()), ())
+        super().__init__(components, coord_names=coord_names, priors=priors)
         params = (params or ModelParameters()).without(f"{BACKGROUND}.ln-weight")
         needed = [f"{name}.ln-weight" for name in components if name != BACKGROUND]
         if sorted(params.names) != sorted(needed):
@@ -101,7 +108,12 @@ class MixtureModel(ComponentModel):
         return {**params, **dict(zip(names, values.unbind(-1), strict=True)), f"{BACKGROUND}.ln-weight": rest}
 
     def ln_joint(self, params: Params, data: Data) -> Tensor:
-        """ln(f_q p_q), shape (N, K), K in the order of ``components``."""
+        """ln(f_q p_q), shape (N, K), K in the order of ``components``.
+
+        A star lacks the same coordinates in every component: those without a value, and those whose error some
+        component needs and does not find.
+        """
+        data = self.measured(data)
         terms = [
             params[f"{q}.ln-weight"] + model.ln_likelihood(scope(params, q), data)
             for q, model in self.components.items()
@@ -110,15 +122,18 @@ class MixtureModel(ComponentModel):
 
     def ln_likelihood(self, params: Params, data: Data) -> Tensor:
         """Log density of the mixture, shape (N,), in nats."""
-        return self.ln_joint(params, data).logsumexp(-1)
+        return ln_total(self.ln_joint(params, data))
 
     def membership(self, params: Params, data: Data) -> Tensor:
         """Probability of each component, shape (N, K), rows summing to one.
 
-        A star outside the window of every component belongs to the last of them called "background", or evenly to all.
+        A star outside the window belongs to the component called "background"; without one, a star that no component
+        allows belongs evenly to all.
         """
         joint = self.ln_joint(params, data)
         nowhere = joint.isneginf().all(-1, keepdim=True)
+        if BACKGROUND in self.components:
+            nowhere = nowhere | ~self.in_window(data)[:, None]
         return torch.where(nowhere, self._outside(joint), torch.where(nowhere, 0.0, joint).softmax(-1))
 
     def _outside(self, joint: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from stream_mapper.params import ModelParameters
 from stream_mapper.utils import StandardScaler
 
 _REACH = 6.0  # a missing coordinate is integrated over this many standard deviations about its mean
-_NODES = {1: 193, 2: 97, 3: 33}  # nodes a coordinate of the trapezoidal rule, by number of missing coordinates
+_NODES = {1: 193, 2: 65, 3: 33}  # nodes a coordinate of the trapezoidal rule, by number of missing coordinates
 _ROWS = 200_000  # rows given to the flow at once
 
 

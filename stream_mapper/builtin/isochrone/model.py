@@ -100,6 +100,11 @@ class IsochroneMVNorm(ParametricModel):
         self.register_buffer("scatter", torch.tensor(scatters))
 
     @property
+    def error_names(self) -> Mapping[str, str]:
+        """Column of the error of each magnitude that has one."""
+        return self.phot_err_names
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Every column the model reads, errors included."""
         return (*super().columns, *self.phot_err_names.values())
