@@ -60,7 +60,7 @@ class ModelParameters(nn.Module):
         return name in self.names
 
     def __getitem__(self, name: str) -> ModelParameter:
-        return self._parameters_in_order[self.names.index(name)]
+        return self._parameters_in_order[self.names.index(name)]  # type: ignore[return-value]
 
     def without(self, *names: str) -> ModelParameters:
         """The parameters but for some names."""
