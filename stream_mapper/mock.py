@@ -24,7 +24,7 @@ class Simulator(ABC):
 
     Columns that start with ``true_`` are truth: ``true_component`` (name), ``true_p_member`` (the Bayes-optimal
     membership, given every density of the simulation), ``true_weight`` (share of the stream among the stars at that
-    phi1) and ``true_<coordinate>`` (centre of the stream at that phi1).
+    phi1), ``true_<coordinate>`` and ``true_<coordinate>_sigma`` (centre and width of the stream at that phi1).
     """
 
     @abstractmethod
@@ -150,6 +150,8 @@ class TailoredMock(Simulator):
             "true_phi2": phi2,
             "true_parallax": 1 / distance,
             "true_distance": distance,
+            "true_phi2_sigma": torch.full_like(phi2, self.width_phi2),
+            "true_distance_sigma": torch.full_like(phi2, self.width_distance),
         }
 
     def _ln_stream(self, stars: dict[str, Tensor]) -> Tensor:

@@ -38,6 +38,8 @@ def figures(
         density: Table of :func:`stream_mapper.results.track.density_table`.
         photometry: Names of the magnitudes, blue to red.
     """
+    track = _supported(track, density)
+    stars = {name: _where(values, stars, name) for name, values in stars.items()}
     yield "sky", sky(stars, p, track)
     if {"pm_phi1", "pm_phi2"} <= stars.keys():
         yield "proper_motions", scatter(stars, p, "pm_phi1", "pm_phi2")
@@ -86,6 +88,7 @@ def colour_magnitude(stars: dict[str, Array], p: Array, track: Table, photometry
     left.set(xlabel=f"{blue} - {red} [mag]", ylabel=f"{blue} [mag]", title="as observed")
     right.set(xlabel=f"{blue} - {red} [mag]", ylabel=f"{blue} - modulus [mag]", title="at the stream's distance")
     for axes in (left, right):
+        axes.set_xlim(_span(colour))
         axes.invert_yaxis()
     return figure
 
@@ -100,7 +103,7 @@ def along(density: Table, column: str, stars: dict[str, Array]) -> Figure:
         order = np.argsort(stars["phi1"])
         axes.plot(stars["phi1"][order], stars[f"true_{column}"][order], "k--", lw=1, label="truth")
     axes.set(xlabel=_LABELS["phi1"], ylabel=f"{column} of the component" + (" [1/deg]" if column == "density" else ""))
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.5 * np.max(density[column]))
     axes.legend(fontsize="small")
     return figure
 
@@ -123,6 +126,30 @@ def tracks(stars: dict[str, Array], p: Array, track: Table) -> Figure:
     panels[0].legend(fontsize="small")
     panels[-1].set_xlabel(_LABELS["phi1"])
     return figure
+
+
+def _supported(track: Table, density: Table) -> Table:
+    """The rows of the track at which the component has at least a hundredth of its largest weight."""
+    keep = np.ones(len(track), dtype=bool)
+    for name, _ in _components(track):
+        mine = np.asarray(density["component"]) == name
+        weight = np.asarray(density["weight"])[mine]
+        keep[np.asarray(track["component"]) == name] = weight > 0.01 * weight.max()
+    return track[keep]
+
+
+def _where(values: Array, stars: dict[str, Array], name: str) -> Array:
+    """A truth only where there is a stream."""
+    if not name.startswith("true_") or "true_weight" not in stars or name == "true_weight":
+        return values
+    return np.where(stars["true_weight"] > 0, values, np.nan)
+
+
+def _span(values: Array) -> tuple[float, float]:
+    """Range of all but the outermost stars, with a margin."""
+    low, high = np.nanpercentile(values, [0.2, 99.8])
+    margin = 0.1 * (high - low)
+    return low - margin, high + margin
 
 
 def _points(axes: Axes, stars: dict[str, Array], p: Array, x: str, y: str, figure: Figure | None) -> None:

@@ -44,7 +44,7 @@ def _chunk(model: MixtureModel, stars: Data, draw: Draw | None, draws: int) -> d
             over_draws(model, draw, draws, lambda: _members(model, model.membership(model(stars), stars)))
         )
     columns |= {f"p_member_{q}": spread[i] for i, q in enumerate(("05", "50", "95"))}
-    columns["n_missing"] = (~stars.where[model.coord_names]).sum(-1)
+    columns["n_missing"] = (~model.measured(stars).where[model.coord_names]).sum(-1)
     columns["in_window"] = model.in_window(stars)
     return columns
 

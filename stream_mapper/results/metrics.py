@@ -61,7 +61,8 @@ def track_metrics(table: Table, model_values: Mapping[str, Any]) -> dict[str, fl
         model_values: Fitted value (N,) at each star's phi1 by name, such as ``phi2`` or ``distance``.
 
     Returns:
-        ``<name>_rms``, the root mean square difference in the coordinate's unit, and ``<name>_rms_relative``.
+        ``<name>_rms``, the root mean square difference in the coordinate's unit, ``<name>_rms_relative``, the same
+        over the root mean square truth, and ``<name>_ratio``, of the mean fitted value to the mean truth.
     """
     if "true_component" not in table.colnames:
         return {}
@@ -73,5 +74,5 @@ def track_metrics(table: Table, model_values: Mapping[str, Any]) -> dict[str, fl
             off = np.asarray(fitted, dtype=float)[member] - truth
             out[f"{name}_rms"] = float(np.sqrt(np.mean(off**2)))
             out[f"{name}_rms_relative"] = float(np.sqrt(np.mean(off**2) / np.mean(truth**2)))
-            out[f"{name}_mean_ratio"] = float(np.mean(off + truth) / np.mean(truth))
+            out[f"{name}_ratio"] = float(np.mean(off + truth) / np.mean(truth))
     return out

@@ -7,6 +7,13 @@ from pathlib import Path
 
 from stream_mapper.results.metrics import THRESHOLDS
 
+_TRACK = (
+    ("phi2 of the track, rms [deg]", "phi2_rms"),
+    ("distance, rms / truth", "distance_rms_relative"),
+    ("width in phi2 / truth", "phi2_sigma_ratio"),
+    ("weight / truth", "weight_ratio"),
+)
+
 
 def summary(metrics: Mapping[str, float], folder: Path) -> str:
     """Stars, expected members, stars above thresholds and paths; beside the truth where there is one."""
@@ -41,5 +48,4 @@ def _truth(metrics: Mapping[str, float]) -> list[str]:
         best = f" {metrics[f'optimal_{name}']:>8{form}}" if optimal else ""
         lines.append(f"{label:<34} {metrics[name]:>8{form}}{best}")
     lines.append(f"{'true members':<34} {metrics['true_members']:>8}")
-    lines += [f"{name.replace('_', ' '):<34} {value:>8.4f}" for name, value in metrics.items() if "_rms" in name]
-    return lines
+    return lines + [f"{label:<34} {metrics[name]:>8.4f}" for label, name in _TRACK if name in metrics]
