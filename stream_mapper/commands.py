@@ -20,6 +20,12 @@ def one_line(message: object) -> str:
     return " ".join(str(message).split())
 
 
+def only_warnings(*names: str) -> None:
+    """Silence what these loggers say below warnings."""
+    for name in names:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
 # Lightning's remarks on what is done here on purpose.
 _EXPECTED = (
     r".*is an instance of `nn.Module` and is already saved during checkpointing.*",
@@ -36,8 +42,6 @@ def _set_up_messages() -> None:
     ours.setLevel(logging.INFO)
     if not ours.handlers:
         ours.addHandler(logging.StreamHandler())
-    for name in ("lightning.pytorch", "lightning.fabric", "lightning_fabric", "pytorch_lightning"):
-        logging.getLogger(name).setLevel(logging.WARNING)
     for message in _EXPECTED:
         warnings.filterwarnings("ignore", message=message)
 

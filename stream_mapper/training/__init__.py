@@ -1,5 +1,6 @@
 """Training with Lightning: module, data, stages, callbacks."""
 
+from stream_mapper.commands import only_warnings
 from stream_mapper.training.datamodule import CatalogueDataModule
 from stream_mapper.training.module import StreamModule
 from stream_mapper.training.stages import (
@@ -9,6 +10,8 @@ from stream_mapper.training.stages import (
     train_background,
     with_frozen_densities,
 )
+
+only_warnings("lightning.pytorch", "lightning.fabric")
 
 __all__ = [
     "BackgroundStage",

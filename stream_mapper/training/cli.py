@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 from stream_mapper.commands import OneLineErrors
+from stream_mapper.errors import InputError
 from stream_mapper.training.callbacks import FitProgress, MembershipHistogram, StopOnNonFinite
 from stream_mapper.training.datamodule import CatalogueDataModule
 from stream_mapper.training.module import StreamModule
@@ -25,6 +27,7 @@ class StreamCLI(LightningCLI):
     """Model, data, background stage, checkpoints and trainer from one config."""
 
     def __init__(self, args: ArgsType = None) -> None:
+        _check_overrides(sys.argv[1:] if args is None else args)
         super().__init__(
             StreamModule,
             CatalogueDataModule,
@@ -58,7 +61,7 @@ class StreamCLI(LightningCLI):
         parser.add_lightning_class_args(EarlyStopping, "early_stopping")
         parser.add_lightning_class_args(RunRecorder, "results")
         best = {"filename": "best", "save_last": True, "auto_insert_metric_name": False, **_MONITOR}
-        stopping = {"patience": 200, **_MONITOR}
+        stopping = {"patience": 60, **_MONITOR}
         parser.set_defaults({f"checkpoint.{key}": value for key, value in best.items()})
         parser.set_defaults({f"early_stopping.{key}": value for key, value in stopping.items()})
 
@@ -69,3 +72,12 @@ class StreamCLI(LightningCLI):
         if trainer.logger in (None, True):
             init = {"save_dir": str(trainer.default_root_dir), "name": "", "default_hp_metric": False}
             trainer.logger = {"class_path": "lightning.pytorch.loggers.TensorBoardLogger", "init_args": init}
+
+
+def _check_overrides(args: ArgsType) -> None:
+    """Refuse options inside a component: the parser, which takes components as values, would drop some in silence."""
+    for arg in args if isinstance(args, list) else ():
+        if ".components." in arg.split("=", maxsplit=1)[0]:
+            raise InputError(
+                f"{arg}: what is inside components is set in the configuration file, not on the command line."
+            )

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from stream_mapper.data import Data
 from stream_mapper.models import MixtureModel, Model
 from stream_mapper.models.laplace import LastLayerLaplace
-from stream_mapper.models.mixture import BACKGROUND
+from stream_mapper.models.mixture import BACKGROUND, ln_total
 from stream_mapper.nn import draw as draw_dropout
 from stream_mapper.nn import has_dropout
 from stream_mapper.results.posterior import Draw
@@ -61,7 +61,7 @@ class StreamModule(L.LightningModule):
             return self.model.ln_likelihood(params, data)
         joint = self.model.ln_joint(params, data)
         self._log_members(joint.detach(), stage)
-        return joint.logsumexp(-1)
+        return ln_total(joint)
 
     def _log_members(self, joint: Tensor, stage: str) -> None:
         """Expected number of members among all the stars of the stage."""

@@ -112,6 +112,7 @@ def prepare(model: Model, datamodule: CatalogueDataModule, stage: BackgroundStag
     model.fit_scalers(datamodule.train_stars)
     datamodule.stars = with_frozen_densities(model, datamodule.stars)
     start_from_guides(model)
+    model.train()
 
 
 def flows_of(model: Model) -> dict[str, ZukoFlowModel]:
@@ -166,7 +167,7 @@ def with_frozen_densities(model: Model, stars: Data) -> Data:
     for name, flow in flows_of(model).items():
         flow.cache_name = None
         if not any(p.requires_grad for p in flow.parameters()):
-            stars = stars.with_columns({f"ln_p:{name}": flow.ln_likelihood({}, stars)})
+            stars = stars.with_columns({f"ln_p:{name}": flow.ln_likelihood({}, model.measured(stars))})
             flow.cache_name = f"ln_p:{name}"
     return stars
 
