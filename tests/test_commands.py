@@ -1,0 +1,282 @@
+"""The commands, from a table to a run folder and back."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from astropy import units as u
+
+from stream_mapper.__main__ import main as console
+from stream_mapper.catalog import read_table, write_table
+from stream_mapper.fit import main as fit
+from stream_mapper.predict import main as predict
+from stream_mapper.simulate import main as simulate
+
+ROOT = Path(__file__).parent.parent
+MOCK = str(ROOT / "experiments" / "mock" / "config.yaml")
+SMALL = "{class_path: stream_mapper.mock.TailoredMock, init_args: {n_stream: 300, n_background: 900, seed: 3}}"
+QUICK = ["--background.max_epochs=8", "--trainer.max_epochs=30", "--results.draws=6", "--results.track_draws=8"]
+RUN = {
+    "config.yaml",
+    "checkpoints/best.ckpt",
+    "checkpoints/last.ckpt",
+    "memberships.parquet",
+    "track.ecsv",
+    "density.ecsv",
+    "metrics.json",
+    "figures/sky.png",
+    "figures/colour_magnitude.png",
+    "figures/weight.png",
+    "figures/density.png",
+    "figures/track.png",
+}
+
+
+@pytest.fixture(scope="module")
+def stars(tmp_path_factory):
+    """A small simulated table on disk."""
+    path = tmp_path_factory.mktemp("stars") / "stars.parquet"
+    simulate(["--simulator", SMALL, "--output", str(path)])
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(stars, tmp_path_factory):
+    """A short fit of that table."""
+    root = tmp_path_factory.mktemp("runs")
+    fit(["--config", MOCK, "--data.path", str(stars), "--trainer.default_root_dir", str(root), *QUICK])
+    return root / "version_0"
+
+
+def test_run_folder_is_complete_and_finds_the_stream(run):
+    found = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
+    assert found >= RUN
+    assert any("events.out.tfevents" in name for name in found)
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["average_precision"] > 0.97
+    assert metrics["optimal_average_precision"] > 0.99
+    assert metrics["expected_members"] == pytest.approx(metrics["true_members"], rel=0.1)
+    assert metrics["distance_rms_relative"] < 0.1
+
+
+def test_memberships_keep_the_table_and_are_probabilities(run, stars):
+    table, given = read_table(run / "memberships.parquet"), read_table(stars)
+    for name in given.colnames:
+        assert np.array_equal(np.asarray(table[name]), np.asarray(given[name])), name
+        assert table[name].unit == given[name].unit
+    parts = [np.asarray(table[f"p_{q}"]) for q in ("stream", "background")]
+    assert np.allclose(sum(parts), 1, atol=1e-6)
+    assert np.allclose(table["p_member"], parts[0], atol=1e-6)
+    low, middle, high = (np.asarray(table[f"p_member_{q}"]) for q in ("05", "50", "95"))
+    assert (low <= middle).all()
+    assert (middle <= high).all()
+    assert (high - low).max() > 1e-3
+    assert (np.asarray(table["n_missing"]) == 0).all()
+
+
+def test_track_and_density_have_their_columns(run):
+    track, density = read_table(run / "track.ecsv"), read_table(run / "density.ecsv")
+    for name, unit in {"phi2": u.deg, "parallax": u.mas, "distmod": u.mag, "distance": u.kpc}.items():
+        for column in (name, f"{name}_sigma", f"{name}_05", f"{name}_95"):
+            assert track[column].unit == unit, column
+        assert (np.asarray(track[f"{name}_05"]) <= np.asarray(track[f"{name}_95"])).all()
+    assert density["density"].unit == 1 / u.deg
+    step = np.diff(density["phi1"])[0]
+    assert np.sum(density["total_density"]) * step == pytest.approx(
+        len(read_table(run / "memberships.parquet")), rel=0.02
+    )
+    members = json.loads((run / "metrics.json").read_text())["expected_members"]
+    assert np.sum(density["density"]) * step == pytest.approx(members, rel=0.1)
+
+
+def test_checkpoint_is_plain(run):
+    checkpoint = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    json.dumps(checkpoint["hyper_parameters"])
+    json.dumps(checkpoint["datamodule_hyper_parameters"])
+
+
+def test_predict_in_a_new_process_reproduces_the_run(run, stars, tmp_path):
+    output = tmp_path / "again.parquet"
+    command = [sys.executable, "-m", "stream_mapper.predict", "--checkpoint", str(run / "checkpoints" / "best.ckpt")]
+    command += ["--catalogue", str(stars), "--output", str(output), "--draws", "6"]
+    subprocess.run(command, check=True, cwd=tmp_path, capture_output=True, timeout=300)
+    again, table = read_table(output), read_table(run / "memberships.parquet")
+    for name in table.colnames:
+        if name.startswith("p_"):
+            assert np.abs(np.asarray(again[name]) - np.asarray(table[name])).max() < 1e-5, name
+
+
+@pytest.fixture
+def predicted(run, tmp_path):
+    """Memberships of a table, by the checkpoint of the run."""
+
+    def of(table, name="other.fits"):
+        write_table(table, tmp_path / name)
+        arguments = ["--checkpoint", str(run / "checkpoints" / "best.ckpt"), "--draws", "2"]
+        predict([*arguments, "--catalogue", str(tmp_path / name), "--output", str(tmp_path / "members.ecsv")])
+        return read_table(tmp_path / "members.ecsv")
+
+    return of
+
+
+def test_predict_on_other_stars_in_another_order_of_columns(run, stars, predicted):
+    table = read_table(stars)[100:400]
+    other = table[["r_err", "phi2", "g", "true_component", "g_err", "r", "parallax", "phi1"]]
+    reference = np.asarray(read_table(run / "memberships.parquet")["p_member"])[100:400]
+    assert np.abs(np.asarray(predicted(other)["p_member"]) - reference).max() < 1e-5
+
+
+def test_predict_on_one_star(run, stars, predicted):
+    reference = np.asarray(read_table(run / "memberships.parquet")["p_member"])[7]
+    assert np.asarray(predicted(read_table(stars)[7:8])["p_member"])[0] == pytest.approx(reference, abs=1e-5)
+
+
+def test_predict_with_missing_photometry(stars, predicted):
+    table = read_table(stars)
+    table["g"][::2] = np.nan
+    table["r"][::4] = np.nan
+    member = np.asarray(table["true_component"]) == "stream"
+    out = predicted(table)
+    assert np.asarray(out["n_missing"])[:4].tolist() == [2, 0, 1, 0]
+    p = np.asarray(out["p_member"])
+    assert np.isfinite(p).all()
+    assert p[member].mean() > 0.8
+    assert p[~member].mean() < 0.1
+
+
+def test_predict_without_photometric_columns(stars, predicted):
+    table = read_table(stars)["phi1", "phi2", "parallax"]
+    out = predicted(table)
+    assert (np.asarray(out["n_missing"]) == 2).all()
+    assert np.isfinite(np.asarray(out["p_member"])).all()
+
+
+def test_stars_outside_the_window_are_kept_with_a_flag(stars, predicted):
+    table = read_table(stars)[:50]
+    table["phi2"][3] = 40.0
+    out = predicted(table)
+    assert len(out) == 50
+    assert not out["in_window"][3]
+    assert out["p_member"][3] == 0
+    assert out["p_background"][3] == 1
+
+
+def spoilt(stars, change):
+    """The table with one thing wrong, beside it on disk."""
+    table = read_table(stars)
+    changed = change(table)
+    table = table if changed is None else changed
+    path = stars.parent / f"{change.__name__}.parquet"
+    write_table(table, path)
+    return path
+
+
+def no_parallax(table):
+    table.remove_column("parallax")
+
+
+def mass_unit(table):
+    table["parallax"].unit = u.kg
+
+
+def no_rows(table):
+    return table[:0]
+
+
+def all_outside(table):
+    table["phi2"] = np.asarray(table["phi2"]) + 90
+
+
+BAD_TABLES = {
+    no_parallax: "parallax",
+    mass_unit: "kg",
+    no_rows: "0 rows|no rows|empty",
+    all_outside: "0 of .* stars are inside",
+}
+
+
+def refused(command, arguments, capsys):
+    """The one line a command fails with."""
+    with pytest.raises(SystemExit) as stop:
+        command(arguments)
+    assert stop.value.code not in (0, None)
+    lines = capsys.readouterr().err.strip().splitlines()
+    errors = [line for line in lines if line.startswith("error: ")]
+    assert len(errors) == 1, lines
+    assert not any("Traceback" in line for line in lines)
+    return errors[0]
+
+
+@pytest.mark.parametrize(("change", "message"), BAD_TABLES.items(), ids=lambda x: getattr(x, "__name__", ""))
+def test_fit_refuses_a_bad_table_in_one_line(stars, change, message, tmp_path, capsys):
+    arguments = ["--config", MOCK, "--data.path", str(spoilt(stars, change)), "--trainer.default_root_dir"]
+    line = refused(fit, [*arguments, str(tmp_path / "runs")], capsys)
+    assert re.search(message, line), line
+    assert not (tmp_path / "runs").exists()
+
+
+BAD_ARGUMENTS = {
+    "no config": (["--config", "nowhere.yaml"], "nowhere.yaml"),
+    "no table": (["--config", MOCK, "--data.path", "nowhere.fits"], "nowhere.fits"),
+    "misspelt key": (["--config", MOCK, "--data.cord=1"], "cord"),
+    "misspelt argument": (["--config", MOCK, "--data.simulator.init_args.sed=1"], "sed"),
+    "inside a component": (["--config", MOCK, "--model.model.init_args.components.stream.scatter=1"], "in the config"),
+    "wrong type": (["--config", MOCK, "--trainer.max_epochs=many"], "max_epochs"),
+    "no table at all": (["--config", MOCK, "--data.simulator=null"], "--data.path"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD_ARGUMENTS.values(), ids=BAD_ARGUMENTS)
+def test_fit_refuses_bad_arguments_in_one_line(arguments, message, tmp_path, capsys):
+    line = refused(fit, [*arguments, "--trainer.default_root_dir", str(tmp_path / "runs")], capsys)
+    assert message in line
+    assert not (tmp_path / "runs").exists()
+
+
+def test_fit_names_a_misspelt_key_of_the_file(tmp_path, capsys):
+    config = tmp_path / "config.yaml"
+    config.write_text(Path(MOCK).read_text().replace("mass_function:", "mass_functon:"))
+    assert "mass_functon" in refused(fit, ["--config", str(config)], capsys)
+
+
+def test_predict_refuses_bad_input_and_writes_nothing(run, stars, tmp_path, capsys):
+    best = str(run / "checkpoints" / "best.ckpt")
+    fake = tmp_path / "fake.ckpt"
+    fake.write_text("this is no checkpoint")
+    foreign = tmp_path / "foreign.ckpt"
+    torch.save({"weights": torch.zeros(3)}, foreign)
+    output = tmp_path / "members.parquet"
+    cases = {
+        "no such checkpoint": ("nowhere.ckpt", stars, output),
+        "is not a checkpoint": (fake, stars, output),
+        "it has no": (foreign, stars, output),
+        "nowhere.fits": (best, "nowhere.fits", output),
+        "parallax": (best, spoilt(stars, no_parallax), output),
+        "members.doc": (best, stars, tmp_path / "members.doc"),
+        "folder": (best, stars, tmp_path / "nowhere" / "members.parquet"),
+    }
+    for message, (checkpoint, catalogue, target) in cases.items():
+        arguments = ["--checkpoint", str(checkpoint), "--catalogue", str(catalogue), "--output", str(target)]
+        assert message in refused(predict, arguments, capsys)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fake.ckpt", "foreign.ckpt"]
+
+
+def test_console_script_knows_its_commands(capsys, tmp_path):
+    assert "no command 'fly'" in refused(console, ["fly"], capsys)
+    console(["--help"])
+    assert "fit,predict,simulate" in capsys.readouterr().out
+    console(["simulate", "--simulator", SMALL, "--output", str(tmp_path / "stars.csv")])
+    assert (tmp_path / "stars.csv").is_file()
+
+
+def test_simulate_is_reproducible_and_refuses_a_folder_that_is_not_there(tmp_path, capsys):
+    for name in ("a.parquet", "b.parquet"):
+        simulate(["--config", str(ROOT / "experiments" / "mock" / "simulate.yaml"), "--output", str(tmp_path / name)])
+    assert read_table(tmp_path / "a.parquet")["phi2"].tolist() == read_table(tmp_path / "b.parquet")["phi2"].tolist()
+    arguments = ["--simulator", SMALL, "--output", str(tmp_path / "nowhere" / "stars.parquet")]
+    assert "nowhere" in refused(simulate, arguments, capsys)

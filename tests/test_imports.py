@@ -1,0 +1,100 @@
+"""Imports point one way, and `import stream_mapper` is light."""
+
+import ast
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "stream_mapper"
+HEAVY = ("lightning", "astropy", "matplotlib", "zuko", "jsonargparse", "pyarrow", "torchmetrics", "tensorboard")
+
+BASE = {"errors", "data", "utils"}
+CORE = BASE | {"params", "nn", "prior"}
+MODELS = CORE | {"distributions", "models", "builtin"}
+WHOLES = MODELS | {"catalog", "mock", "results"}
+# Part of the package -> the parts it may import. A part that is not listed is a command, and may import any.
+MAY_IMPORT = {
+    "errors": set(),
+    "data": {"errors"},
+    "utils": BASE,
+    "distributions": set(),
+    "params": BASE,
+    "nn": BASE,
+    "prior": BASE,
+    "models": CORE,
+    "builtin": MODELS,
+    "mock": MODELS,
+    "catalog": BASE,
+    "results": WHOLES,
+    "commands": {"errors"},  # what the commands share; the training's command line is made of it
+    "training": WHOLES | {"commands"},
+}
+# Library -> the parts that may import it.
+ONLY_IN = {
+    "lightning": {"training", "fit"},
+    "matplotlib": {"results"},
+    "zuko": {"builtin"},
+    "pyarrow": {"catalog"},
+    "astropy": {"catalog", "results", "training"},
+    "gala": {"catalog"},
+    "torchmetrics": {"results"},
+}
+
+
+def test_import_is_light():
+    code = "import sys, stream_mapper as sml; sml.MixtureModel, sml.builtin.compat.ZukoFlowModel; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "stream_mapper.models" in loaded
+    assert [name for name in HEAVY if name in loaded] == []
+
+
+@cache
+def imports():
+    """(part, file, imported module) of every import statement of the package, inside functions too."""
+    return [
+        (_part(path), str(path.relative_to(PACKAGE)), name)
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        for name in _names(node)
+    ]
+
+
+def _part(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def _names(node):
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        assert node.level == 0, "imports are absolute"
+        return [f"{node.module}.{alias.name}" for alias in node.names]
+    return []
+
+
+@pytest.mark.parametrize("part", MAY_IMPORT)
+def test_imports_point_one_way(part):
+    assert any(_part(path) == part for path in PACKAGE.rglob("*.py"))
+    inner = [(file, name) for p, file, name in imports() if p == part and name.startswith("stream_mapper.")]
+    assert [(file, name) for file, name in inner if name.split(".")[1] not in MAY_IMPORT[part] | {part}] == []
+
+
+@pytest.mark.parametrize("library", ONLY_IN)
+def test_library_stays_in_its_part(library):
+    users = {(part, file) for part, file, name in imports() if name.split(".")[0] == library}
+    assert sorted(file for part, file in users if part not in ONLY_IN[library]) == []
+
+
+def test_outside_the_catalogue_astropy_is_a_table():
+    names = {(file, name) for part, file, name in imports() if name.startswith("astropy") and part != "catalog"}
+    assert sorted((file, name) for file, name in names if not name.startswith("astropy.table.")) == []
+
+
+def test_the_checks_see_imports():
+    found = imports()
+    assert ("models", "models/base.py", "stream_mapper.data.Data") in found
+    assert any(part == "training" and name.startswith("lightning") for part, _, name in found)
+    assert any(part == "catalog" and name.startswith("astropy") for part, _, name in found)

@@ -1,0 +1,495 @@
+"""Laws that every density obeys, for one table of models, and values against scipy.
+
+Units: phi1 and phi2 in deg, parallax in mas, g and r in mag; log densities in nats.
+"""
+
+import copy
+import io
+import math
+import pickle
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+import zuko
+from scipy import stats
+
+import stream_mapper as sml
+from stream_mapper.nn import Constant
+from stream_mapper.params import ModelParameter, ModelParameters
+from stream_mapper.params.bounds import SigmoidBounds
+
+ERROR = 0.2  # of every coordinate that has one, in its unit
+WIDE = {"phi2": (-9.0, 9.0)}
+WINDOW = {"phi2": (-2.0, 3.0)}
+CURVE = sml.builtin.Isochrone([0.5, 0.65, 0.8], [[7.5, 7.0], [5.0, 4.7], [3.0, 2.4]], ("g", "r"))
+DISTMOD = {"distmod.mu": (14.0, 16.0), "distmod.ln-sigma": (-3.0, -2.0)}
+
+
+class Case(NamedTuple):
+    """A model and the box its density is integrated over: (low, high, nodes) by coordinate."""
+
+    model: sml.Model
+    box: dict[str, tuple[float, float, int]]
+
+
+def net(features):
+    return sml.nn.sequential(data=1, hidden_features=8, layers=2, features=features)
+
+
+def scaler():
+    return sml.utils.StandardScaler(("phi1",), mean=[3.0], scale=[20.0])
+
+
+def coordinate(kind, window, params=None, nodes=20_001, errors=False, **kwargs):
+    """A case of a one-dimensional density of phi2; ``params`` are intervals by name."""
+    params = ModelParameters({"phi2": params} if params else {})
+    model = kind(
+        coord_names=("phi2",),
+        coord_err_names=("phi2_err",) if errors else None,
+        coord_bounds=window,
+        data_scaler=scaler(),
+        params=params,
+        **({"net": net(len(params))} if len(params) else {}) | kwargs,
+    )
+    return Case(model, {"phi2": (*window["phi2"], nodes)})
+
+
+def normal(mu=(-0.5, 0.5), ln_sigma=(-1.5, -1.0)):
+    return {"mu": mu, "ln-sigma": ln_sigma}
+
+
+def isochrone(bands, **kwargs):
+    curve = sml.builtin.Isochrone(CURVE.mass, CURVE.magnitudes[:, : len(bands)], bands)
+    return sml.builtin.IsochroneMVNorm(
+        isochrone=curve,
+        phot_err_names={"g": "g_err"},
+        mass_function=sml.builtin.KroupaMassFunction(),
+        segments=10,
+        scatter=0.2,
+        data_scaler=scaler(),
+        **{"net": net(2), "params": ModelParameters(DISTMOD)} | kwargs,
+    )
+
+
+MAGNITUDES = {"g": (14.0, 26.0, 401), "r": (13.0, 26.0, 401)}
+
+
+def flow(kind, names, window=None):
+    network = getattr(zuko.flows, kind)(len(names), 1, transforms=2, hidden_features=[8, 8])
+    columns = ("phi1", "g", "r")
+    numbers = sml.utils.StandardScaler(columns, mean=[3.0, 20.0, 19.0], scale=[20.0, 1.5, 1.2])
+    model = sml.builtin.compat.ZukoFlowModel(net=network, coord_names=names, coord_bounds=window, data_scaler=numbers)
+    nodes = 4001 if len(names) == 1 else 401
+    reach = {"g": (8.0, 32.0), "r": (9.4, 28.6)} | (window or {})
+    return Case(model, {name: (*reach[name], nodes) for name in names})
+
+
+FLOW_WINDOW = {"g": (17.0, 23.0), "r": (16.5, 22.0)}
+
+
+def independent():
+    track, _ = coordinate(sml.builtin.TruncatedNormal, WINDOW, normal(), errors=True)
+    parts = {"astrometric": track, "photometric": isochrone(("g",))}
+    return Case(sml.IndependentModels(parts), {"phi2": (-2.0, 3.0, 401), "g": (13.0, 27.0, 401)})
+
+
+def hooked():
+    """Parallax and magnitude, with the modulus set by the parallax."""
+    params = ModelParameters({"parallax": {"mu": (0.09, 0.11), "ln-sigma": (-6.0, -5.0)}})
+    plx = sml.builtin.Normal(net=net(2), coord_names=("parallax",), data_scaler=scaler(), params=params)
+    parts = {"plx": plx, "phot": isochrone(("g",), net=None, params=None)}
+    link = sml.builtin.Parallax2DistMod("plx.parallax", "phot.distmod")
+    box = {"parallax": (0.03, 0.17, 401), "g": (13.0, 27.0, 401)}
+    return Case(sml.IndependentModels(parts, unpack_params_hooks=(link,)), box)
+
+
+def mixture():
+    """A stream and a background of (phi2, g): every kind of part at once."""
+    stream = sml.IndependentModels(
+        {"phi2": coordinate(sml.builtin.Normal, WIDE, normal(), errors=True).model, "g": isochrone(("g",))}
+    )
+    background = sml.IndependentModels(
+        {"phi2": coordinate(sml.builtin.Uniform, WIDE).model, "g": flow("NSF", ("g",), {"g": (13.0, 27.0)}).model}
+    )
+    model = sml.MixtureModel(
+        {"stream": stream, "background": background},
+        net=net(1),
+        data_scaler=scaler(),
+        params=ModelParameters({"stream.ln-weight": (-2.0, -1.0)}),
+    )
+    return Case(model, {"phi2": (-9.0, 9.0, 801), "g": (13.0, 27.0, 401)})
+
+
+def two_streams():
+    """A mixture of two streams whose proposed weights sum past one, over phi2."""
+    window = sml.builtin.TruncatedNormal, WINDOW
+    parts = {
+        "stream": coordinate(*window, normal(), errors=True).model,
+        "spur": coordinate(*window, normal(mu=(1.0, 1.5))).model,
+        "background": coordinate(sml.builtin.Exponential, WINDOW, {"slope": (0.2, 0.4)}).model,
+    }
+    names = [f"{name}.ln-weight" for name in parts]
+    params = ModelParameters({name: ModelParameter(SigmoidBounds(-0.5, 0.5)) for name in names})
+    model = sml.MixtureModel(parts, net=net(2), data_scaler=scaler(), params=params)
+    return Case(model, {"phi2": (-2.0, 3.0, 4001)})
+
+
+b = sml.builtin
+CASES = {
+    "uniform": lambda: coordinate(b.Uniform, WINDOW),
+    "exponential-falls": lambda: coordinate(b.Exponential, WINDOW, {"slope": (1.0, 2.0)}),
+    "exponential-rises": lambda: coordinate(b.Exponential, WINDOW, {"slope": (-30.0, -20.0)}),
+    "exponential-flat": lambda: coordinate(b.Exponential, WINDOW, {"slope": ModelParameter()}, net=Constant(1)),
+    "normal": lambda: coordinate(b.Normal, WIDE, normal()),
+    "normal-errors": lambda: coordinate(b.Normal, WIDE, normal(), errors=True),
+    "normal-cold": lambda: coordinate(b.Normal, WIDE, normal(ln_sigma=(-5.0, -4.6))),
+    "truncated-normal": lambda: coordinate(b.TruncatedNormal, WINDOW, normal()),
+    "truncated-normal-errors": lambda: coordinate(b.TruncatedNormal, WINDOW, normal(), errors=True),
+    "truncated-normal-cold": lambda: coordinate(b.TruncatedNormal, WIDE, normal(ln_sigma=(-5.0, -4.6))),
+    "truncated-normal-40-sigma": lambda: coordinate(b.TruncatedNormal, WINDOW, normal((13.2, 13.3), (-1.4, -1.35))),
+    "truncated-normal-40-sigma-errors": lambda: coordinate(
+        b.TruncatedNormal, WINDOW, normal((-14.1, -14.0), (-1.4, -1.35)), errors=True
+    ),
+    "isochrone-1": lambda: Case(isochrone(("g",)), {"g": (13.0, 27.0, 4001)}),
+    "isochrone-2": lambda: Case(isochrone(("g", "r")), MAGNITUDES),
+    "nsf-1": lambda: flow("NSF", ("g",)),
+    "nsf-1-window": lambda: flow("NSF", ("g",), {"g": FLOW_WINDOW["g"]}),
+    "nsf-2": lambda: flow("NSF", ("g", "r")),
+    "nsf-2-window": lambda: flow("NSF", ("g", "r"), FLOW_WINDOW),
+    "maf-2": lambda: flow("MAF", ("g", "r")),
+    "maf-2-window": lambda: flow("MAF", ("g", "r"), FLOW_WINDOW),
+    "maf-2-half-window": lambda: flow("MAF", ("g", "r"), {"r": FLOW_WINDOW["r"]}),
+    "independent": independent,
+    "hooked": hooked,
+    "mixture": mixture,
+    "two-streams": two_streams,
+}
+cases = pytest.mark.parametrize("make", CASES.values(), ids=CASES.keys())
+mixtures = pytest.mark.parametrize("make", [mixture, two_streams])
+
+
+def stars(case, n=40, spread=1.0):
+    """Stars in the middle of the box, ``spread`` of it wide, at any phi1."""
+    columns = {"phi1": torch.empty(n).uniform_(-40, 40)}
+    for name, (low, high, _) in case.box.items():
+        columns[name] = (low + high) / 2 + spread * (high - low) * torch.empty(n).uniform_(-0.499, 0.499)
+    return sml.Data(columns | {name: torch.full((n,), ERROR) for name in errors_of(case.model)})
+
+
+def errors_of(model):
+    return [name for name in model.columns if name.endswith("_err")]
+
+
+def on_grid(case, names, rows):
+    """Every star of ``rows`` at every node of a grid over ``names``, star by star, and the trapezoid's ln-weights."""
+    lines = [torch.linspace(*case.box[name]) for name in names]
+    ln_weights = torch.zeros(())
+    for line in lines:
+        ln_line = torch.full_like(line, math.log((line[-1] - line[0]) / (len(line) - 1)))
+        ln_line[[0, -1]] -= math.log(2)
+        ln_weights = (ln_weights[..., None] + ln_line).flatten()
+    nodes = torch.cartesian_prod(*lines).view(-1, len(names))
+    repeated = rows[torch.arange(len(rows)).repeat_interleave(len(nodes))]
+    columns = {name: nodes[:, i].repeat(len(rows)) for i, name in enumerate(names)}
+    return repeated.with_columns(columns), ln_weights
+
+
+@torch.no_grad()
+def ln_integral(case, names, rows):
+    """ln of the integral over ``names`` for each star of ``rows``, by the trapezoidal rule."""
+    nodes, ln_weights = on_grid(case, names, rows)
+    return (ln_p(case.model, nodes).view(len(rows), -1) + ln_weights).logsumexp(-1)
+
+
+def ln_p(model, data):
+    return model.ln_likelihood(model(data), data)
+
+
+def without(data, *names):
+    return data.with_columns({name: torch.full((len(data),), torch.nan) for name in names})
+
+
+@cases
+def test_one_finite_number_a_star(make):
+    case = make()
+    values = ln_p(case.model, stars(case))
+    assert values.shape == (40,)
+    assert values.dtype == torch.float32
+    assert values.isfinite().all()
+
+
+@cases
+def test_density_integrates_to_one(make):
+    case = make()
+    total = ln_integral(case, tuple(case.box), stars(case, n=1)).exp().item()
+    assert total == pytest.approx(1, abs=1e-3)
+
+
+@cases
+def test_a_missing_coordinate_leaves_the_marginal(make):
+    case = make()
+    rows = stars(case, n=12, spread=0.5)
+    for name in case.box:
+        found = ln_p(case.model, without(rows, name)).detach()
+        difference = found - ln_integral(case, (name,), rows)
+        assert difference.square().mean().sqrt() < 0.02
+        assert found.isfinite().all()
+
+
+@cases
+def test_a_star_without_coordinates_says_nothing(make):
+    case = make()
+    torch.testing.assert_close(ln_p(case.model, without(stars(case), *case.box)), torch.zeros(40), atol=1e-5, rtol=0)
+
+
+@cases
+def test_a_missing_value_reaches_nothing_else(make):
+    case = make()
+    rows = stars(case)
+    holes = {}
+    for i, name in enumerate(case.box):
+        holes[name] = torch.where(torch.arange(40) % 3 == i, torch.nan, rows[name])
+    some = ln_p(case.model, rows.with_columns(holes))
+    assert some.isfinite().all()
+    torch.testing.assert_close(some[2::3], ln_p(case.model, rows)[2::3], atol=1e-5, rtol=1e-5)
+
+
+@cases
+def test_a_missing_error_is_a_missing_coordinate(make):
+    case = make()
+    rows = stars(case)
+    errors = errors_of(case.model)
+    assert set(errors) <= {f"{name}_err" for name in case.box}
+    for name in errors:
+        expected = ln_p(case.model, without(rows, name.removesuffix("_err")))
+        torch.testing.assert_close(ln_p(case.model, without(rows, name)), expected)
+
+
+@cases
+@pytest.mark.parametrize("spread", [1.0, 1e3])
+def test_gradients_are_finite(make, spread):
+    """In the window and far beyond its edges; stars without probability have no gradient."""
+    case = make()
+    rows = stars(case, spread=spread)
+    values = ln_p(case.model, rows)
+    assert not values.isnan().any()
+    trained = dict(case.model.named_parameters())
+    if not trained:
+        assert values.requires_grad is False
+        return
+    kept = values.isfinite()
+    gradients = torch.autograd.grad(values[kept].sum(), list(trained.values()), allow_unused=True)
+    found = {name: g for name, g in zip(trained, gradients, strict=True) if g is not None}
+    assert set(found) == set(trained)
+    assert {name: g for name, g in found.items() if not g.isfinite().all()} == {}
+    if spread == 1.0:
+        assert any((g != 0).any() for g in found.values())
+
+
+@pytest.mark.parametrize("name", ["normal-cold", "truncated-normal-cold", "isochrone-1", "isochrone-2"])
+def test_gradients_are_finite_a_thousand_sigma_away(name):
+    case = CASES[name]()
+    reach = {"phi2": 9.0, "g": 300.0, "r": 300.0}  # the colds' widths are 0.01 deg, the isochrone's 0.3 mag
+    ends = torch.tensor([-1.0, 1.0])
+    columns = {c: (0.0 if c == "phi2" else 20.0) + reach[c] * ends for c in case.box}
+    rows = sml.Data({"phi1": torch.zeros(2)} | columns | {e: torch.full((2,), ERROR) for e in errors_of(case.model)})
+    values = ln_p(case.model, rows)
+    assert (values < -1e5).all()
+    assert values.isfinite().all()
+    for gradient in torch.autograd.grad(values.mean(), list(case.model.parameters())):
+        assert gradient.isfinite().all()
+        assert (gradient != 0).any()
+
+
+@cases
+def test_outside_its_window_a_star_is_impossible(make):
+    case = make()
+    windowed = [m for m in case.model.modules() if isinstance(m, sml.Model) and m.coord_bounds]
+    beyond = stars(case).with_columns({name: torch.full((40,), 1e3) for name in case.box})
+    assert bool((~case.model.in_window(beyond)).all()) == bool(windowed)
+    values = ln_p(case.model, beyond)
+    assert not values.isnan().any()
+    soft = any(isinstance(m, sml.builtin.Normal) for m in windowed)  # Normal flags stars and does not truncate
+    if windowed and not soft:
+        assert (values == -math.inf).all()
+
+
+@cases
+def test_double_precision(make):
+    case = make()
+    rows = stars(case)
+    single = ln_p(case.model, rows)
+    double = ln_p(case.model.to(torch.float64), rows.to(dtype=torch.float64))
+    assert double.dtype == torch.float64
+    torch.testing.assert_close(single.double(), double, atol=2e-4, rtol=2e-4)
+
+
+@cases
+def test_state_copy_and_pickle_keep_the_numbers(make):
+    case = make()
+    rows = stars(case)
+    expected = ln_p(case.model, rows)
+    file = io.BytesIO()
+    torch.save(case.model.state_dict(), file)
+    file.seek(0)
+    other = make().model
+    if list(other.parameters()) and make is not CASES["exponential-flat"]:
+        assert not torch.equal(ln_p(other, rows), expected)
+    other.load_state_dict(torch.load(file, weights_only=True))
+    for model in (other, copy.deepcopy(case.model), pickle.loads(pickle.dumps(case.model))):
+        assert torch.equal(ln_p(model, rows), expected)
+
+
+@cases
+def test_tables_of_no_star_and_of_one(make):
+    case = make()
+    rows = stars(case)
+    all_rows = ln_p(case.model, rows)
+    assert ln_p(case.model, rows[:0]).shape == (0,)
+    torch.testing.assert_close(ln_p(case.model, rows[7:8]), all_rows[7:8], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(ln_p(case.model, rows[rows["phi1"] > 0]), all_rows[rows["phi1"] > 0])
+
+
+@cases
+def test_columns_are_all_that_is_read(make):
+    case = make()
+    rows = stars(case)
+    assert {"phi1", *case.box} <= set(case.model.columns)
+    extra = rows.with_columns({"gmag": torch.full((40,), torch.nan)})
+    assert torch.equal(ln_p(case.model, extra.select(case.model.columns)), ln_p(case.model, extra))
+
+
+@mixtures
+def test_memberships_sum_to_one(make):
+    case = make()
+    rows = stars(case)
+    rows = rows.with_columns({"phi2": torch.where(torch.arange(40) % 4 == 0, torch.nan, rows["phi2"])})
+    params = case.model(rows)
+    p = case.model.membership(params, rows)
+    assert p.shape == (40, len(case.model.components))
+    torch.testing.assert_close(p.sum(-1), torch.ones(40))
+    assert ((p >= 0) & (p <= 1)).all()
+    shares = case.model.ln_joint(params, rows) - case.model.ln_likelihood(params, rows)[:, None]
+    torch.testing.assert_close(shares.exp(), p)
+
+
+# Values against scipy, at parameters set by hand.
+
+X = torch.linspace(-1.9, 2.9, 25, dtype=torch.float64)
+SIGMA, MU = 0.7, 0.4
+NOISE = torch.linspace(0.05, 1.5, 25, dtype=torch.float64)
+
+
+def at(model, params, errors=None):
+    """ln p at X for fixed parameters, in double precision."""
+    columns = {"phi1": torch.zeros_like(X), "phi2": X} | ({} if errors is None else {"phi2_err": errors})
+    values = {f"phi2.{name}": torch.full_like(X, value) for name, value in params.items()}
+    return model.to(torch.float64).ln_likelihood(values, sml.Data(columns)).numpy()
+
+
+def bare(kind, errors=False, window=WINDOW):
+    return kind(coord_names=("phi2",), coord_bounds=window, coord_err_names=("phi2_err",) if errors else None)
+
+
+def test_uniform_equals_scipy():
+    np.testing.assert_allclose(at(bare(b.Uniform), {}), stats.uniform(-2, 5).logpdf(X), rtol=1e-12)
+
+
+@pytest.mark.parametrize("slope", [1.7, 1e-3, -0.9, 25.0])
+def test_exponential_equals_scipy(slope):
+    distance = X + 2 if slope > 0 else 3 - X
+    expected = stats.truncexpon(5 * abs(slope), scale=1 / abs(slope)).logpdf(distance)
+    np.testing.assert_allclose(at(bare(b.Exponential), {"slope": slope}), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_flat_exponential_is_uniform():
+    np.testing.assert_allclose(at(bare(b.Exponential), {"slope": 0.0}), -math.log(5), rtol=1e-12)
+
+
+def test_normal_equals_scipy():
+    params = {"mu": MU, "ln-sigma": math.log(SIGMA)}
+    np.testing.assert_allclose(at(bare(b.Normal), params), stats.norm(MU, SIGMA).logpdf(X), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("mu", "sigma"), [(MU, SIGMA), (-6.0, 0.5), (3.0, 2.0)])
+def test_truncated_normal_equals_scipy(mu, sigma):
+    law = stats.truncnorm((-2 - mu) / sigma, (3 - mu) / sigma, mu, sigma)
+    found = at(bare(b.TruncatedNormal), {"mu": mu, "ln-sigma": math.log(sigma)})
+    np.testing.assert_allclose(found, law.logpdf(X), rtol=1e-9, atol=1e-9)
+
+
+def convolved(x, noise):
+    """The intrinsic Gaussian convolved with that of the error, by quadrature over the true coordinate."""
+    true = np.linspace(MU - 10 * SIGMA, MU + 10 * SIGMA, 20_001)
+    weight = stats.norm(MU, SIGMA).pdf(true)
+    return np.array([np.trapezoid(weight * stats.norm(t, s).pdf(true), true) for t, s in zip(x, noise, strict=True)])
+
+
+def test_normal_convolves_the_error():
+    found = at(bare(b.Normal, errors=True), {"mu": MU, "ln-sigma": math.log(SIGMA)}, NOISE)
+    np.testing.assert_allclose(found, np.log(convolved(X, NOISE)), rtol=1e-8, atol=1e-8)
+
+
+def test_truncated_normal_convolves_the_error_then_truncates():
+    found = at(bare(b.TruncatedNormal, errors=True), {"mu": MU, "ln-sigma": math.log(SIGMA)}, NOISE)
+    seen = np.linspace(-2, 3, 201)
+    inside = [np.trapezoid(convolved(seen, np.full_like(seen, s)), seen) for s in NOISE[::6]]
+    expected = np.log(convolved(X[::6], NOISE[::6])) - np.log(inside)
+    np.testing.assert_allclose(found[::6], expected, atol=1e-4)
+    wrong_order = stats.truncnorm((-2 - MU) / SIGMA, (3 - MU) / SIGMA, MU, SIGMA).logpdf(X)
+    assert np.abs(found - wrong_order).max() > 0.3
+
+
+def test_isochrone_of_one_segment_is_a_smeared_line():
+    """Flat in g from M = 3 to 7 at modulus 15: a uniform law 4 mag wide, convolved with scatter, depth and error."""
+    curve = sml.builtin.Isochrone([0.5, 0.8], [[7.0], [3.0]], ("g",))
+    model = b.IsochroneMVNorm(isochrone=curve, phot_err_names=("g_err",), segments=1, scatter=0.1)
+    g = torch.linspace(16, 24, 33, dtype=torch.float64)
+    params = {"distmod.mu": torch.full_like(g, 15.0), "distmod.ln-sigma": torch.full_like(g, math.log(0.2))}
+    data = sml.Data({"phi1": g, "g": g, "g_err": torch.full_like(g, 0.3)})
+    width = math.sqrt(0.1**2 + 0.2**2 + 0.3**2)
+    law = stats.norm(0, width)
+    expected = np.log((law.cdf(g - 18) - law.cdf(g - 22)) / 4)
+    found = model.to(torch.float64).ln_likelihood(params, data)
+    np.testing.assert_allclose(found[4:-4], expected[4:-4], atol=1e-6)
+
+
+def test_depth_moves_all_magnitudes_together():
+    """Between two bands of a point-like population the depth is a covariance, so the colour does not feel it."""
+    curve = sml.builtin.Isochrone([0.7999, 0.8], [[4.0001, 3.5001], [4.0, 3.5]], ("g", "r"))
+    model = b.IsochroneMVNorm(isochrone=curve, segments=1, scatter=0.1).to(torch.float64)
+    m = torch.tensor([[19.0, 18.5], [19.3, 18.8], [19.3, 18.2], [18.8, 18.6]], dtype=torch.float64)
+    ones = torch.ones(4, dtype=torch.float64)
+    params = {"distmod.mu": 15 * ones, "distmod.ln-sigma": math.log(0.5) * ones}
+    found = model.ln_likelihood(params, sml.Data({"phi1": ones, "g": m[:, 0], "r": m[:, 1]}))
+    law = stats.multivariate_normal([19.0, 18.5], 0.01 * np.eye(2) + 0.25 * np.ones((2, 2)))
+    np.testing.assert_allclose(found, law.logpdf(m), atol=2e-3)
+
+
+def test_flow_of_a_known_law():
+    """A flow that is the standard normal: the density of the scaled and stretched coordinates is known."""
+
+    class Standard(torch.nn.Module):
+        def forward(self, context):
+            base = torch.distributions.Normal(torch.zeros_like(context), 1.0, validate_args=False)
+            return torch.distributions.Independent(base, 1, validate_args=False)
+
+    numbers = sml.utils.StandardScaler(("phi1", "g"), mean=[0.0, 20.0], scale=[1.0, 1.5])
+    free = sml.builtin.compat.ZukoFlowModel(net=Standard(), coord_names=("g",), data_scaler=numbers)
+    g = torch.linspace(17.1, 22.9, 30)
+    data = sml.Data({"phi1": torch.zeros(30), "g": g})
+    np.testing.assert_allclose(ln_p(free, data), stats.norm(20, 1.5).logpdf(g), atol=1e-5)
+    # A normal law of the width the stretch gives to a uniform one is that uniform law
+    numbers = sml.utils.StandardScaler(("phi1", "g"), mean=[0.0, 20.0], scale=[1.0, 6 / math.sqrt(2 * math.pi)])
+    cut = sml.builtin.compat.ZukoFlowModel(
+        net=Standard(), coord_names=("g",), data_scaler=numbers, coord_bounds={"g": (17.0, 23.0)}
+    )
+    np.testing.assert_allclose(ln_p(cut, data), -math.log(6), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [b.Uniform, b.Exponential])
+def test_a_density_of_measured_values_takes_no_errors(kind):
+    with pytest.raises(sml.InputError, match="takes no coord_err_names"):
+        kind(coord_names=["x"], coord_bounds={"x": (0, 1)}, coord_err_names=["x_err"])
