@@ -84,10 +84,10 @@ class TruncatedNormal(_Truncated):
         tensor([3.6895,   -inf])
 
     Arguments:
-        loc: Mean of the uncut law, shape (*B,), in [unit of x].
-        scale: Standard deviation of the uncut law, shape (*B,), in [unit of x].
-        low: Lower edge, shape (*B,), in [unit of x]; may be -inf.
-        high: Upper edge, shape (*B,), in [unit of x]; may be +inf.
+        loc: Mean of the uncut law, shape ``(*B,)``, in [unit of x].
+        scale: Standard deviation of the uncut law, shape ``(*B,)``, in [unit of x].
+        low: Lower edge, shape ``(*B,)``, in [unit of x]; may be -inf.
+        high: Upper edge, shape ``(*B,)``, in [unit of x]; may be +inf.
         validate_args: Whether to check the parameters, as everywhere in torch.
     """
 
@@ -129,7 +129,7 @@ class TruncatedNormal(_Truncated):
 
     @property
     def mean(self) -> Tensor:
-        """Mean of the cut law, shape (*B,); in double precision inside, for windows far from ``loc``."""
+        """Mean of the cut law, shape ``(*B,)``; in double precision inside, for windows far from ``loc``."""
         loc, scale, low, high = (getattr(self, name).double() for name in self._names)
         window = _Window(TruncatedNormal(loc, scale, low, high, validate_args=False))
         depth = scale * window.mean_depth()
@@ -225,9 +225,9 @@ class TruncatedExponential(_Truncated):
         tensor([0.6931, 0.6518])
 
     Arguments:
-        slope: Decay rate k, any sign, shape (*B,), in 1 / [unit of x]; positive falls towards ``high``.
-        low: Lower edge a, shape (*B,), in [unit of x].
-        high: Upper edge b, shape (*B,), in [unit of x].
+        slope: Decay rate k, any sign, shape ``(*B,)``, in 1 / [unit of x]; positive falls towards ``high``.
+        low: Lower edge a, shape ``(*B,)``, in [unit of x].
+        high: Upper edge b, shape ``(*B,)``, in [unit of x].
         validate_args: Whether to check the parameters, as everywhere in torch.
     """
 
@@ -275,5 +275,5 @@ class TruncatedExponential(_Truncated):
 
     @property
     def mean(self) -> Tensor:
-        """Mean, shape (*B,)."""
+        """Mean, shape ``(*B,)``."""
         return self.low + self._width * exponential_mean(self.slope * self._width)

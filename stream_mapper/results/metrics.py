@@ -54,24 +54,24 @@ def _classification(p: Any, member: torch.Tensor, prefix: str) -> dict[str, floa
 
 
 def track_metrics(table: Table, model_values: Mapping[str, Any]) -> dict[str, float]:
-    """How far the fitted functions are from the truth, over the true members' positions.
+    """How far the fitted functions are from the truth, over the stars in the stream's extent, members or not.
 
     Arguments:
-        table: Stars with ``true_component`` and ``true_<name>`` columns, N rows.
+        table: Stars with ``true_weight``, positive in the stream's extent, and ``true_<name>`` columns, N rows.
         model_values: Fitted value (N,) at each star's phi1 by name, such as ``phi2`` or ``distance``.
 
     Returns:
         ``<name>_rms``, the root mean square difference in the coordinate's unit, ``<name>_rms_relative``, the same
         over the root mean square truth, and ``<name>_ratio``, of the mean fitted value to the mean truth.
     """
-    if "true_component" not in table.colnames:
+    if "true_weight" not in table.colnames:
         return {}
-    member = np.asarray(table["true_component"]).astype(str) != BACKGROUND
+    extent = np.asarray(table["true_weight"]) > 0
     out = {}
     for name, fitted in model_values.items():
-        if f"true_{name}" in table.colnames and member.any():
-            truth = np.asarray(table[f"true_{name}"], dtype=float)[member]
-            off = np.asarray(fitted, dtype=float)[member] - truth
+        if f"true_{name}" in table.colnames and extent.any():
+            truth = np.asarray(table[f"true_{name}"], dtype=float)[extent]
+            off = np.asarray(fitted, dtype=float)[extent] - truth
             out[f"{name}_rms"] = float(np.sqrt(np.mean(off**2)))
             out[f"{name}_rms_relative"] = float(np.sqrt(np.mean(off**2) / np.mean(truth**2)))
             out[f"{name}_ratio"] = float(np.mean(off + truth) / np.mean(truth))

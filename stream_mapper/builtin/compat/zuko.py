@@ -65,8 +65,8 @@ class ZukoFlowModel(Model):
         coord_bounds: Window of each coordinate, in its unit.
         data_scaler: Scaler that has the independent coordinates and the coordinates; None for one fitted on the stars
             the flow is trained on.
-        jacobian_logdet: ln |d(scaled)/d(coordinates)| of the scaler, a check only: the class takes it from its scaler
-            and warns if this one disagrees.
+        jacobian_logdet: Log determinant of the scaler (minus the sum of the logarithms of the coordinates' scales). A
+            check only: the class takes it from its scaler and warns if this one disagrees.
         indep_coord_names: Coordinates the density is conditioned on.
         params: Must be empty: a flow has no named parameters.
 
