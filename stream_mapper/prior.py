@@ -74,6 +74,11 @@ class ControlRegions(Prior):
             raise InputError(f"ControlRegions: no parameter {self.param!r}; the model has {list(params)}.")
         return (params[self.param] - self.center) / self.width
 
+    def residuals(self, model: _Parameters) -> Tensor:
+        """Terms r (K,) with which the log prior is -sum r^2 / 2; zero inside the regions."""
+        offsets = self.offsets(model)
+        return (2 * self.lamda) ** 0.5 * offsets.sign() * (offsets.abs() - 1).clamp(min=0)
+
     def forward(self, model: _Parameters) -> Tensor:
         """Log prior, a scalar in nats."""
-        return -self.lamda * (self.offsets(model).abs() - 1).clamp(min=0).square().sum()
+        return -0.5 * self.residuals(model).square().sum()

@@ -15,7 +15,7 @@ import pytest
 import torch
 from astropy import units as u
 from astropy.coordinates import Distance
-from scipy import stats
+from scipy import optimize, stats
 from torch import nn
 
 import stream_mapper as sml
@@ -597,6 +597,36 @@ def test_last_layer_posterior_of_a_linear_gaussian_problem(make):
     unit = scale * scale[:, None]
     torch.testing.assert_close(drawn.T.cov() / unit, expected / unit, atol=0.06, rtol=0)
     assert torch.equal(model(at)["phi2.mu"], before)
+
+
+@pytest.mark.parametrize("make", NETS.values(), ids=NETS.keys())
+def test_climbing_reaches_the_top_of_the_likelihood(make):
+    """A noisy line of unknown width: the top as scipy finds it in float64."""
+    model, data, x, sigma = linear_gaussian(make())
+    data = data.with_columns({"phi2": 0.5 + 0.4 * x + sigma * torch.randn(len(x))})
+    phi1, phi2, error = (
+        data[name].double().numpy() / unit for name, unit in (("phi1", 20), ("phi2", 1), ("phi2_err", 1))
+    )
+
+    def minus_ln_p(q):
+        return -stats.norm(q[0] + q[1] * phi1, np.hypot(np.exp(q[2] + q[3] * phi1), error)).logpdf(phi2).sum()
+
+    best = optimize.minimize(minus_ln_p, [0.5, 0.4, -1.2, 0.0], method="Nelder-Mead", options={"maxiter": 4000})
+    layer = next(module for module in model.net.modules() if isinstance(module, nn.Linear))
+    with torch.no_grad():
+        layer.bias[0] -= 0.3
+        layer.weight[0, 0] += 0.15
+    before = minus_ln_p([0.2, 0.55, math.log(0.3), 0.0])
+    gain = LastLayerLaplace(100.0).climb(model, [data[:50], data[50:]], steps=60)
+    assert gain == pytest.approx(before - best.fun, abs=0.05)
+
+
+def test_climbing_heeds_the_guides():
+    guide = sml.prior.ControlRegions("phi2.mu", [0.0], [1.0], 0.1, lamda=1e6)
+    model = normal(net=Constant(2), priors=(guide,))
+    data = phi2_at(*torch.linspace(-0.5, 0.5, 21).tolist())
+    LastLayerLaplace(100.0).climb(model, [data], steps=60)
+    assert model(data)["phi2.mu"][0].item() == pytest.approx(0.9, abs=0.01)
 
 
 def test_last_layer_posterior_of_a_truncated_normal():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from stream_mapper.data import Data
 from stream_mapper.models.base import Model, ParametricModel
 from stream_mapper.nn import Constant, OnGrid
+from stream_mapper.prior import ControlRegions
+
+_ENOUGH = 0.01  # a gain in log posterior not worth another step, in nats
 
 
 class LastLayerLaplace(nn.Module):
@@ -22,8 +25,8 @@ class LastLayerLaplace(nn.Module):
     log-likelihood). The prior of each of a layer's H + 1 weights is Gaussian about the fit with precision
     :math:`\tau = (H + 1) / s^2`, so that a network's output, which bounds take to the parameter, has a standard
     deviation of about s where no star says anything. A draw of the weights is a draw of every parameter as a function
-    of phi1. After Daxberger et al. 2021, "Laplace Redux", arXiv 2106.14806. The hidden layers are taken as known, and
-    the guides as flat.
+    of phi1. Guides that are not kept add their curvature. After Daxberger et al. 2021, "Laplace Redux",
+    arXiv 2106.14806. The hidden layers are taken as known.
 
     Arguments:
         prior_width: s, in the unit of the networks' outputs.
@@ -35,23 +38,63 @@ class LastLayerLaplace(nn.Module):
         self.factor: Tensor | None = None
         self.names: list[str] = []
 
-    def fit(self, model: Model, batches: Iterable[Data]) -> None:
+    def fit(self, model: Model, batches: Sequence[Data]) -> None:
         """Accumulate the scores of the stars and factorise the precision."""
-        training = model.training
-        model.eval()
         self.names = _names(model)
-        parts = self._parts(model)
-        precision: Tensor | None = None
-        for stars in batches:
-            scores = _scores(model, parts, stars).double()
-            precision = scores.T @ scores + (0.0 if precision is None else precision)
-        model.train(training)
-        if precision is None or precision.numel() == 0:
+        if not self.names:
             return
-        tau = torch.cat([torch.full((_size(part),), _inputs(part) / self.prior_width**2) for part in parts])
-        lower = torch.linalg.cholesky(precision + tau.to(precision).diag())
+        with _evaluating(model):
+            precision, _ = self._expand(model, batches)
+        lower = torch.linalg.cholesky(precision)
         inverse = torch.linalg.solve_triangular(lower.mT, torch.eye(len(lower)).to(lower), upper=True)
         self.factor = inverse.float().cpu()
+
+    def climb(self, model: Model, batches: Sequence[Data], steps: int = 10) -> float:
+        """Bring the last layers to the top of the log posterior of all the stars, by damped Fisher scoring.
+
+        Gradient descent on batches stops about there, at a distance that the posterior knows nothing of. Steps that do
+        not gain are halved.
+
+        Returns:
+            The gain in log posterior, in nats, not negative.
+        """
+        self.names = _names(model)
+        with _evaluating(model), torch.no_grad():
+            first = last = _ln_posterior(model, batches)
+            for _ in range(steps if self.names else 0):
+                precision, gradient = self._expand(model, batches)
+                step = torch.linalg.solve(precision, gradient).float()
+                gained = self._try(model, step, batches, last)
+                if gained - last < _ENOUGH:
+                    break
+                last = gained
+        return last - first
+
+    def _try(self, model: Model, step: Tensor, batches: Sequence[Data], before: float) -> float:
+        """The log posterior after the step, or its half, and so on; where it began if none gains."""
+        for share in (1.0, 0.5, 0.25, 0.125):
+            self._move(model, share * step)
+            after = _ln_posterior(model, batches)
+            if after > before:
+                return after
+            self._move(model, -share * step)
+        return before
+
+    def _move(self, model: Model, step: Tensor) -> None:
+        parts = self._parts(model)
+        for part, block in zip(parts, step.split([_size(part) for part in parts]), strict=True):
+            _shift(_last(part.net), block)
+
+    def _expand(self, model: Model, batches: Sequence[Data]) -> tuple[Tensor, Tensor]:
+        """Precision (P, P), the damping included, and gradient (P,) of the log posterior, in float64."""
+        parts = self._parts(model)
+        tau = torch.cat([torch.full((_size(part),), _inputs(part) / self.prior_width**2) for part in parts])
+        rows, residuals = _guide_rows(model, parts)
+        precision, gradient = tau.to(rows).diag() + rows.T @ rows, -residuals @ rows
+        for stars in batches:
+            scores = _scores(model, parts, stars).double()
+            precision, gradient = precision + scores.T @ scores, gradient + scores.sum(0)
+        return precision, gradient
 
     @contextmanager
     def draw(self, model: Model, index: int) -> Iterator[None]:
@@ -59,13 +102,10 @@ class LastLayerLaplace(nn.Module):
         if self.factor is None:
             raise RuntimeError("the posterior has not been fitted.")
         noise = torch.randn(len(self.factor), generator=torch.Generator().manual_seed(index))
-        parts = self._parts(model)
-        steps = (self.factor @ noise).split([_size(part) for part in parts])
-        layers = [_last(part.net) for part in parts]
+        layers = [_last(part.net) for part in self._parts(model)]
         kept = [{n: p.detach().clone() for n, p in layer.named_parameters()} for layer in layers]
         try:
-            for layer, step in zip(layers, steps, strict=True):
-                _shift(layer, step)
+            self._move(model, self.factor @ noise)
             yield
         finally:
             for layer, values in zip(layers, kept, strict=True):
@@ -82,6 +122,48 @@ class LastLayerLaplace(nn.Module):
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`get_extra_state` gave."""
         self.factor, self.names = state["factor"], state["names"]
+
+
+@contextmanager
+def _evaluating(model: Model) -> Iterator[None]:
+    """Inside, the model is in evaluation mode."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
+def _ln_posterior(model: Model, batches: Sequence[Data]) -> float:
+    """Log likelihood of all the stars plus log prior, in nats."""
+    terms = [model.ln_likelihood(model(stars), stars).double().sum() for stars in batches]
+    return float(sum(terms) + model.ln_prior())
+
+
+def _guide_rows(model: Model, parts: list[ParametricModel]) -> tuple[Tensor, Tensor]:
+    """The guides' residuals r (K,) and their derivatives (K, P) with respect to the last layers, in float64."""
+    leaves = [[*_last(part.net).parameters()] for part in parts]
+    flat = [p for group in leaves for p in group]
+    held = [(part, prior) for part in model.modules() if isinstance(part, Model) for prior in part.own_priors]
+    with torch.enable_grad():
+        found = [prior.residuals(part) for part, prior in held if isinstance(prior, ControlRegions)]
+        residuals = torch.cat(found or [flat[0].new_zeros(0)])
+        rows = [_row(residual, flat, leaves) for residual in residuals]
+    size = sum(_size(part) for part in parts)
+    return (torch.stack(rows) if rows else residuals.new_zeros(0, size)).double(), residuals.detach().double()
+
+
+def _row(residual: Tensor, flat: list[nn.Parameter], leaves: list[list[nn.Parameter]]) -> Tensor:
+    found = iter(torch.autograd.grad(residual, flat, retain_graph=True, allow_unused=True, materialize_grads=True))
+    return torch.cat([_in_order([next(found) for _ in group]) for group in leaves])
+
+
+def _in_order(gradients: list[Tensor]) -> Tensor:
+    """Gradients of a weight (F, H) and a bias (F,), or of a value (F,), by output and then input, the bias last."""
+    if len(gradients) == 1:
+        return gradients[0]
+    return torch.cat([gradients[0], gradients[1][:, None]], -1).flatten()
 
 
 def _names(model: Model) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import lightning as L
@@ -72,9 +72,10 @@ class StreamModule(L.LightningModule):
         n_stars = self.trainer.train_dataloader.n_stars  # type: ignore[union-attr]
         self.log("train/members", share * n_stars, batch_size=len(joint), on_step=False, on_epoch=True)
 
-    def fit_posterior(self, batches: Iterable[Data]) -> None:
-        """Fit the last-layer posterior about the present weights, unless the model draws by dropout."""
+    def fit_posterior(self, batches: Sequence[Data]) -> None:
+        """Bring the last layers to the top and fit their posterior about it, unless the model draws by dropout."""
         if not has_dropout(self.model):
+            self.posterior.climb(self.model, batches)
             self.posterior.fit(self.model, batches)
 
     @property

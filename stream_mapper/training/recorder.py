@@ -70,7 +70,7 @@ class RunRecorder(Callback):
             module.load_state_dict(state["state_dict"])
         datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
         train = datamodule.train_stars.to(module.device)
-        module.fit_posterior(train[i : i + _BATCH] for i in range(0, len(train), _BATCH))
+        module.fit_posterior([train[i : i + _BATCH] for i in range(0, len(train), _BATCH)])
         if state is not None:
             state["state_dict"] = module.state_dict()
             replace_file(path, lambda target: torch.save(state, target))
