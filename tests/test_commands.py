@@ -266,6 +266,37 @@ def test_predict_refuses_bad_input_and_writes_nothing(run, stars, tmp_path, caps
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fake.ckpt", "foreign.ckpt"]
 
 
+GD1 = str(ROOT / "experiments" / "gd1" / "config.yaml")
+FIELD = ROOT.parent / "shared" / "data" / "gd1" / "gd1_field_gaia_dr2_ps1.fits"
+
+
+@pytest.fixture
+def in_root(monkeypatch):
+    """The working directory of the experiments' relative paths."""
+    if not FIELD.exists():
+        pytest.skip(f"the GD-1 field {FIELD} is not here")
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.mark.usefixtures("in_root")
+def test_gd1_runs_on_the_real_field(tmp_path):
+    quick = ["--background.max_epochs=1", "--trainer.max_epochs=2", "--results.draws=2", "--results.track_draws=2"]
+    fit(["--config", GD1, "--data.path", str(FIELD), "--trainer.default_root_dir", str(tmp_path), *quick])
+    table = read_table(tmp_path / "version_0" / "memberships.parquet")
+    given = read_table(FIELD)
+    assert np.array_equal(np.asarray(table["source_id"]), np.asarray(given["source_id"]))
+    p = np.stack([np.asarray(table[f"p_{name}"]) for name in ("stream", "spur", "background")])
+    assert np.allclose(p.sum(0), 1, atol=1e-6)
+    assert (tmp_path / "version_0" / "figures" / "proper_motions.png").is_file()
+
+
+@pytest.mark.usefixtures("in_root")
+def test_gd1_without_a_table_says_where_to_get_one(tmp_path, capsys):
+    line = refused(fit, ["--config", GD1, "--trainer.default_root_dir", str(tmp_path / "runs")], capsys)
+    assert "--data.path" in line
+    assert "Data Science" in line
+
+
 def test_console_script_knows_its_commands(capsys, tmp_path):
     assert "no command 'fly'" in refused(console, ["fly"], capsys)
     console(["--help"])

@@ -29,6 +29,7 @@ class CatalogueDataModule(L.LightningDataModule):
         batch_size: Stars in a batch over all processes; None for all stars at once.
         val_fraction: Share of the stars held out of the training.
         seed: Seed of the split and of the batches.
+        source: Where to get the table, for the error when neither path nor simulator is given.
     """
 
     def __init__(
@@ -41,11 +42,13 @@ class CatalogueDataModule(L.LightningDataModule):
         batch_size: int | None = None,
         val_fraction: float = 0.1,
         seed: int = 0,
+        source: str = "",
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.columns, self.path, self.simulator, self.frame, self.errors = columns, path, simulator, frame, errors
         self.batch_size, self.val_fraction, self.seed = batch_size, val_fraction, seed
+        self.source = source
 
     def read(self, optional: tuple[str, ...] = ()) -> tuple[Data, Table]:
         """All the stars and the table they come from, row by row.
@@ -54,7 +57,8 @@ class CatalogueDataModule(L.LightningDataModule):
             InputError: If there is neither a path nor a simulator, or the table cannot be used.
         """
         if self.path is None and self.simulator is None:
-            raise InputError("no table: give --data.path FILE (FITS, ECSV, CSV or Parquet), or data.simulator.")
+            wish = "no table: give --data.path FILE (FITS, ECSV, CSV or Parquet), or data.simulator."
+            raise InputError(f"{wish} {self.source}")
         source: Any = self.path
         if self.path is None and self.simulator is not None:
             source = to_table(self.simulator.simulate())

@@ -48,20 +48,22 @@ class RunRecorder(Callback):
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the run folder, on the first process."""
-        model = pl_module.model
-        if not trainer.is_global_zero or trainer.log_dir is None or not isinstance(model, MixtureModel):
+        model, log_dir = pl_module.model, trainer.log_dir  # every process has to ask for log_dir
+        if not trainer.is_global_zero or log_dir is None or not isinstance(model, MixtureModel):
             return
         assert isinstance(pl_module, StreamModule)
-        self.folder = Path(trainer.log_dir)
+        self.folder = Path(log_dir)
         self.metrics = {"seconds_fit": time.monotonic() - self._start, "epochs": trainer.current_epoch}
-        best = self._restore_best(trainer, pl_module)
-        self.metrics["val_ln_likelihood"] = best
+        self._restore_best(trainer, pl_module)
         datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
         pl_module.eval()
+        held_out = datamodule.stars[datamodule.val_rows].to(pl_module.device)
+        with torch.no_grad():
+            self.metrics["val_ln_likelihood"] = model.ln_likelihood(model(held_out), held_out).mean().item()
         tables = self._tables(pl_module, datamodule.stars, datamodule.table)
         self._write(trainer, model, datamodule.stars, tables)
 
-    def _restore_best(self, trainer: L.Trainer, module: StreamModule) -> float:
+    def _restore_best(self, trainer: L.Trainer, module: StreamModule) -> None:
         """Load the best weights, fit the posterior about them, and keep it in the best checkpoint."""
         checkpoint = trainer.checkpoint_callback
         path = Path(getattr(checkpoint, "best_model_path", "") or "none")
@@ -74,8 +76,6 @@ class RunRecorder(Callback):
         if state is not None:
             state["state_dict"] = module.state_dict()
             replace_file(path, lambda target: torch.save(state, target))
-        score = getattr(checkpoint, "best_model_score", None)
-        return float(score) if score is not None else float("nan")
 
     def _tables(self, module: StreamModule, stars: Data, table: Table) -> dict[str, Table]:
         model = module.model
