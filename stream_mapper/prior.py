@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 import torch
@@ -13,12 +14,12 @@ from stream_mapper.errors import InputError
 _Parameters = Callable[[Data], dict[str, Tensor]]
 
 
-class Prior(nn.Module):
+class Prior(nn.Module, ABC):
     """A log prior: a scalar from a model's parameter functions."""
 
+    @abstractmethod
     def forward(self, model: _Parameters) -> Tensor:
         """Log prior of ``model``, up to a constant, in nats."""
-        raise NotImplementedError
 
 
 class ControlRegions(Prior):

@@ -16,6 +16,7 @@ from stream_mapper.catalog import read_table, write_table
 from stream_mapper.fit import main as fit
 from stream_mapper.predict import main as predict
 from stream_mapper.simulate import main as simulate
+from stream_mapper.training.cli import StreamCLI
 
 ROOT = Path(__file__).parent.parent
 MOCK = str(ROOT / "experiments" / "mock" / "config.yaml")
@@ -96,8 +97,8 @@ def test_track_and_density_have_their_columns(run):
 
 def test_checkpoint_is_plain(run):
     checkpoint = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
-    json.dumps(checkpoint["hyper_parameters"])
-    json.dumps(checkpoint["datamodule_hyper_parameters"])
+    for key in ("hyper_parameters", "datamodule_hyper_parameters"):
+        assert json.loads(json.dumps(checkpoint[key])).keys() == checkpoint[key].keys()
 
 
 def test_predict_in_a_new_process_reproduces_the_run(run, stars, tmp_path):
@@ -311,3 +312,9 @@ def test_simulate_is_reproducible_and_refuses_a_folder_that_is_not_there(tmp_pat
     assert read_table(tmp_path / "a.parquet")["phi2"].tolist() == read_table(tmp_path / "b.parquet")["phi2"].tolist()
     arguments = ["--simulator", SMALL, "--output", str(tmp_path / "nowhere" / "stars.parquet")]
     assert "nowhere" in refused(simulate, arguments, capsys)
+
+
+def test_a_saved_config_makes_a_run_elsewhere(run, tmp_path):
+    cli = StreamCLI(["--config", str(run / "config.yaml"), "--trainer.default_root_dir", str(tmp_path)])
+    assert Path(cli.trainer.log_dir) == tmp_path / "version_0"
+    assert list(cli.model.model.components) == ["stream", "background"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 
@@ -9,12 +11,12 @@ from stream_mapper.errors import InputError
 from stream_mapper.params.scaler import Scaler
 
 
-class Bounds(nn.Module):
+class Bounds(nn.Module, ABC):
     """Interval of a parameter, in the parameter's own unit."""
 
+    @abstractmethod
     def forward(self, raw: Tensor, scaler: Scaler) -> Tensor:
         """Parameter values from network output, elementwise."""
-        raise NotImplementedError
 
 
 class NoBounds(Bounds):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import Self
 
 from torch import Tensor, nn
@@ -11,12 +12,12 @@ from stream_mapper.errors import InputError
 from stream_mapper.utils import StandardScaler
 
 
-class Scaler(nn.Module):
+class Scaler(nn.Module, ABC):
     """Unit of a parameter."""
 
+    @abstractmethod
     def forward(self, raw: Tensor) -> Tensor:
         """Parameter values, unbounded, from network output."""
-        raise NotImplementedError
 
 
 class Identity(Scaler):

@@ -66,10 +66,11 @@ class StreamCLI(LightningCLI):
         parser.set_defaults({f"early_stopping.{key}": value for key, value in stopping.items()})
 
     def before_instantiate_classes(self) -> None:
-        """TensorBoard events go into the run folder itself, ``default_root_dir/version_K``."""
+        """TensorBoard events go into the run folder, ``default_root_dir/version_K``, also from a saved config."""
         trainer = self.config.trainer
         trainer.default_root_dir = trainer.default_root_dir or "runs"
-        if trainer.logger in (None, True):
+        ours = trainer.logger not in (None, True, False) and trainer.logger.get("init_args", {}).get("name") == ""
+        if trainer.logger in (None, True) or ours:
             init = {"save_dir": str(trainer.default_root_dir), "name": "", "default_hp_metric": False}
             trainer.logger = {"class_path": "lightning.pytorch.loggers.TensorBoardLogger", "init_args": init}
 
