@@ -117,6 +117,17 @@ class Constant(nn.Module):
         return self.value.expand(*x.shape[:-1], -1)
 
 
+def grid_position(x: Tensor, span: tuple[float, float], size: int) -> tuple[Tensor, Tensor]:
+    """Where each x (N,) lies on a grid: the node to its left, and its distance from it in steps, in [0, 1].
+
+    Beyond the ends of the grid it is the end.
+    """
+    low, high = span
+    position = (x.clamp(low, high) - low) * ((size - 1) / (high - low))
+    left = position.detach().long().clamp(max=size - 2)
+    return left, position - left
+
+
 class OnGrid(nn.Module):
     """A network of one input, evaluated on a grid and interpolated linearly.
 
@@ -139,13 +150,10 @@ class OnGrid(nn.Module):
         """Interpolated outputs (N, F) at inputs (N, 1)."""
         if self.span is None:
             return self.net(x)
-        low, high = self.span
-        nodes = torch.linspace(low, high, self.size, device=x.device, dtype=x.dtype)
+        nodes = torch.linspace(*self.span, self.size, device=x.device, dtype=x.dtype)
         values = self.net(nodes[:, None])
-        position = (x[:, 0].clamp(low, high) - low) * ((self.size - 1) / (high - low))
-        left = position.detach().long().clamp(max=self.size - 2)
-        weight = (position - left)[:, None]
-        return torch.lerp(values.index_select(0, left), values.index_select(0, left + 1), weight)
+        left, weight = grid_position(x[:, 0], self.span, self.size)
+        return torch.lerp(values.index_select(0, left), values.index_select(0, left + 1), weight[:, None])
 
     def get_extra_state(self) -> dict[str, tuple[float, float] | None]:
         """The span; travels with the state."""

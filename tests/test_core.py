@@ -1,4 +1,4 @@
-"""Stars, scalers, parameters, networks, weights, priors, hooks and the last-layer posterior.
+"""Stars, scalers, parameters, networks, weights, priors, hooks and the posterior.
 
 Units: phi1 and phi2 in deg, parallax in mas, g in mag.
 """
@@ -22,9 +22,10 @@ import stream_mapper as sml
 from stream_mapper import Data, InputError
 from stream_mapper.builtin.compat import ZukoFlowModel, flow
 from stream_mapper.models import scope
-from stream_mapper.models.laplace import LastLayerLaplace
+from stream_mapper.models.climb import climb
 from stream_mapper.models.mixture import ln_weights
-from stream_mapper.nn import Constant, SharedDropout, draw, has_dropout, on_grid, sequential
+from stream_mapper.models.posterior import FunctionPosterior
+from stream_mapper.nn import Constant, OnGrid, SharedDropout, draw, has_dropout, on_grid, sequential
 from stream_mapper.params import ModelParameter, ModelParameters
 from stream_mapper.params.bounds import ClippedBounds, NoBounds, SigmoidBounds
 from stream_mapper.params.scaler import Identity, StandardLnWidth, StandardLocation, StandardWidth
@@ -550,14 +551,14 @@ def test_shared_parameters_in_a_mixture():
     torch.testing.assert_close(p[:, 0], p[:, 1])
 
 
-# Last-layer posterior
+# Posterior of the networks as functions
 
 NETS = {
     "sequential": lambda: nn.Sequential(nn.Linear(1, 2)),
     "linear": lambda: nn.Linear(1, 2),
     "grid": lambda: on_grid(nn.Sequential(nn.Linear(1, 2)), span=(-2.0, 2.0)),
 }
-WIDTH = 0.8  # of the prior of a network's output; that of each of its two weights is WIDTH / sqrt(2)
+WIDTH = 0.8  # of the prior of a network's output, on average over the grid
 
 
 def linear_gaussian(net):
@@ -579,8 +580,10 @@ def linear_gaussian(net):
 def test_last_layer_posterior_of_a_linear_gaussian_problem(make):
     model, data, x, sigma = linear_gaussian(make())
     design = torch.stack([x, torch.ones_like(x)], -1).double()
-    precision = design.T @ (design / sigma.double().square()[:, None]) + 2 / WIDTH**2 * torch.eye(2)
-    posterior = LastLayerLaplace(WIDTH)
+    nodes = torch.linspace(*(model.net.span if isinstance(model.net, OnGrid) else (-3, 3)), 256)
+    prior = (1 + nodes.square()).mean() / WIDTH**2  # precision of each weight
+    precision = design.T @ (design / sigma.double().square()[:, None]) + prior * torch.eye(2)
+    posterior = FunctionPosterior(WIDTH)
     posterior.fit(model, [data[:50], data[50:]])
     at = Data({"phi1": torch.tensor([-30.0, 0.0, 20.0])})
     rows = torch.tensor([[-1.5, 1.0], [0.0, 1.0], [1.0, 1.0]], dtype=torch.float64)
@@ -617,7 +620,7 @@ def test_climbing_reaches_the_top_of_the_likelihood(make):
         layer.bias[0] -= 0.3
         layer.weight[0, 0] += 0.15
     before = minus_ln_p([0.2, 0.55, math.log(0.3), 0.0])
-    gain = LastLayerLaplace(100.0).climb(model, [data[:50], data[50:]], steps=60)
+    gain = climb(model, [data[:50], data[50:]], steps=60)
     assert gain == pytest.approx(before - best.fun, abs=0.05)
 
 
@@ -625,7 +628,7 @@ def test_climbing_heeds_the_guides():
     guide = sml.prior.ControlRegions("phi2.mu", [0.0], [1.0], 0.1, lamda=1e6)
     model = normal(net=Constant(2), priors=(guide,))
     data = phi2_at(*torch.linspace(-0.5, 0.5, 21).tolist())
-    LastLayerLaplace(100.0).climb(model, [data], steps=60)
+    climb(model, [data], steps=60)
     assert model(data)["phi2.mu"][0].item() == pytest.approx(0.9, abs=0.01)
 
 
@@ -647,15 +650,16 @@ def test_last_layer_posterior_of_a_truncated_normal():
     n = 40_000
     law = stats.truncnorm(-2, (3 - mu) / 1.5, mu, 1.5)
     phi2 = torch.tensor(law.ppf((np.arange(n) + 0.5) / n), dtype=torch.float32)
-    posterior = LastLayerLaplace(WIDTH)
+    posterior = FunctionPosterior(WIDTH)
     posterior.fit(model, [Data({"phi1": torch.zeros(n), "phi2": phi2})])
     expected = np.linalg.inv(n * fisher + np.eye(2) / WIDTH**2)
-    np.testing.assert_allclose(posterior.factor @ posterior.factor.T, expected, rtol=0.01)
+    rows = posterior.factor[[5, 5 + posterior.size]]
+    np.testing.assert_allclose(rows @ rows.T, expected, rtol=0.01)
 
 
 def test_draws_restore_the_weights_and_repeat():
     model, data, _, _ = linear_gaussian(NETS["sequential"]())
-    posterior, again = LastLayerLaplace(), LastLayerLaplace()
+    posterior, again = FunctionPosterior(), FunctionPosterior()
     with pytest.raises(RuntimeError, match="has not been fitted"), posterior.draw(model, 0):
         pass
     posterior.fit(model.train(), [data])
@@ -677,15 +681,17 @@ def test_draws_restore_the_weights_and_repeat():
 def test_a_frozen_network_takes_no_part_in_the_posterior():
     model = mixture("stream")
     model.components["stream"].requires_grad_(False)
-    posterior = LastLayerLaplace()
+    posterior = FunctionPosterior()
     posterior.fit(model, [phi2_at(0.0, 0.5, 2.0)])
-    assert posterior.factor.shape == (1, 1)
+    assert list(posterior.spans) == ["weights"]
+    assert len(posterior.factor) == posterior.size
 
 
-def test_a_posterior_needs_a_linear_last_layer():
+def test_climbing_leaves_a_network_without_a_linear_end():
     model = normal(net=nn.Sequential(nn.Linear(1, 2), nn.Tanh()))
-    with pytest.raises(TypeError, match="networks that end in a Linear; found Tanh"):
-        LastLayerLaplace().fit(model, [phi2_at(0.0)])
+    before = copy.deepcopy(model.net.state_dict())
+    assert climb(model, [phi2_at(0.0, 1.0)]) == 0
+    assert all(torch.equal(value, before[name]) for name, value in model.net.state_dict().items())
 
 
 # What is refused, and how

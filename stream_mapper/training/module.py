@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from stream_mapper.data import Data
 from stream_mapper.models import MixtureModel, Model
-from stream_mapper.models.laplace import LastLayerLaplace
+from stream_mapper.models.climb import climb
 from stream_mapper.models.mixture import BACKGROUND, ln_total
+from stream_mapper.models.posterior import FunctionPosterior
 from stream_mapper.nn import draw as draw_dropout
 from stream_mapper.nn import has_dropout
 from stream_mapper.results.posterior import Draw
@@ -40,7 +41,7 @@ class StreamModule(L.LightningModule):
         super().__init__()
         self.save_hyperparameters()
         self.model = model
-        self.posterior = LastLayerLaplace()
+        self.posterior = FunctionPosterior()
         self.learning_rate, self.weight_decay, self.warm_up = learning_rate, weight_decay, warm_up
 
     def training_step(self, data: Data, batch_idx: int) -> Tensor:  # noqa: ARG002
@@ -75,12 +76,12 @@ class StreamModule(L.LightningModule):
     def fit_posterior(self, batches: Sequence[Data]) -> None:
         """Bring the last layers to the top and fit their posterior about it, unless the model draws by dropout."""
         if not has_dropout(self.model):
-            self.posterior.climb(self.model, batches)
+            climb(self.model, batches)
             self.posterior.fit(self.model, batches)
 
     @property
     def draw(self) -> Draw | None:
-        """Draws of the parameter functions: by dropout if the model has it, else from the last-layer posterior."""
+        """Draws of the parameter functions: by dropout if the model has it, else from the fitted posterior."""
         if has_dropout(self.model):
             return draw_dropout
         return self.posterior.draw if self.posterior.factor is not None else None
