@@ -29,7 +29,7 @@ def fit(args: ArgsType = None) -> StreamCLI:
 
     start = time.monotonic()
     cli = StreamCLI(args)
-    prepare(cli.model.model, cli.datamodule, cli.config_init.background)
+    prepare(cli.model.model, cli.datamodule, cli.config_init.background, cli.config_init.trainer.accelerator)
     trainer: Any = cli.trainer
     trainer.fit(cli.model, cli.datamodule)
     if trainer.is_global_zero:

@@ -12,11 +12,13 @@ import torch
 from astropy import units as u
 
 from stream_mapper.__main__ import main as console
+from stream_mapper.builtin import Isochrone
 from stream_mapper.catalog import read_table, write_table
 from stream_mapper.fit import main as fit
 from stream_mapper.predict import main as predict
 from stream_mapper.simulate import main as simulate
 from stream_mapper.training.cli import StreamCLI
+from stream_mapper.training.literal import _READERS, literal
 
 ROOT = Path(__file__).parent.parent
 MOCK = str(ROOT / "experiments" / "mock" / "config.yaml")
@@ -99,6 +101,23 @@ def test_checkpoint_is_plain(run):
     checkpoint = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
     for key in ("hyper_parameters", "datamodule_hyper_parameters"):
         assert json.loads(json.dumps(checkpoint[key])).keys() == checkpoint[key].keys()
+
+
+@pytest.mark.parametrize("module", ["stream_mapper.builtin", "stream_mapper.builtin.isochrone"])
+def test_isochrones_of_files_are_kept_as_numbers(module, monkeypatch):
+    curve = Isochrone([0.5, 0.8], [[8.0], [4.0]], ("g",))
+    monkeypatch.setitem(_READERS, "Isochrone.read_mist", lambda path: curve)
+    kept = literal({"isochrone": {"class_path": f"{module}.Isochrone.read_mist", "init_args": {"path": "gone"}}})
+    assert kept["isochrone"]["init_args"] == {"mass": [0.5, 0.8], "magnitudes": [[8.0], [4.0]], "bands": ["g"]}
+
+
+def test_flows_are_trained_where_the_mixture_is(stars, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("stream_mapper.training.stages._train_flow", lambda *a: seen.append(a[-1]))
+    monkeypatch.setattr("lightning.Trainer.fit", lambda *a: None)
+    root = str(tmp_path / "runs")
+    fit(["--config", MOCK, "--data.path", str(stars), "--trainer.default_root_dir", root, "--trainer.accelerator=cpu"])
+    assert seen == ["cpu", "cpu"]
 
 
 def test_predict_in_a_new_process_reproduces_the_run(run, stars, tmp_path):

@@ -437,6 +437,34 @@ def test_window_counts_measured_coordinates_only():
     assert model.in_window(phi2_at(NAN, -2.0, 3.0, 3.001)).tolist() == [True, True, True, False]
 
 
+def test_a_star_without_phi1_is_outside():
+    model = mixture("stream")
+    data = Data({"phi1": torch.tensor([0.0, NAN]), "phi2": torch.zeros(2)})
+    assert model.in_window(data).tolist() == [True, False]
+    assert model.membership(model(data), data)[1].tolist() == [0, 1]
+
+
+def test_edges_of_a_flow_belong_to_its_window_in_any_precision():
+    """0.1 and 0.7 have no exact float32."""
+    scaler = StandardScaler(("phi1", "a"), [0.0, 0.4], [1.0, 0.2])
+    edges = {"coord_names": ("a",), "coord_bounds": {"a": (0.1, 0.7)}, "data_scaler": scaler}
+    model = ZukoFlowModel(net=flow(1, transforms=1), **edges)
+    for dtype in (torch.float32, torch.float64):
+        data = Data({"phi1": torch.zeros(2, dtype=dtype), "a": torch.tensor([0.1, 0.7], dtype=dtype)})
+        assert model.to(dtype).ln_likelihood({}, data).isfinite().all()
+    inside = data.with_columns({"a": torch.tensor([0.3, 0.5], dtype=torch.float64)})
+    expected = model.ln_likelihood({}, inside)
+    torch.testing.assert_close(model.ln_likelihood({}, inside.to(dtype=torch.float32)), expected, atol=1e-4, rtol=0)
+
+
+def test_a_large_table_goes_to_a_flow_in_parts(monkeypatch):
+    model = ZukoFlowModel(net=flow(1, transforms=1), coord_names=("a",), data_scaler=StandardScaler(("phi1", "a")))
+    data = Data({"phi1": torch.zeros(10), "a": torch.linspace(-1, 1, 10)})
+    whole = model.ln_likelihood({}, data)
+    monkeypatch.setattr("stream_mapper.builtin.compat.zuko._ROWS", 3)
+    torch.testing.assert_close(model.ln_likelihood({}, data), whole)
+
+
 def test_names_of_parts_are_prefixes():
     outer = sml.IndependentModels({"a": sml.IndependentModels({"b": normal(net=Constant(2))})})
     params = outer(phi2_at(0.0))
@@ -692,6 +720,29 @@ def test_climbing_leaves_a_network_without_a_linear_end():
     before = copy.deepcopy(model.net.state_dict())
     assert climb(model, [phi2_at(0.0, 1.0)]) == 0
     assert all(torch.equal(value, before[name]) for name, value in model.net.state_dict().items())
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_a_network_without_dropout_is_drawn_too(dropout):
+    """Dropout in some networks only would leave the others without any uncertainty."""
+    stream = lambda: normal(net=sequential(1, 8, 1, 2, dropout=dropout))  # noqa: E731
+    module = StreamModule(mixture("stream", stream=stream, net=sequential(1, 8, 1, 1, dropout=0.3)))
+    data = phi2_at(*torch.linspace(-1, 1, 21).tolist())
+    module.eval().fit_posterior([data])
+    assert (module.posterior.factor is None) == (dropout > 0)
+    drawn = []
+    for index in range(2):
+        with module.draw(module.model, index):
+            drawn.append(module.model(data)["stream.phi2.mu"])
+    assert not torch.equal(*drawn)
+
+
+def test_a_last_layer_without_bias_is_not_climbed_in():
+    model = normal(net=nn.Sequential(nn.Linear(1, 4), nn.Tanh(), nn.Linear(4, 2, bias=False)))
+    before = copy.deepcopy(model.net.state_dict())
+    assert climb(model, [phi2_at(0.1, 0.3, -0.2)]) == 0
+    for name, value in model.net.state_dict().items():
+        assert torch.equal(value, before[name])
 
 
 # What is refused, and how

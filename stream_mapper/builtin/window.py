@@ -43,7 +43,3 @@ class Stretch(nn.Module):
         z = torch.special.ndtri(share)
         v = (self.low + self.high) / 2 + width / _SQRT_TAU * z
         return torch.where(self.bounded, v, x), torch.where(self.bounded, z.square() / 2, 0.0)
-
-    def contains(self, x: Tensor) -> Tensor:
-        """Whether each coordinate is inside its window, (N, F); the edges belong to it."""
-        return ~self.bounded | ((x >= self.low) & (x <= self.high))

@@ -70,7 +70,10 @@ class Model(nn.Module, ABC):
 
     @abstractmethod
     def ln_likelihood(self, params: Params, data: Data) -> Tensor:
-        """Log density of each star, shape (N,), in nats; -inf outside the window, missing coordinates left out."""
+        """Log density of each star, shape (N,), in nats, missing coordinates left out.
+
+        Densities that are normalised over the window are -inf outside it; those that are not say so.
+        """
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -88,8 +91,11 @@ class Model(nn.Module, ABC):
         return torch.stack(terms).sum() if terms else torch.zeros(())
 
     def in_window(self, data: Data) -> Tensor:
-        """Whether every measured coordinate is inside the window of every part, shape (N,)."""
-        inside = torch.ones(len(data), dtype=torch.bool, device=data.device)
+        """Whether every measured coordinate is inside the window of every part, shape (N,).
+
+        A star without one of the independent coordinates is nowhere along the stream, so it is not inside.
+        """
+        inside = data.where[self.indep_coord_names].all(-1)
         for model in self.modules():
             for name, (low, high) in model.coord_bounds.items() if isinstance(model, Model) else ():
                 inside &= ~data.where[name] | ((data[name] >= low) & (data[name] <= high))

@@ -30,9 +30,10 @@ def climb(model: Model, batches: Sequence[Data], steps: int = 10) -> float:
         steps: Steps at most.
 
     Returns:
-        The gain in log posterior, in nats, not negative. Networks that do not end in a Linear are left as they are.
+        The gain in log posterior, in nats, not negative. Networks that do not end in a Linear with a
+            bias are left as they are.
     """
-    parts = [part for part in trained_parts(model).values() if isinstance(_end(part), nn.Linear | Constant)]
+    parts = [part for part in trained_parts(model).values() if _climbable(part)]
     with evaluating(model):
         first = last = _ln_posterior(model, batches)
         for _ in range(steps if parts else 0):
@@ -42,6 +43,11 @@ def climb(model: Model, batches: Sequence[Data], steps: int = 10) -> float:
                 break
             last = gained
     return last - first
+
+
+def _climbable(part: ParametricModel) -> bool:
+    layer = _end(part)
+    return isinstance(layer, Constant) or (isinstance(layer, nn.Linear) and layer.bias is not None)
 
 
 def _try(model: Model, parts: list[ParametricModel], step: Tensor, batches: Sequence[Data], before: float) -> float:

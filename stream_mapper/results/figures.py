@@ -40,7 +40,8 @@ def figures(
     """
     track = _supported(track, density)
     stars = {name: _where(values, stars, name) for name, values in stars.items()}
-    yield "sky", sky(stars, p, track)
+    if "phi2" in stars:
+        yield "sky", sky(stars, p, track)
     if {"pm_phi1", "pm_phi2"} <= stars.keys():
         yield "proper_motions", scatter(stars, p, "pm_phi1", "pm_phi2")
     if len(photometry) > 1:

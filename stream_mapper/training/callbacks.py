@@ -59,7 +59,7 @@ class FitProgress(ProgressBar):
         )
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
-        """One step of the bar; numbers are read from the device ten times in all at most twice a second."""
+        """One step of the bar; the numbers are read from the device every tenth epoch only."""
         self._bar.update(1)
         if self._bar.n % 10 == 0 or self._bar.n == trainer.max_epochs:
             values = trainer.callback_metrics

@@ -6,11 +6,7 @@ from typing import Any
 
 from stream_mapper.builtin import Isochrone
 
-_READERS = {
-    f"{m}.Isochrone.{r}": getattr(Isochrone, r)
-    for m in ("stream_mapper.builtin",)
-    for r in ("read_mist", "read_parsec")
-}
+_READERS = {f"Isochrone.{name}": getattr(Isochrone, name) for name in ("read_mist", "read_parsec")}
 
 
 def literal(config: Any) -> Any:
@@ -19,7 +15,7 @@ def literal(config: Any) -> Any:
         return [literal(item) for item in config]
     if not isinstance(config, dict):
         return config
-    reader = _READERS.get(str(config.get("class_path")))
+    reader = _READERS.get(".".join(str(config.get("class_path")).rsplit(".", 2)[-2:]))  # from whichever module
     if reader is None:
         return {key: literal(value) for key, value in config.items()}
     curve: Isochrone = reader(**config.get("init_args", {}))

@@ -12,7 +12,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from stream_mapper.data import Data
-from stream_mapper.models import MixtureModel, Model
+from stream_mapper.models import MixtureModel, Model, ParametricModel
 from stream_mapper.models.climb import climb
 from stream_mapper.models.mixture import BACKGROUND, ln_total
 from stream_mapper.models.posterior import FunctionPosterior
@@ -75,14 +75,21 @@ class StreamModule(L.LightningModule):
 
     def fit_posterior(self, batches: Sequence[Data]) -> None:
         """Bring the last layers to the top and fit their posterior about it, unless the model draws by dropout."""
-        if not has_dropout(self.model):
+        if not self._draws_by_dropout:
             climb(self.model, batches)
             self.posterior.fit(self.model, batches)
 
     @property
+    def _draws_by_dropout(self) -> bool:
+        """Whether every network has dropout: in draws of it, one without would seem to be known exactly."""
+        parts = [part for part in self.model.modules() if isinstance(part, ParametricModel)]
+        nets = [part.net for part in parts if part.net is not None]
+        return bool(nets) and all(has_dropout(net) for net in nets)
+
+    @property
     def draw(self) -> Draw | None:
-        """Draws of the parameter functions: by dropout if the model has it, else from the fitted posterior."""
-        if has_dropout(self.model):
+        """Draws of the parameter functions: by dropout if all networks have it, else from the fitted posterior."""
+        if self._draws_by_dropout:
             return draw_dropout
         return self.posterior.draw if self.posterior.factor is not None else None
 

@@ -101,14 +101,20 @@ class _KeepBest(L.Callback):
             pl_module.load_state_dict(self.weights)
 
 
-def prepare(model: Model, datamodule: CatalogueDataModule, stage: BackgroundStage) -> None:
+def prepare(model: Model, datamodule: CatalogueDataModule, stage: BackgroundStage, accelerator: str = "auto") -> None:
     """Everything before the mixture is trained: read, scale, train and freeze the background, start from the guides.
+
+    Arguments:
+        model: What is to be trained.
+        datamodule: Its stars; they are read here.
+        stage: How the flows are trained.
+        accelerator: What they are trained on, as in Lightning's ``Trainer``.
 
     Raises:
         InputError: If the table cannot be used with this model.
     """
     datamodule.prepare(model)
-    train_background(model, datamodule.train_stars, stage)
+    train_background(model, datamodule.train_stars, stage, accelerator)
     model.fit_scalers(datamodule.train_stars)
     datamodule.stars = with_frozen_densities(model, datamodule.stars)
     start_from_guides(model)

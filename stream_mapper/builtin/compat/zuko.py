@@ -106,13 +106,12 @@ class ZukoFlowModel(Model):
             return data[self.cache_name]
         x, where = data[self.coord_names], data.where[self.coord_names]
         context = self._context(data)
-        out = x.new_zeros(len(data))
+        out = x.new_zeros(len(data), dtype=torch.promote_types(x.dtype, self.scaler.mean.dtype))
         for pattern in where.unique(dim=0):
             rows = (where == pattern).all(-1)
             if pattern.any():
                 out = out.index_put((rows.nonzero()[:, 0],), self._marginal(x[rows], context[rows], pattern))
-        outside = (where & ~self.stretch.contains(x)).any(-1)
-        return torch.where(outside, -torch.inf, out)
+        return torch.where(self.in_window(data), out, -torch.inf)
 
     def _marginal(self, x: Tensor, context: Tensor, pattern: Tensor) -> Tensor:
         """Log density over the coordinates measured in ``pattern`` (F,), in the data's units."""
@@ -122,7 +121,8 @@ class ZukoFlowModel(Model):
         ln_jacobian = (ln_stretch - scale.log())[:, pattern].sum(-1)
         missing = (~pattern).nonzero()[:, 0].tolist()
         if not missing:
-            return self._flow_ln_prob(u, context) + ln_jacobian
+            rows = zip(u.split(_ROWS), context.split(_ROWS), strict=True)
+            return torch.cat([self._flow_ln_prob(*part) for part in rows]) + ln_jacobian
         if len(missing) not in _NODES:
             raise InputError(
                 f"a star lacks {len(missing)} of the coordinates {list(self.coord_names)} of one flow; "
