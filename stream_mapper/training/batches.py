@@ -53,5 +53,5 @@ class Batches:
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
         self.epoch += 1
         order = torch.randperm(self.n_stars, generator=generator) if self.shuffle else torch.arange(self.n_stars)
-        for rows in order.to(self.data.device).split(self.batch_size):
+        for rows in order.to(self.data.device).tensor_split(len(self)):  # even: no process is left without stars
             yield self.data[rows[self.rank :: self.world_size]]
