@@ -17,8 +17,7 @@ from stream_mapper.nn import OnGrid, grid_position
 
 Span = tuple[float, float]
 
-_JITTER = 1e-9  # of the prior's mean variance: the tangent kernel has a low rank
-_LEFT_OUT = 1e-6  # share of the posterior's variance that the stored factor may miss
+_RANK = 1e-9  # share of a kernel's largest eigenvalue below which another counts as none
 _UNKNOWN_SPAN = (-3.0, 3.0)  # of a network's standardised input, where its range is not known
 
 
@@ -29,7 +28,8 @@ class FunctionPosterior(nn.Module):
     Gaussian priors on the weights therefore are a Gaussian process prior on the change of the outputs, with covariance
     :math:`K \propto J J^T` (the tangent kernel), scaled here so that an output has a standard deviation of
     ``prior_width`` on average. With S the scores (the derivatives of each star's log-likelihood with respect to the
-    outputs on the grid), the posterior covariance is :math:`(K^{-1} + S^T S)^{-1}`. A draw adds one function to each
+    outputs on the grid), the posterior covariance is :math:`(K^{-1} + S^T S)^{-1} = R (1 + R^T S^T S R)^{-1} R^T` with
+    :math:`K = R R^T`. A draw adds one function to each
     network's output, before the bounds. Immer, Korzepa & Bauer 2021, "Improving predictions of Bayesian neural nets
     via local linearization", arXiv 2008.08400.
 
@@ -54,12 +54,13 @@ class FunctionPosterior(nn.Module):
             return
         parts = list(found.values())
         with evaluating(model):
-            prior = torch.block_diag(*[self._prior(part) for part in parts])
-            precision = torch.zeros_like(prior)
+            root = torch.block_diag(*[_root(self._prior(part)) for part in parts])
+            inner = torch.eye(root.shape[1], dtype=root.dtype, device=root.device)
             for scores in self._all_scores(model, parts, batches):
-                rows = self._on_grid(parts, scores)
-                precision = precision + rows.T @ rows
-        self.factor = _low_rank(_posterior_factor(prior, precision)).float().cpu()
+                rows = self._on_grid(parts, scores) @ root
+                inner = inner + rows.T @ rows
+        factor = torch.linalg.solve_triangular(torch.linalg.cholesky(inner), root.T, upper=False).T
+        self.factor = factor.float().cpu()
 
     @contextmanager
     def draw(self, model: Model, index: int) -> Iterator[None]:
@@ -139,17 +140,8 @@ def _shifted(values: Tensor, span: Span) -> Any:
     return hook
 
 
-def _posterior_factor(prior: Tensor, precision: Tensor) -> Tensor:
-    """A square root L of (K^-1 + Lambda)^-1 = L L^T, without the inverse of K."""
-    eye = torch.eye(len(prior), dtype=prior.dtype, device=prior.device)
-    root = torch.linalg.cholesky(prior + _JITTER * prior.diagonal().mean() * eye)
-    inner = torch.linalg.cholesky(eye + root.T @ precision @ root)
-    return torch.linalg.solve_triangular(inner, root.T, upper=False).T
-
-
-def _low_rank(factor: Tensor) -> Tensor:
-    """The leading columns of a factor of the same covariance."""
-    left, singular, _ = torch.linalg.svd(factor, full_matrices=False)
-    variance = singular.square().cumsum(0) / singular.square().sum()
-    kept = int((variance < 1 - _LEFT_OUT).sum()) + 1
-    return left[:, :kept] * singular[:kept]
+def _root(kernel: Tensor) -> Tensor:
+    """R with R R^T the kernel (n, n), of as many columns as its rank."""
+    value, vector = torch.linalg.eigh(kernel)
+    kept = value > _RANK * value[-1]
+    return vector[:, kept] * value[kept].sqrt()
