@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -9,7 +10,10 @@ from typing import TYPE_CHECKING, cast
 from stream_mapper.commands import parse, run
 
 if TYPE_CHECKING:
+    from stream_mapper.data import Data
     from stream_mapper.models import MixtureModel
+
+_log = logging.getLogger("stream_mapper")
 
 
 def predict(checkpoint: str, catalogue: str, output: str, draws: int = 32) -> Path:
@@ -37,9 +41,24 @@ def predict(checkpoint: str, catalogue: str, output: str, draws: int = 32) -> Pa
     datamodule.path = catalogue
     stars, table = datamodule.read(optional=photometric_columns(model))
     check_columns(model, stars)
+    _warn_beyond(model, stars)
     stars = with_frozen_densities(model, stars)
     write_table(membership_table(table, memberships(model, stars, module.draw, draws)), output)
     return Path(output)
+
+
+def _warn_beyond(model: MixtureModel, stars: Data) -> None:
+    """Say how many stars lie beyond the range the networks were trained on."""
+    scaler = model.weights.indep_scaler
+    for i, name in enumerate(scaler.names):
+        low, high = scaler.low[i].item(), scaler.high[i].item()
+        margin = 0.01 * (high - low)
+        beyond = stars.where[name] & ((stars[name] < low - margin) | (stars[name] > high + margin))
+        if beyond.any():
+            _log.warning(
+                "%d of %d stars lie beyond the fitted range, %s %.2f to %.2f; there the fit's values at its ends hold.",
+                *(int(beyond.sum()), len(stars), name, low, high),
+            )
 
 
 def main(args: Sequence[str] | None = None) -> None:

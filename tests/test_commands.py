@@ -176,6 +176,13 @@ def test_predict_without_photometric_columns(stars, predicted):
     assert np.isfinite(np.asarray(out["p_member"])).all()
 
 
+def test_predict_says_which_stars_are_beyond_the_fit(stars, predicted, caplog):
+    table = read_table(stars)[:50]
+    table["phi1"][:2] = 80.0
+    predicted(table)
+    assert "2 of 50 stars lie beyond the fitted range, phi1" in caplog.text
+
+
 def test_stars_outside_the_window_are_kept_with_a_flag(stars, predicted):
     table = read_table(stars)[:50]
     table["phi2"][3] = 40.0
