@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 _SQRT_TAU = math.sqrt(2 * math.pi)
+_EDGE = 1e-6  # share of the window at each edge that counts as that distance from it, in float32 and float64 alike
 
 
 class Stretch(nn.Module):
@@ -38,8 +39,7 @@ class Stretch(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Stretched values and ln |dv/dx| of each coordinate, both (N, F); values outside the window go to its edge."""
         width = self.high - self.low
-        tiny = torch.finfo(x.dtype).eps * 4
-        share = ((x - self.low) / width).clamp(tiny, 1 - tiny)
+        share = ((x - self.low) / width).clamp(_EDGE, 1 - _EDGE)
         z = torch.special.ndtri(share)
         v = (self.low + self.high) / 2 + width / _SQRT_TAU * z
         return torch.where(self.bounded, v, x), torch.where(self.bounded, z.square() / 2, 0.0)

@@ -62,7 +62,8 @@ def track_metrics(table: Table, model_values: Mapping[str, Any]) -> dict[str, fl
 
     Returns:
         ``<name>_rms``, the root mean square difference in the coordinate's unit, ``<name>_rms_relative``, the same
-        over the root mean square truth, and ``<name>_ratio``, of the mean fitted value to the mean truth.
+        over the root mean square truth, ``<name>_ratio``, of the mean fitted value to the mean truth, and
+        ``<name>_coverage``, the share of those stars at whose phi1 the 90 % band holds the truth.
     """
     if "true_weight" not in table.colnames:
         return {}
@@ -75,4 +76,7 @@ def track_metrics(table: Table, model_values: Mapping[str, Any]) -> dict[str, fl
             out[f"{name}_rms"] = float(np.sqrt(np.mean(off**2)))
             out[f"{name}_rms_relative"] = float(np.sqrt(np.mean(off**2) / np.mean(truth**2)))
             out[f"{name}_ratio"] = float(np.mean(off + truth) / np.mean(truth))
+            if f"{name}_05" in model_values:
+                low, high = (np.asarray(model_values[f"{name}_{q}"], dtype=float)[extent] for q in ("05", "95"))
+                out[f"{name}_coverage"] = float(np.mean((low <= truth) & (truth <= high)))
     return out

@@ -12,6 +12,9 @@ _TRACK = (
     ("distance, rms / truth", "distance_rms_relative"),
     ("width in phi2 / truth", "phi2_sigma_ratio"),
     ("weight / truth", "weight_ratio"),
+    ("90 % band of phi2 holds the truth", "phi2_coverage"),
+    ("90 % band of the distance", "distance_coverage"),
+    ("90 % band of the weight", "weight_coverage"),
 )
 
 

@@ -123,8 +123,9 @@ def _track(params: Params) -> dict[str, Tensor]:
     for name, mu in params.items():
         if name.endswith(".mu"):
             stem = name.removesuffix(".mu")
-            out[stem.split(".")[-1]] = mu
-            out[f"{stem.split('.')[-1]}_sigma"] = params[f"{stem}.ln-sigma"].exp()
+            short = stem.split(".")[-1]
+            coord = stem if short in out else short  # a nested mixture has a coordinate more than once
+            out[coord], out[f"{coord}_sigma"] = mu, params[f"{stem}.ln-sigma"].exp()
     if "distmod" in out:
         out["distance"] = 10 ** (out["distmod"] / 5 - 2)
         out["distance_sigma"] = out["distance"] * math.log(10) / 5 * out["distmod_sigma"]

@@ -12,6 +12,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from stream_mapper.data import Data
+from stream_mapper.errors import InputError
 from stream_mapper.models import MixtureModel, Model, ParametricModel
 from stream_mapper.models.climb import climb
 from stream_mapper.models.mixture import BACKGROUND, ln_total
@@ -48,7 +49,7 @@ class StreamModule(L.LightningModule):
         """Minus the log posterior per star of one batch, in nats."""
         ln_p = self._ln_likelihood(data, "train")
         loss = -(ln_p.mean() + self.model.ln_prior() / self.trainer.train_dataloader.n_stars)  # type: ignore[union-attr]
-        self.log("train/loss", loss, batch_size=len(data), on_step=False, on_epoch=True)
+        self.log("train/loss", loss, batch_size=len(data), on_step=False, on_epoch=True, sync_dist=True)
         return loss
 
     def validation_step(self, data: Data, batch_idx: int) -> None:  # noqa: ARG002
@@ -71,7 +72,7 @@ class StreamModule(L.LightningModule):
             return
         share = 1 - joint.softmax(-1)[:, names.index(BACKGROUND)].mean()
         n_stars = self.trainer.train_dataloader.n_stars  # type: ignore[union-attr]
-        self.log("train/members", share * n_stars, batch_size=len(joint), on_step=False, on_epoch=True)
+        self.log("train/members", share * n_stars, batch_size=len(joint), on_step=False, on_epoch=True, sync_dist=True)
 
     def fit_posterior(self, batches: Sequence[Data]) -> None:
         """Bring the last layers to the top and fit their posterior about it, unless the model draws by dropout."""
@@ -98,10 +99,14 @@ class StreamModule(L.LightningModule):
         trainable = [p for p in self.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(trainable, lr=self.learning_rate, weight_decay=self.weight_decay)
         steps = self.trainer.estimated_stepping_batches
+        if not math.isfinite(steps):
+            raise InputError(
+                "the learning rate falls over a known number of steps: give --trainer.max_epochs N, N > 0."
+            )
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             max_lr=self.learning_rate,
-            total_steps=max(1, int(steps)) if math.isfinite(steps) else 1000,
+            total_steps=max(1, int(steps)),
             pct_start=self.warm_up,
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

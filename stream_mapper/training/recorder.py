@@ -122,7 +122,7 @@ def _fitted(stars: Data, tables: dict[str, Table]) -> dict[str, np.ndarray]:
     out: dict[str, np.ndarray] = {}
     for table in (tables["track"], tables["density"]):
         first = table[table["component"] == table["component"][0]]
-        names = [n for n in first.colnames if f"{n}_05" in first.colnames or n.endswith("_sigma")]
+        names = [n for n in first.colnames if first[n].dtype.kind == "f" and n != "phi1"]
         out |= {name: np.interp(phi1, first["phi1"], first[name]) for name in names}
     return out
 
