@@ -1,8 +1,22 @@
 """The one exception that means: the input, not the program, is at fault."""
 
+from __future__ import annotations
+
 
 class InputError(ValueError):
     """A file, a table, a configuration or an argument that cannot be used.
 
     The message says what was asked, what was found and what to do; the commands print it as one line.
     """
+
+
+def check_at_least(name: str, value: int | None, least: int = 1) -> None:
+    """Raise InputError if a number that is given is below the least that makes sense."""
+    if value is not None and value < least:
+        raise InputError(f"{name} must be {least} or more; got {value}.")
+
+
+def check_share(name: str, value: float) -> None:
+    """Raise InputError if a share is not strictly between zero and one."""
+    if not 0 < value < 1:
+        raise InputError(f"{name} must be between 0 and 1, both excluded; got {value}.")

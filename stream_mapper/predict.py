@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from stream_mapper.commands import parse, run
+from stream_mapper.errors import check_at_least
 
 if TYPE_CHECKING:
     from stream_mapper.data import Data
@@ -35,6 +36,7 @@ def predict(checkpoint: str, catalogue: str, output: str, draws: int = 32) -> Pa
     from stream_mapper.training.datamodule import check_columns  # noqa: PLC0415
     from stream_mapper.training.stages import with_frozen_densities  # noqa: PLC0415
 
+    check_at_least("draws", draws)
     table_format(Path(output))
     module, datamodule = load_run(checkpoint)
     model = cast("MixtureModel", module.model)

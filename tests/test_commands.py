@@ -254,6 +254,11 @@ BAD_ARGUMENTS = {
     "misspelt argument": (["--config", MOCK, "--data.simulator.init_args.sed=1"], "sed"),
     "inside a component": (["--config", MOCK, "--model.model.init_args.components.stream.scatter=1"], "in the config"),
     "wrong type": (["--config", MOCK, "--trainer.max_epochs=many"], "max_epochs"),
+    "no epoch": (["--config", MOCK, "--background.max_epochs=0"], "background.max_epochs must be 1 or more"),
+    "no batch": (["--config", MOCK, "--data.batch_size=0"], "data.batch_size must be 1 or more"),
+    "no training": (["--config", MOCK, "--data.val_fraction=1"], "data.val_fraction must be between 0 and 1"),
+    "no draw": (["--config", MOCK, "--results.draws=0"], "results.draws must be 1 or more"),
+    "no end": (["--config", MOCK, "--trainer.max_epochs=0"], "--trainer.max_epochs"),
     "no table at all": (["--config", MOCK, "--data.simulator=null"], "--data.path"),
 }
 

@@ -68,6 +68,10 @@ class StreamCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """TensorBoard events go into the run folder, ``default_root_dir/version_K``, also from a saved config."""
         trainer = self.config.trainer
+        if trainer.max_epochs is None or trainer.max_epochs < 1:
+            raise InputError(
+                f"--trainer.max_epochs must be 1 or more, for the learning rate; got {trainer.max_epochs}."
+            )
         trainer.default_root_dir = trainer.default_root_dir or "runs"
         ours = trainer.logger not in (None, True, False) and trainer.logger.get("init_args", {}).get("name") == ""
         if trainer.logger in (None, True) or ours:

@@ -11,7 +11,7 @@ from astropy.table import Table
 
 from stream_mapper.catalog import Column, SkyFrame, load, to_table
 from stream_mapper.data import Data
-from stream_mapper.errors import InputError
+from stream_mapper.errors import InputError, check_at_least, check_share
 from stream_mapper.mock import Simulator
 from stream_mapper.models import Model
 from stream_mapper.training.batches import Batches
@@ -30,6 +30,9 @@ class CatalogueDataModule(L.LightningDataModule):
         val_fraction: Share of the stars held out of the training.
         seed: Seed of the split and of the batches.
         source: Where to get the table, for the error when neither path nor simulator is given.
+
+    Raises:
+        InputError: If a batch would be empty or the held-out share is not between 0 and 1.
     """
 
     def __init__(
@@ -45,6 +48,8 @@ class CatalogueDataModule(L.LightningDataModule):
         source: str = "",
     ) -> None:
         super().__init__()
+        check_at_least("data.batch_size", batch_size)
+        check_share("data.val_fraction", val_fraction)
         self.save_hyperparameters()
         self.columns, self.path, self.simulator, self.frame, self.errors = columns, path, simulator, frame, errors
         self.batch_size, self.val_fraction, self.seed = batch_size, val_fraction, seed
@@ -77,7 +82,7 @@ class CatalogueDataModule(L.LightningDataModule):
         if len(rows) < 2:
             raise InputError(
                 f"{len(rows)} of {len(self.stars)} stars are inside the model's window {windows_of(model)}; "
-                f"the table spans {_spans(self.stars, tuple(windows_of(model)))}."
+                f"the table spans {_spans(self.stars, tuple(windows_of(model)))}; a fit needs 2 or more."
             )
         order = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(self.seed))]
         n_val = max(1, round(self.val_fraction * len(rows)))

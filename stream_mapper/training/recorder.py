@@ -17,6 +17,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from stream_mapper.builtin import IsochroneMVNorm
 from stream_mapper.catalog import replace_file, write_table
 from stream_mapper.data import Data
+from stream_mapper.errors import check_at_least
 from stream_mapper.models import MixtureModel
 from stream_mapper.results.figures import figures
 from stream_mapper.results.membership import membership_table, memberships
@@ -37,6 +38,8 @@ class RunRecorder(Callback):
     """
 
     def __init__(self, draws: int = 32, track_draws: int = 200) -> None:
+        check_at_least("results.draws", draws)
+        check_at_least("results.track_draws", track_draws)
         self.draws, self.track_draws = draws, track_draws
         self.folder: Path | None = None
         self.metrics: dict[str, Any] = {}

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from stream_mapper.builtin.compat import ZukoFlowModel
 from stream_mapper.data import Data
-from stream_mapper.errors import InputError
+from stream_mapper.errors import InputError, check_at_least, check_share
 from stream_mapper.models import Model
 from stream_mapper.prior import ControlRegions
 from stream_mapper.training.batches import Batches
@@ -82,6 +82,12 @@ class BackgroundStage:
     learning_rate: float = 1e-2
     val_fraction: float = 0.1
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that leave nothing to do."""
+        check_at_least("background.max_epochs", self.max_epochs)
+        check_at_least("background.batch_size", self.batch_size)
+        check_share("background.val_fraction", self.val_fraction)
 
 
 class _KeepBest(L.Callback):
