@@ -44,6 +44,8 @@ def predict(checkpoint: str, catalogue: str, output: str, draws: int = 32) -> Pa
     stars, table = datamodule.read(optional=photometric_columns(model))
     check_columns(model, stars)
     _warn_beyond(model, stars)
+    if module.draw is None:
+        _log.warning("%s has no posterior, so the quantiles are NaN; best.ckpt of a finished fit has one.", checkpoint)
     stars = with_frozen_densities(model, stars)
     write_table(membership_table(table, memberships(model, stars, module.draw, draws)), output)
     return Path(output)
