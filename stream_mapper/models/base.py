@@ -80,14 +80,14 @@ class Model(nn.Module, ABC):
         """Every column the model reads, errors included."""
         return (*self.indep_coord_names, *self.coord_names)
 
-    @property
-    def own_priors(self) -> list[Prior]:
-        """The priors this model itself holds."""
-        return [prior for prior in self.priors if isinstance(prior, Prior)]
+    def held_priors(self) -> list[tuple[Model, Prior]]:
+        """Every prior of this model and its parts, after the part that holds it."""
+        parts = [part for part in self.modules() if isinstance(part, Model)]
+        return [(part, prior) for part in parts for prior in part.priors if isinstance(prior, Prior)]
 
     def ln_prior(self) -> Tensor:
         """Log prior of the parameters, a scalar: the sum over this model and its parts."""
-        terms = [prior(model) for model in self.modules() if isinstance(model, Model) for prior in model.own_priors]
+        terms = [prior(part) for part, prior in self.held_priors()]
         return torch.stack(terms).sum() if terms else torch.zeros(())
 
     def in_window(self, data: Data) -> Tensor:

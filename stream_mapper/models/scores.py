@@ -34,8 +34,7 @@ def star_scores(model: Model, parts: list[ParametricModel], stars: Data) -> list
 
 def guide_scores(model: Model, parts: list[ParametricModel]) -> list[tuple[Tensor, list[Scores]]]:
     """Residuals r of each guide, the log prior being -sum r^2 / 2, and their derivatives, one entry a part."""
-    held = [(part, prior) for part in model.modules() if isinstance(part, Model) for prior in part.own_priors]
-    guides = [(part, prior) for part, prior in held if isinstance(prior, ControlRegions)]
+    guides = [(part, prior) for part, prior in model.held_priors() if isinstance(prior, ControlRegions)]
     return [_derivatives(parts, lambda g=g, m=m: g.residuals(m)) for m, g in guides]  # type: ignore[misc]
 
 

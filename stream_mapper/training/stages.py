@@ -186,8 +186,7 @@ def with_frozen_densities(model: Model, stars: Data) -> Data:
 
 def start_from_guides(model: Model, steps: int = 500, learning_rate: float = 1e-2) -> None:
     """Bring the parameters to the centres of their control regions, by least squares in units of the half-widths."""
-    held = [(part, prior) for part in model.modules() if isinstance(part, Model) for prior in part.own_priors]
-    guides = [(part, prior) for part, prior in held if isinstance(prior, ControlRegions)]
+    guides = [(part, prior) for part, prior in model.held_priors() if isinstance(prior, ControlRegions)]
     if not guides:
         return
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=learning_rate)
