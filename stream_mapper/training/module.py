@@ -103,11 +103,12 @@ class StreamModule(L.LightningModule):
             raise InputError(
                 "the learning rate falls over a known number of steps: give --trainer.max_epochs N, N > 0."
             )
+        total = max(4, int(steps))
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             max_lr=self.learning_rate,
-            total_steps=max(1, int(steps)),
-            pct_start=self.warm_up,
+            total_steps=total,
+            pct_start=max(self.warm_up, 2 / total),  # the schedule divides by the steps of the rise, less one
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
