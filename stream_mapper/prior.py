@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
@@ -20,6 +21,10 @@ class Prior(nn.Module, ABC):
     @abstractmethod
     def forward(self, model: _Parameters) -> Tensor:
         """Log prior of ``model``, up to a constant, in nats."""
+
+    def constrain(self, params: dict[str, Tensor], data: Data) -> dict[str, Tensor]:  # noqa: ARG002
+        """The parameters, changed where this prior leaves no choice; most leave them as they are."""
+        return params
 
 
 class ControlRegions(Prior):
@@ -83,3 +88,62 @@ class ControlRegions(Prior):
     def forward(self, model: _Parameters) -> Tensor:
         """Log prior, a scalar in nats."""
         return -0.5 * self.residuals(model).square().sum()
+
+
+class HardThreshold(Prior):
+    """Switches a component off outside a range of phi1.
+
+    There its weight is zero, whatever the network proposes, and so is the membership of every star.
+
+    Arguments:
+        param: Dotted name of a ln-weight, seen from the mixture that holds this prior, such as "spur.ln-weight".
+        lower: Start of the range, in the unit of the coordinate.
+        upper: End of the range.
+        coord: Independent coordinate of the range.
+
+    Raises:
+        InputError: If the range is empty or the parameter is no ln-weight.
+    """
+
+    def __init__(self, param: str, lower: float = -math.inf, upper: float = math.inf, coord: str = "phi1") -> None:
+        super().__init__()
+        if not lower < upper:
+            raise InputError(f"HardThreshold of {param} needs lower < upper; got {lower} and {upper}.")
+        if not param.endswith("ln-weight"):
+            raise InputError(f"HardThreshold switches off a ln-weight; got {param!r}.")
+        self.param, self.lower, self.upper, self.coord = param, float(lower), float(upper), coord
+
+    def constrain(self, params: dict[str, Tensor], data: Data) -> dict[str, Tensor]:
+        """The parameters with the ln-weight -inf outside the range."""
+        if self.param not in params:
+            raise InputError(f"HardThreshold: no parameter {self.param!r}; the model has {list(params)}.")
+        inside = (data[self.coord] >= self.lower) & (data[self.coord] <= self.upper)
+        return {**params, self.param: torch.where(inside, params[self.param], -torch.inf)}
+
+    def forward(self, model: _Parameters) -> Tensor:  # noqa: ARG002
+        """Zero: inside the range every value is as likely."""
+        return torch.zeros(())
+
+
+class FunctionPrior(Prior):
+    """A log prior given as a function of the parameters at some places.
+
+    Arguments:
+        function: From the parameters by dotted name, each (K,), and the places (K,) to the log prior in nats, up to a
+            constant: a scalar, or terms that are summed. In a configuration, the dotted path of a function.
+        phi1: Places, K of them, in the unit of the coordinate.
+        coord: Independent coordinate of the places.
+    """
+
+    phi1: Tensor
+
+    def __init__(
+        self, function: Callable[[dict[str, Tensor], Tensor], Tensor], phi1: Sequence[float], coord: str = "phi1"
+    ) -> None:
+        super().__init__()
+        self.function, self.coord = function, coord
+        self.register_buffer("phi1", torch.tensor([float(v) for v in phi1]))
+
+    def forward(self, model: _Parameters) -> Tensor:
+        """Log prior, a scalar in nats."""
+        return self.function(model(Data({self.coord: self.phi1})), self.phi1).sum()

@@ -20,7 +20,7 @@ from torch import nn
 
 import stream_mapper as sml
 from stream_mapper import Data, InputError
-from stream_mapper.builtin.compat import ZukoFlowModel, flow
+from stream_mapper.builtin.compat import FlowModel, ZukoFlowModel, flow
 from stream_mapper.models import scope
 from stream_mapper.models.climb import climb
 from stream_mapper.models.mixture import ln_weights
@@ -29,9 +29,10 @@ from stream_mapper.nn import Constant, OnGrid, SharedDropout, draw, has_dropout,
 from stream_mapper.params import ModelParameter, ModelParameters
 from stream_mapper.params.bounds import ClippedBounds, NoBounds, SigmoidBounds
 from stream_mapper.params.scaler import Identity, StandardLnWidth, StandardLocation, StandardWidth
-from stream_mapper.prior import ControlRegions
+from stream_mapper.prior import ControlRegions, FunctionPrior, HardThreshold
 from stream_mapper.training import StreamModule
 from stream_mapper.training.batches import Batches
+from stream_mapper.training.stages import rehearse
 from stream_mapper.utils import StandardScaler
 
 NAN = math.nan
@@ -324,14 +325,15 @@ def normal(kind=sml.builtin.Normal, **kwargs):
     return kind(**given)
 
 
-def mixture(*names, stream=None, background=True, net=None):
+def mixture(*names, stream=None, background=True, net=None, priors=()):
     """Components over phi2, each with a weight that is the network's own output."""
     stream = stream or (lambda: normal(sml.builtin.TruncatedNormal, net=Constant(2), coord_bounds=WINDOW))
     parts = {name: stream() for name in names}
     if background:
         parts["background"] = sml.builtin.Uniform(coord_names=("phi2",), coord_bounds=WINDOW)
     params = ModelParameters({f"{name}.ln-weight": ModelParameter() for name in names})
-    return sml.MixtureModel(parts, net=net or Constant(len(names)), data_scaler=numbers(), params=params)
+    net = net or Constant(len(names))
+    return sml.MixtureModel(parts, net=net, data_scaler=numbers(), params=params, priors=priors)
 
 
 def phi2_at(*values):
@@ -461,7 +463,7 @@ def test_a_large_table_goes_to_a_flow_in_parts(monkeypatch):
     model = ZukoFlowModel(net=flow(1, transforms=1), coord_names=("a",), data_scaler=StandardScaler(("phi1", "a")))
     data = Data({"phi1": torch.zeros(10), "a": torch.linspace(-1, 1, 10)})
     whole = model.ln_likelihood({}, data)
-    monkeypatch.setattr("stream_mapper.builtin.compat.zuko._ROWS", 3)
+    monkeypatch.setattr("stream_mapper.builtin.compat.flow_model.ROWS", 3)
     torch.testing.assert_close(model.ln_likelihood({}, data), whole)
 
 
@@ -538,6 +540,40 @@ def test_the_prior_counts_once_whatever_the_number_of_stars():
     assert 100 * loss_twice - 50 * loss == pytest.approx(-likelihood, abs=1e-2)
     assert 2 * 50 * loss - 100 * loss_twice == pytest.approx(-model.ln_prior().item(), abs=1e-2)
     assert first_loss(model, twice, batch_size=50) == pytest.approx(loss_twice, abs=1e-4)
+
+
+NAMES = ("a.ln-weight", "b.ln-weight")
+
+
+def switched(*ranges):
+    """Two streams, each on in a range of phi1 only."""
+    priors = [HardThreshold(name, *span) for name, span in zip(NAMES, ranges, strict=True)]
+    parts = {"a": uniform("phi2"), "b": uniform("phi2"), "background": uniform("phi2")}
+    weights = ModelParameters(dict.fromkeys(NAMES, (-2.0, -1.0)))
+    return sml.MixtureModel(parts, net=Constant(2), params=weights, data_scaler=numbers(), priors=priors)
+
+
+def test_a_component_switched_off_has_no_weight_and_no_member():
+    model = switched((0.0, 2.0), (1.0, math.inf))
+    data = Data({"phi1": torch.tensor([-1.0, 0.5, 1.5, 3.0]), "phi2": torch.full((4,), 0.5)})
+    params = model(data)
+    p = model.membership(params, data)
+    assert (p[:, :2] > 0).tolist() == [[False, False], [True, False], [True, True], [False, True]]
+    total = torch.stack([params[f"{q}.ln-weight"].exp() for q in model.components]).sum(0)
+    torch.testing.assert_close(total, torch.ones(4))
+    torch.testing.assert_close(model.ln_likelihood(params, data), torch.zeros(4))
+    slopes = torch.autograd.grad(params["background.ln-weight"].sum(), list(model.parameters()))
+    assert all(slope.isfinite().all() and (slope != 0).any() for slope in slopes)
+    assert model.ln_prior() == 0
+
+
+def test_a_prior_given_as_a_function():
+    def smooth(params, phi1):
+        return -0.5 * (params["phi2.mu"].diff() / phi1.diff()).square()
+
+    prior = FunctionPrior(smooth, phi1=[0.0, 1.0, 3.0])
+    assert prior(line(0.5)).item() == pytest.approx(-0.25)
+    assert normal(net=Constant(2), params=PARTS, priors=(prior,)).ln_prior() == 0
 
 
 # Hooks
@@ -751,6 +787,9 @@ PARTS = ModelParameters({"phi2": {"mu": ModelParameter(), "ln-sigma": ModelParam
 CURVE = sml.builtin.Isochrone([0.5, 0.8], [[7.0, 6.5], [3.0, 2.6]], ("g", "r"))
 
 
+ONLY_WIDTH = PARTS.without("phi2.mu")
+
+
 def four_missing():
     columns = {name: torch.tensor([NAN]) for name in "abcd"} | {"phi1": torch.zeros(1), "e": torch.zeros(1)}
     return ZukoFlowModel(net=flow(5), coord_names=tuple("abcde")).ln_likelihood({}, Data(columns))
@@ -794,9 +833,30 @@ REFUSED = {
         net=Constant(1), params=ModelParameters()
     ),
     "got net=NoneType and params ['phi2.mu', 'phi2.ln-sigma']": lambda: normal(params=PARTS),
-    "Normal over ['phi2'] has the parameters ['phi2.ln-sigma', 'phi2.mu']; got ['phi2.mu']": lambda: normal(
-        net=Constant(1), params=PARTS.without("phi2.ln-sigma")
+    "Normal over ['g'] has the parameters ['g.ln-sigma', 'g.mu']; got ['phi2.ln-sigma', 'phi2.mu']": lambda: normal(
+        net=Constant(2), params=PARTS, coord_names=("g",)
     ),
+    "no parameter 'phi2.mu' in a part that has ['phi2.ln-sigma', 'ln-weight']: list it in the part's params, or set": (
+        lambda: rehearse(mixture("stream", stream=lambda: normal(net=Constant(1), params=ONLY_WIDTH)), phi2_at(0.0))
+    ),
+    "the network gives 1 outputs for the parameters ['phi2.mu', 'phi2.ln-sigma']": lambda: rehearse(
+        mixture("stream", stream=lambda: normal(net=Constant(1), params=PARTS)), phi2_at(0.0)
+    ),
+    "ControlRegions: no parameter 'phi2.m'; the model has ['phi2.mu', 'phi2.ln-sigma']": lambda: rehearse(
+        normal(net=Constant(2), params=PARTS, priors=(ControlRegions("phi2.m", [0.0], [0.0], 1.0),)), phi2_at(0.0)
+    ),
+    "HardThreshold of a.ln-weight needs lower < upper; got 2 and 1": lambda: HardThreshold("a.ln-weight", 2, 1),
+    "HardThreshold switches off a ln-weight; got 'phi2.mu'": lambda: HardThreshold("phi2.mu", 0, 1),
+    "HardThreshold: no parameter 'spur.ln-weight'; the model has ['stream": lambda: mixture(
+        "stream", priors=(HardThreshold("spur.ln-weight", 0, 1),)
+    )(phi2_at(0.0)),
+    "to sample, Normal needs the columns ['phi2_err']; it was given ('phi1',)": lambda: normal(
+        net=Constant(2), params=PARTS, coord_err_names=["phi2_err"]
+    ).sample(torch.zeros(1)),
+    "to sample, every star needs a place; some have no ['phi1']": lambda: uniform("g").sample(torch.tensor([NAN])),
+    "the network of FlowModel, a Linear, has no log_prob": lambda: FlowModel(
+        net=torch.nn.Linear(1, 1), coord_names=("phi2",)
+    ).ln_likelihood({}, phi2_at(0.0)),
     "Uniform: give coord_bounds for ['phi2']": lambda: sml.builtin.Uniform(coord_names=("phi2",)),
     "Normal: errors for ['g'], which are not among ['phi2']": lambda: normal(coord_err_names={"g": "g_err"}),
     "2 error names ['a', 'b'] for 1 coordinates ['phi2']": lambda: normal(coord_err_names=["a", "b"]),

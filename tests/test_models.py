@@ -76,8 +76,8 @@ def isochrone(bands, **kwargs):
 MAGNITUDES = {"g": (14.0, 26.0, 401), "r": (13.0, 26.0, 401)}
 
 
-def flow(kind, names, window=None):
-    network = getattr(zuko.flows, kind)(len(names), 1, transforms=2, hidden_features=[8, 8])
+def flow(kind, names, window=None, transforms=2):
+    network = getattr(zuko.flows, kind)(len(names), 1, transforms=transforms, hidden_features=[8, 8])
     columns = ("phi1", "g", "r")
     numbers = sml.utils.StandardScaler(columns, mean=[3.0, 20.0, 19.0], scale=[20.0, 1.5, 1.2])
     model = sml.builtin.compat.ZukoFlowModel(net=network, coord_names=names, coord_bounds=window, data_scaler=numbers)
@@ -87,6 +87,55 @@ def flow(kind, names, window=None):
 
 
 FLOW_WINDOW = {"g": (17.0, 23.0), "r": (16.5, 22.0)}
+
+
+class FromElsewhere(torch.nn.Module):
+    """A network with log_prob and sample of its own: a normal law about a line in the context."""
+
+    def __init__(self):
+        super().__init__()
+        self.line = torch.nn.Linear(2, 2)
+
+    def log_prob(self, x, context):
+        return torch.distributions.Normal(self.line(context), 0.5, validate_args=False).log_prob(x).sum(-1)
+
+    def sample(self, context):
+        return self.line(context) + 0.5 * torch.randn_like(self.line(context))
+
+
+def adapter():
+    """A density from elsewhere, conditioned on phi1 and on the error of g."""
+    numbers = sml.utils.StandardScaler(("phi1", "g", "r"), mean=[3.0, 20.0, 19.0], scale=[20.0, 1.5, 1.2])
+    model = sml.builtin.compat.FlowModel(
+        net=FromElsewhere(), coord_names=("g", "r"), err_names=("g_err",), coord_bounds=FLOW_WINDOW, data_scaler=numbers
+    )
+    model.err_scaler = sml.utils.StandardScaler(("g_err",), mean=[math.log(0.1)], scale=[0.7])
+    return Case(model, {name: (*window, 401) for name, window in FLOW_WINDOW.items()})
+
+
+def cocoon():
+    """A stream in a cocoon about the same track, over phi2, switched off below phi1 = 0."""
+    wide = sml.builtin.TruncatedNormal(
+        net=net(1),
+        coord_names=("phi2",),
+        coord_bounds=WINDOW,
+        data_scaler=scaler(),
+        params=ModelParameters({"phi2": {"ln-sigma": (-0.5, 0.0)}}),
+    )
+    parts = {
+        "stream": coordinate(b.TruncatedNormal, WINDOW, normal(), errors=True).model,
+        "cocoon": wide,
+        "background": coordinate(b.Uniform, WINDOW).model,
+    }
+    model = sml.MixtureModel(
+        parts,
+        net=net(2),
+        data_scaler=scaler(),
+        params=ModelParameters({"stream.ln-weight": (-2.0, -1.0), "cocoon.ln-weight": (-2.0, -1.0)}),
+        unpack_params_hooks=(b.ShareParameters({"cocoon.phi2.mu": "stream.phi2.mu"}),),
+        priors=(sml.prior.HardThreshold("cocoon.ln-weight", lower=0.0),),
+    )
+    return Case(model, {"phi2": (-2.0, 3.0, 4001)})
 
 
 def independent():
@@ -158,6 +207,8 @@ CASES = {
     "nsf-1-window": lambda: flow("NSF", ("g",), {"g": FLOW_WINDOW["g"]}),
     "nsf-2": lambda: flow("NSF", ("g", "r")),
     "nsf-2-window": lambda: flow("NSF", ("g", "r"), FLOW_WINDOW),
+    "nsf-chain-2-window": lambda: flow("NSF", ("g", "r"), FLOW_WINDOW, transforms=1),
+    "adapter": adapter,
     "maf-2": lambda: flow("MAF", ("g", "r")),
     "maf-2-window": lambda: flow("MAF", ("g", "r"), FLOW_WINDOW),
     "maf-2-half-window": lambda: flow("MAF", ("g", "r"), {"r": FLOW_WINDOW["r"]}),
@@ -165,9 +216,10 @@ CASES = {
     "hooked": hooked,
     "mixture": mixture,
     "two-streams": two_streams,
+    "cocoon": cocoon,
 }
 cases = pytest.mark.parametrize("make", CASES.values(), ids=CASES.keys())
-mixtures = pytest.mark.parametrize("make", [mixture, two_streams])
+mixtures = pytest.mark.parametrize("make", [mixture, two_streams, cocoon])
 
 
 def stars(case, n=40, spread=1.0):
@@ -256,13 +308,65 @@ def test_a_missing_value_reaches_nothing_else(make):
     torch.testing.assert_close(some[2::3], ln_p(case.model, rows)[2::3], atol=1e-5, rtol=1e-5)
 
 
+@torch.no_grad()
+def uniforms(case, rows):
+    """Draws at the first row's place as numbers that are uniform if the draws follow the density, (N, coordinates).
+
+    Each coordinate's cdf is conditional on those before it (Rosenblatt 1952), by the trapezoidal rule.
+    """
+    lines = [torch.linspace(*case.box[name], dtype=torch.float64) for name in case.box]
+    nodes, _ = on_grid(case, tuple(case.box), rows[:1])
+    density = ln_p(case.model, nodes).exp().double().view(*map(len, lines))
+    x = case.model.sample(rows, seed=3)[tuple(case.box)].double()
+    found = []
+    for i, line in enumerate(lines):
+        left = density
+        for later in lines[:i:-1]:
+            left = torch.trapezoid(left, later)
+        near = tuple(((x[:, j] - other[0]) / (other[1] - other[0])).round().long() for j, other in enumerate(lines[:i]))
+        below = torch.nn.functional.pad(torch.cumulative_trapezoid(left, line), (1, 0))
+        below = (below / below[..., -1:])[near].expand(len(x), -1)
+        position = (x[:, i] - line[0]) / (line[1] - line[0])
+        k = position.long().clamp(0, len(line) - 2)[:, None]
+        low, high = below.gather(1, k), below.gather(1, k + 1)
+        found.append(torch.lerp(low, high, (position[:, None] - k).clamp(0, 1))[:, 0])
+    return torch.stack(found, -1).numpy()
+
+
+@cases
+def test_samples_follow_the_density(make):
+    case = make()
+    found = uniforms(case, stars(case, n=1)[torch.zeros(2000, dtype=torch.long)])
+    for column in found.T:
+        assert stats.kstest(column, "uniform").pvalue > 1e-3
+
+
+def test_the_test_of_samples_can_fail():
+    case = CASES["normal-errors"]()
+    rows = stars(case, n=1)[torch.zeros(2000, dtype=torch.long)]
+    case.model.simulate = lambda params, data: {"phi2": 0.8 * torch.randn(2000) * ERROR + params["phi2.mu"]}
+    assert stats.kstest(uniforms(case, rows)[:, 0], "uniform").pvalue < 1e-6
+
+
+@cases
+def test_samples_are_stars_of_the_model(make):
+    case = make()
+    rows = stars(case)
+    some = case.model.sample(rows.select([n for n in case.model.columns if n not in case.box]), seed=1)
+    assert set(case.model.columns) <= set(some.names)
+    assert case.model.in_window(some).all()
+    assert ln_p(case.model, some).isfinite().all()
+    assert all(torch.equal(some[n], case.model.sample(rows, seed=1)[n]) for n in case.box)
+    assert not all(torch.equal(some[n], case.model.sample(rows, seed=2)[n]) for n in case.box)
+    assert len(case.model.sample(rows[:0])) == 0
+
+
 @cases
 def test_a_missing_error_is_a_missing_coordinate(make):
     case = make()
     rows = stars(case)
-    errors = errors_of(case.model)
-    assert set(errors) <= {f"{name}_err" for name in case.box}
-    for name in errors:
+    parts = [part for part in case.model.modules() if isinstance(part, sml.Model)]
+    for name in {name for part in parts for name in part.error_names.values()}:
         expected = ln_p(case.model, without(rows, name.removesuffix("_err")))
         torch.testing.assert_close(ln_p(case.model, without(rows, name)), expected)
 
@@ -373,6 +477,21 @@ def test_memberships_sum_to_one(make):
     assert ((p >= 0) & (p <= 1)).all()
     shares = case.model.ln_joint(params, rows) - case.model.ln_likelihood(params, rows)[:, None]
     torch.testing.assert_close(shares.exp(), p)
+
+
+@mixtures
+def test_the_membership_of_the_generating_model_is_calibrated(make):
+    """Among stars given p, a share p is of that component: the model that makes the stars is the optimum."""
+    case = make()
+    rows = stars(case, n=1)[torch.zeros(20_000, dtype=torch.long)]
+    rows = case.model.sample(rows.with_columns({"phi1": torch.empty(20_000).uniform_(-40, 40)}), seed=5)
+    p = case.model.membership(case.model(rows), rows)
+    assert (p.gather(1, rows["component"][:, None]) > 0).all()
+    for i in range(p.shape[1]):
+        for lower in torch.arange(0, 1, 0.1):
+            held = (p[:, i] >= lower) & (p[:, i] < lower + 0.1)
+            expected, spread = p[held, i].sum(), (p[held, i] * (1 - p[held, i])).sum().sqrt()
+            assert ((rows["component"][held] == i).sum() - expected).abs() <= 4 * spread + 1e-3
 
 
 # Values against scipy, at parameters set by hand.

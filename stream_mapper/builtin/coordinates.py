@@ -27,12 +27,13 @@ class CoordinateModel(ParametricModel):
         coord_bounds: Window of each coordinate, in its unit.
         net: Network of the parameters; see :class:`stream_mapper.models.ParametricModel`.
         data_scaler: Scaler that has the independent coordinates.
-        params: ``{coordinate}.{parameter}`` for each coordinate and each of the density's parameters.
+        params: ``{coordinate}.{parameter}`` for each coordinate and each of the density's parameters, but for those a
+            hook sets.
         indep_coord_names: Coordinates the parameters depend on.
         priors: Log priors, on the names seen from here.
 
     Raises:
-        InputError: If a parameter, an error column or a bound is missing or too many.
+        InputError: If a parameter is not one of the density's, or an error column or a bound is missing or too many.
     """
 
     parameter_names: tuple[str, ...] = ()
@@ -66,7 +67,7 @@ class CoordinateModel(ParametricModel):
     def _check_parameters(self) -> None:
         kind, given = type(self).__name__, set(self.params.names)
         needed = {f"{c}.{p}" for c in self.coord_names for p in self.parameter_names}
-        if given - needed or (self.net is not None and needed - given):
+        if given - needed:
             raise InputError(
                 f"{kind} over {list(self.coord_names)} has the parameters {sorted(needed)}; got {sorted(given)}."
             )
@@ -94,6 +95,16 @@ class CoordinateModel(ParametricModel):
         """Sum over the measured coordinates, shape (N,), in nats."""
         terms = [self.distribution(params, data, name).log_prob(data[name]) for name in self.coord_names]
         return masked_sum(terms, [self._measured(data, name) for name in self.coord_names])
+
+    def simulate(self, params: Params, data: Data) -> dict[str, Tensor]:
+        """One draw of each coordinate for each star, (N,) by name."""
+        return {name: self.distribution(params, data, name).sample() for name in self.coord_names}
+
+    def _window(self, data: Data, name: str) -> tuple[Tensor, Tensor]:
+        """Edges of a coordinate's window, one a star, (N,)."""
+        low, high = self.coord_bounds[name]
+        places = data[self.indep_coord_names[0]]
+        return places.new_full(places.shape, low), places.new_full(places.shape, high)
 
     def _measured(self, data: Data, name: str) -> Tensor:
         if name in self.coord_err_names:

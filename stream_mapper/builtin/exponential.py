@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch.distributions import Distribution
 
 from stream_mapper.builtin.coordinates import CoordinateModel
@@ -28,6 +27,4 @@ class Exponential(CoordinateModel):
 
     def distribution(self, params: Params, data: Data, name: str) -> Distribution:
         """Exponential on the window."""
-        low, high = self.coord_bounds[name]
-        ones = torch.ones_like(data[name])
-        return TruncatedExponential(params[f"{name}.slope"], low * ones, high * ones, validate_args=False)
+        return TruncatedExponential(params[f"{name}.slope"], *self._window(data, name), validate_args=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch.distributions import Distribution
 from torch.distributions import Normal as _Normal
 
@@ -43,7 +42,5 @@ class TruncatedNormal(CoordinateModel):
 
     def distribution(self, params: Params, data: Data, name: str) -> Distribution:
         """Gaussian convolved with the error, cut to the window."""
-        low, high = self.coord_bounds[name]
-        ones = torch.ones_like(data[name])
         loc, scale = params[f"{name}.mu"], self._scale(params, data, name)
-        return _TruncatedNormal(loc, scale, low * ones, high * ones, validate_args=False)
+        return _TruncatedNormal(loc, scale, *self._window(data, name), validate_args=False)

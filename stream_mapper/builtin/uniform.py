@@ -26,9 +26,7 @@ class Uniform(CoordinateModel):
 
     def distribution(self, params: Params, data: Data, name: str) -> Distribution:  # noqa: ARG002
         """Uniform on the window."""
-        low, high = self.coord_bounds[name]
-        ones = torch.ones_like(data[name])
-        return _Uniform(low * ones, high * ones, validate_args=False)
+        return _Uniform(*self._window(data, name), validate_args=False)
 
     def ln_likelihood(self, params: Params, data: Data) -> Tensor:  # noqa: ARG002
         """Minus the logarithm of the window, shape (N,); the edges belong to it."""

@@ -43,3 +43,10 @@ class Stretch(nn.Module):
         z = torch.special.ndtri(share)
         v = (self.low + self.high) / 2 + width / _SQRT_TAU * z
         return torch.where(self.bounded, v, x), torch.where(self.bounded, z.square() / 2, 0.0)
+
+    def inverse(self, v: Tensor) -> Tensor:
+        """Values in the window from stretched ones, both (N, F)."""
+        width = self.high - self.low
+        share = torch.special.ndtr((v - (self.low + self.high) / 2) * (_SQRT_TAU / width))
+        inside = torch.minimum(torch.maximum(self.low + width * share, self.low), self.high)
+        return torch.where(self.bounded, inside, v)

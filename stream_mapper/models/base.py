@@ -19,10 +19,19 @@ Params = dict[str, Tensor]
 Interval = tuple[float, float]
 
 
+class _Scoped(Params):
+    """Parameters of one part; one that neither its network nor a hook set is an error of the input."""
+
+    def __missing__(self, name: str) -> Tensor:
+        raise InputError(
+            f"no parameter {name!r} in a part that has {list(self)}: list it in the part's params, or set it by a hook."
+        )
+
+
 def scope(params: Mapping[str, Tensor], name: str) -> Params:
     """The parameters below ``name``, without that prefix."""
     prefix = f"{name}."
-    return {key[len(prefix) :]: value for key, value in params.items() if key.startswith(prefix)}
+    return _Scoped({key[len(prefix) :]: value for key, value in params.items() if key.startswith(prefix)})
 
 
 def masked_sum(terms: Sequence[Tensor], where: Sequence[Tensor]) -> Tensor:
@@ -75,6 +84,48 @@ class Model(nn.Module, ABC):
         Densities that are normalised over the window are -inf outside it; those that are not say so.
         """
 
+    def simulate(self, params: Params, data: Data) -> dict[str, Tensor]:
+        """One draw of each of the model's coordinates for each star, (N,) by name, errors and window included."""
+        raise NotImplementedError
+
+    def sample(self, given: Data | Tensor, seed: int | None = None) -> Data:
+        """Stars drawn from the model, one at each place.
+
+        The memberships of the model that made the stars are the best that any method could give.
+
+            >>> law = stream_mapper.builtin.Uniform(coord_names=["phi2"], coord_bounds={"phi2": (-1.0, 1.0)})
+            >>> law.sample(torch.zeros(3), seed=0).names
+            ('phi1', 'phi2')
+
+        Arguments:
+            given: Places, N of them: the independent coordinates and the columns of the errors that the model reads; or
+                the one independent coordinate alone, shape (N,).
+            seed: Seed of the draw; by default the state of torch's generator.
+
+        Returns:
+            ``given`` with the model's coordinates, in place of any it had; a mixture adds ``component``.
+
+        Raises:
+            InputError: If a column the model reads is missing, or a place is not known.
+        """
+        given = Data({self.indep_coord_names[0]: given}) if isinstance(given, Tensor) else given
+        self._check_places(given)
+        devices = [given.device] if given.device.type == "cuda" else []
+        with torch.random.fork_rng(devices, enabled=seed is not None), torch.no_grad():
+            if seed is not None:
+                torch.manual_seed(seed)
+            return given.with_columns(self.simulate(self(given), given))
+
+    def _check_places(self, given: Data) -> None:
+        missing = [name for name in self.columns if name not in self.coord_names and name not in given]
+        if missing:
+            raise InputError(
+                f"to sample, {type(self).__name__} needs the columns {missing}; it was given {given.names}."
+            )
+        unknown = [name for name in self.indep_coord_names if not bool(given.where[name].all())]
+        if unknown:
+            raise InputError(f"to sample, every star needs a place; some have no {unknown}.")
+
     @property
     def columns(self) -> tuple[str, ...]:
         """Every column the model reads, errors included."""
@@ -85,10 +136,16 @@ class Model(nn.Module, ABC):
         parts = [part for part in self.modules() if isinstance(part, Model)]
         return [(part, prior) for part in parts for prior in part.priors if isinstance(prior, Prior)]
 
+    def _constrained(self, params: Params, data: Data) -> Params:
+        """The parameters after what this model's own priors force on them."""
+        for prior in self.priors:
+            params = prior.constrain(params, data)  # type: ignore[operator]
+        return params
+
     def ln_prior(self) -> Tensor:
         """Log prior of the parameters, a scalar: the sum over this model and its parts."""
-        terms = [prior(part) for part, prior in self.held_priors()]
-        return torch.stack(terms).sum() if terms else torch.zeros(())
+        terms: list[Tensor] = [prior(part) for part, prior in self.held_priors()]
+        return sum(terms, torch.zeros(()))
 
     def in_window(self, data: Data) -> Tensor:
         """Whether every measured coordinate is inside the window of every part, shape (N,).
@@ -174,7 +231,7 @@ class ParametricModel(Model):
         if self.net is None:
             return {}
         values: Params = self.params(self.net(self.indep_scaler.transform(data[self.indep_coord_names])))
-        return values
+        return self._constrained(values, data)
 
     def _fit_own_scaler(self, data: Data) -> None:
         if not self.indep_scaler.fitted:

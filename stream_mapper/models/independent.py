@@ -51,8 +51,12 @@ class IndependentModels(ComponentModel):
         params = self.component_params(data)
         for hook in self.unpack_params_hooks:
             params = hook(params)
-        return params
+        return self._constrained(params, data)
 
     def ln_likelihood(self, params: Params, data: Data) -> Tensor:
         """Sum over the parts, shape (N,), in nats."""
         return torch.stack([m.ln_likelihood(scope(params, q), data) for q, m in self.components.items()]).sum(0)
+
+    def simulate(self, params: Params, data: Data) -> dict[str, Tensor]:
+        """One draw of each coordinate for each star, (N,) by name."""
+        return {n: x for q, m in self.components.items() for n, x in m.simulate(scope(params, q), data).items()}

@@ -18,6 +18,7 @@ from stream_mapper.prior import Prior
 from stream_mapper.utils import StandardScaler
 
 BACKGROUND = "background"
+_NOTHING = -100.0  # ln of a weight that changes no other, where every component is switched off
 _EXACT_BELOW = 0.9  # total weight of the others up to which the proposed weights are taken as they are
 
 
@@ -28,13 +29,15 @@ def ln_weights(proposed: Tensor) -> tuple[Tensor, Tensor]:
     :math:`1 - (1 - s)^2 / (S - 2 s + 1)` above, which joins with the same slope and stays below one.
 
     Arguments:
-        proposed: Proposed ln-weights of all components but the background, shape (N, K - 1), any real values.
+        proposed: Proposed ln-weights of all components but the background, shape (N, K - 1), any real values; -inf
+            switches a component off.
 
     Returns:
         The ln-weights, shape (N, K - 1), and the background's, shape (N,); their exponentials sum to one.
     """
     s = _EXACT_BELOW
-    ln_sum = proposed.logsumexp(-1)
+    nothing = proposed.isneginf().all(-1, keepdim=True)
+    ln_sum = torch.where(nothing, _NOTHING, proposed).logsumexp(-1)
     exact = ln_sum < math.log(s)
     below = torch.where(exact, ln_sum, math.log(s) - 1)
     above = torch.where(exact, 0.0, ln_sum)
@@ -95,7 +98,7 @@ class MixtureModel(ComponentModel):
         params = {**self.component_params(data), **self.weights(data)}
         for hook in self.unpack_params_hooks:
             params = hook(params)
-        return self._normalised(params)
+        return self._normalised(self._constrained(params, data))
 
     def _normalised(self, params: Params) -> Params:
         names = self.weights.params.names
@@ -136,6 +139,17 @@ class MixtureModel(ComponentModel):
             nowhere = nowhere | ~self.in_window(data)[:, None]
         return torch.where(nowhere, self._outside(joint), torch.where(nowhere, 0.0, joint).softmax(-1))
 
+    def simulate(self, params: Params, data: Data) -> dict[str, Tensor]:
+        """One draw of each coordinate for each star, (N,) by name.
+
+        With them ``component``: which part the star is of, by its place in ``components``.
+        """
+        weights = torch.stack([params[f"{q}.ln-weight"] for q in self.components], -1).exp()
+        which = torch.multinomial(weights, 1)
+        draws = [m.simulate(scope(params, q), data) for q, m in self.components.items()]
+        chosen = {n: torch.stack([d[n] for d in draws], -1).gather(-1, which)[:, 0] for n in self.coord_names}
+        return {**chosen, "component": which[:, 0]}
+
     def _outside(self, joint: Tensor) -> Tensor:
         names = list(self.components)
         if BACKGROUND not in names:
@@ -149,3 +163,7 @@ class _Weights(ParametricModel):
     def ln_likelihood(self, params: Params, data: Data) -> Tensor:  # noqa: ARG002
         """Zero: nothing is measured."""
         return torch.zeros(len(data), device=data.device)
+
+    def simulate(self, params: Params, data: Data) -> dict[str, Tensor]:  # noqa: ARG002
+        """Nothing."""
+        return {}

@@ -12,7 +12,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from stream_mapper.builtin.compat import ZukoFlowModel
+from stream_mapper.builtin.compat import FlowModel
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError, check_at_least, check_share
 from stream_mapper.models import Model
@@ -120,6 +120,7 @@ def prepare(model: Model, datamodule: CatalogueDataModule, stage: BackgroundStag
         InputError: If the table cannot be used with this model.
     """
     datamodule.prepare(model)
+    rehearse(model, datamodule.train_stars[:2])
     train_background(model, datamodule.train_stars, stage, accelerator)
     model.fit_scalers(datamodule.train_stars)
     datamodule.stars = with_frozen_densities(model, datamodule.stars)
@@ -127,9 +128,26 @@ def prepare(model: Model, datamodule: CatalogueDataModule, stage: BackgroundStag
     model.train()
 
 
-def flows_of(model: Model) -> dict[str, ZukoFlowModel]:
+@torch.no_grad()
+def rehearse(model: Model, stars: Data) -> None:
+    """Ask the model for everything a fit will ask, so that what does not fit together is found before the training.
+
+    Raises:
+        InputError: If a network has not one output a parameter, nobody sets a parameter, or a prior's is unknown.
+    """
+    untrained = flows_of(model)
+    for name, flow in untrained.items():
+        stars = stars.with_columns({f"ln_p:{name}": torch.zeros(len(stars))})
+        flow.cache_name = f"ln_p:{name}"
+    model.ln_prior()
+    model.ln_likelihood(model(stars), stars)
+    for flow in untrained.values():
+        flow.cache_name = None
+
+
+def flows_of(model: Model) -> dict[str, FlowModel]:
     """The flows inside a model, by the path of their module."""
-    return {name: part for name, part in model.named_modules() if isinstance(part, ZukoFlowModel)}
+    return {name: part for name, part in model.named_modules() if isinstance(part, FlowModel)}
 
 
 def train_background(model: Model, stars: Data, stage: BackgroundStage, accelerator: str = "auto") -> None:
@@ -154,7 +172,7 @@ def train_background(model: Model, stars: Data, stage: BackgroundStage, accelera
         flow.requires_grad_(False)
 
 
-def _train_flow(flow: ZukoFlowModel, stars: Data, stage: BackgroundStage, accelerator: str) -> None:
+def _train_flow(flow: FlowModel, stars: Data, stage: BackgroundStage, accelerator: str) -> None:
     order = torch.randperm(len(stars), generator=torch.Generator().manual_seed(stage.seed)).to(stars.device)
     n_val = max(1, int(stage.val_fraction * len(stars)))
     trainer = L.Trainer(

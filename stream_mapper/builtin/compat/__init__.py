@@ -1,5 +1,6 @@
-"""Densities that other libraries provide."""
+"""Densities whose engine lives in another library."""
 
+from stream_mapper.builtin.compat.flow_model import FlowModel
 from stream_mapper.builtin.compat.zuko import ZukoFlowModel, flow
 
-__all__ = ["ZukoFlowModel", "flow"]
+__all__ = ["FlowModel", "ZukoFlowModel", "flow"]

@@ -1,24 +1,16 @@
-"""Normalizing flows as densities of some coordinates given others."""
+"""Normalizing flows of zuko as densities of some coordinates given others."""
 
 from __future__ import annotations
 
-import math
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from stream_mapper.builtin.window import Stretch
-from stream_mapper.data import Data
+from stream_mapper.builtin.compat.flow_model import FlowModel
+from stream_mapper.builtin.compat.marginal import check_count, gauss_hermite, over_nodes
+from stream_mapper.distributions._stable import HALF_LN_2PI
 from stream_mapper.errors import InputError
-from stream_mapper.models.base import Interval, Model, Params
-from stream_mapper.params import ModelParameters
-from stream_mapper.utils import StandardScaler
-
-_REACH = 6.0  # a missing coordinate is integrated over this many standard deviations about its mean
-_NODES = {1: 193, 2: 65, 3: 33}  # nodes a coordinate of the trapezoidal rule, by number of missing coordinates
-_ROWS = 200_000  # rows given to the flow at once
 
 
 def flow(
@@ -32,9 +24,10 @@ def flow(
 
     Arguments:
         features: Number of coordinates.
-        context: Number of independent coordinates.
+        context: Number of independent coordinates, and of errors if the flow is conditioned on them.
         kind: Class in ``zuko.flows``, such as "NSF" (neural splines) or "MAF".
-        transforms: Number of transformations.
+        transforms: Number of transformations. An NSF of one transformation gives marginals over missing coordinates
+            at little cost.
         hidden_features: Widths of the hidden layers of each transformation's network.
 
     Raises:
@@ -50,138 +43,65 @@ def flow(
     return network
 
 
-class ZukoFlowModel(Model):
-    r"""A conditional normalizing flow, :math:`p(x \mid \phi_1)`, in the units of the data.
+class ZukoFlowModel(FlowModel):
+    r"""A flow of ``zuko.flows``, or any module that returns a distribution when called with the context.
 
-    Coordinates with a window are stretched onto the real line (:class:`stream_mapper.builtin.window.Stretch`), then all
-    are standardised, then the flow acts; the Jacobians of both changes are part of the density, which is normalised
-    over the window. A star that lacks some of the coordinates has the flow's marginal over them, by the trapezoidal
-    rule; a star that lacks all of them has zero.
+    Marginals over missing coordinates use the structure of the flow where they can. One autoregressive
+    transformation, :math:`p(x) = \prod_i p(x_i \mid x_{<i})`, simply drops missing coordinates that come last, and
+    those before are drawn from their own conditional densities at Gauss-Hermite nodes of the base,
 
-    Arguments:
-        net: A flow of ``zuko.flows`` with as many features as coordinates and as many contexts as independent ones
-            (or any module that returns a distribution when called with the context).
-        coord_names: Coordinates the density is over, F of them.
-        coord_bounds: Window of each coordinate, in its unit.
-        data_scaler: Scaler that has the independent coordinates and the coordinates; None for one fitted on the stars
-            the flow is trained on.
-        jacobian_logdet: Log determinant of the scaler (minus the sum of the logarithms of the coordinates' scales). A
-            check only: the class takes it from its scaler and warns if this one disagrees.
-        indep_coord_names: Coordinates the density is conditioned on.
-        params: Must be empty: a flow has no named parameters.
+    .. math:: p(x_M) = \mathrm{E}_{z \sim N(0, 1)} \Big[ \prod_{i \in M} p(x_i \mid x_{<i}(z)) \Big].
 
-    Raises:
-        InputError: If there are parameters.
+    So name the coordinates that are missing most often last. Any other flow is integrated by the trapezoidal rule.
+
+    Arguments: see :class:`stream_mapper.builtin.compat.FlowModel`.
     """
 
-    def __init__(
-        self,
-        *,
-        net: nn.Module,
-        coord_names: Sequence[str],
-        coord_bounds: Mapping[str, Interval] | None = None,
-        data_scaler: StandardScaler | None = None,
-        jacobian_logdet: float | Tensor | None = None,
-        indep_coord_names: Sequence[str] = ("phi1",),
-        params: ModelParameters | None = None,
-    ) -> None:
-        super().__init__(indep_coord_names=indep_coord_names, coord_names=coord_names, coord_bounds=coord_bounds)
-        if params is not None and len(params):
-            raise InputError(f"ZukoFlowModel has no named parameters; got {list(params.names)}.")
-        self.flow = net
-        self.stretch = Stretch(self.coord_names, self.coord_bounds)
-        names = (*self.indep_coord_names, *self.coord_names)
-        self.scaler = (data_scaler or StandardScaler(names))[names]
-        self.jacobian_logdet = None if jacobian_logdet is None else float(jacobian_logdet)
-        self.cache_name: str | None = None
-        self._check_jacobian()
-
-    def forward(self, data: Data) -> Params:  # noqa: ARG002
-        """Nothing: a flow has no named parameters."""
-        return {}
-
-    def ln_likelihood(self, params: Params, data: Data) -> Tensor:  # noqa: ARG002
-        """Log density of the measured coordinates, shape (N,), in nats; taken from the data where computed before."""
-        if self.cache_name is not None and self.cache_name in data:
-            return data[self.cache_name]
-        x, where = data[self.coord_names], data.where[self.coord_names]
-        context = self._context(data)
-        out = x.new_zeros(len(data), dtype=torch.promote_types(x.dtype, self.scaler.mean.dtype))
-        for pattern in where.unique(dim=0):
-            rows = (where == pattern).all(-1)
-            if pattern.any():
-                out = out.index_put((rows.nonzero()[:, 0],), self._marginal(x[rows], context[rows], pattern))
-        return torch.where(self.in_window(data), out, -torch.inf)
-
-    def _marginal(self, x: Tensor, context: Tensor, pattern: Tensor) -> Tensor:
-        """Log density over the coordinates measured in ``pattern`` (F,), in the data's units."""
-        v, ln_stretch = self.stretch(x)
-        mean, scale = self._numbers(self.coord_names)
-        u = (v - mean) / scale
-        ln_jacobian = (ln_stretch - scale.log())[:, pattern].sum(-1)
-        missing = (~pattern).nonzero()[:, 0].tolist()
-        if not missing:
-            rows = zip(u.split(_ROWS), context.split(_ROWS), strict=True)
-            return torch.cat([self._flow_ln_prob(*part) for part in rows]) + ln_jacobian
-        if len(missing) not in _NODES:
-            raise InputError(
-                f"a star lacks {len(missing)} of the coordinates {list(self.coord_names)} of one flow; "
-                f"at most {max(_NODES)} can be integrated over."
-            )
-        nodes, ln_weights = _trapezoid(len(missing), like=u)
-        step = max(1, _ROWS // len(nodes))
-        parts = [
-            self._integrate(u[i : i + step], context[i : i + step], missing, nodes, ln_weights)
-            for i in range(0, len(u), step)
-        ]
-        return torch.cat(parts) + ln_jacobian
-
-    def _integrate(self, u: Tensor, context: Tensor, missing: list[int], nodes: Tensor, ln_weights: Tensor) -> Tensor:
-        filled = u[:, None, :].repeat(1, len(nodes), 1)
-        filled[:, :, missing] = nodes
-        repeated = context[:, None, :].expand(-1, len(nodes), -1)
-        ln_p = self._flow_ln_prob(filled.flatten(0, 1), repeated.flatten(0, 1)).view(len(u), len(nodes))
-        return (ln_p + ln_weights).logsumexp(-1)
-
-    def _flow_ln_prob(self, u: Tensor, context: Tensor) -> Tensor:
+    def _ln_density(self, u: Tensor, context: Tensor) -> Tensor:
         return self.flow(context).log_prob(u)
 
-    def _context(self, data: Data) -> Tensor:
-        mean, scale = self._numbers(self.indep_coord_names)
-        return (data[self.indep_coord_names] - mean) / scale
+    def _draw(self, context: Tensor) -> Tensor:
+        return self.flow(context).sample()
 
-    def _numbers(self, names: Sequence[str]) -> tuple[Tensor, Tensor]:
-        rows = [self.scaler.names.index(name) for name in names]
-        return self.scaler.mean[rows], self.scaler.scale[rows]
+    def _marginal(self, u: Tensor, context: Tensor, pattern: Tensor) -> Tensor:
+        chain = self._chain
+        if chain is None:
+            return super()._marginal(u, context, pattern)
+        order: list[int] = chain.order.argsort().tolist()
+        measured: list[bool] = pattern.tolist()
+        last = max(rank for rank, i in enumerate(order) if measured[i])
+        drawn = [i for rank, i in enumerate(order) if not measured[i] and rank < last]
+        if not drawn:
+            return _conditionals(chain, u, context)[:, pattern].sum(-1)
+        check_count(len(drawn), self.coord_names)
 
-    def _fit_own_scaler(self, data: Data) -> None:
-        if self.scaler.fitted:
-            return
-        stretched, _ = self.stretch(data[self.coord_names])
-        columns = dict(zip(self.coord_names, stretched.unbind(-1), strict=True))
-        where = {name: data.where[name] for name in self.coord_names}
-        self.scaler.fit_(Data({**{n: data[n] for n in self.indep_coord_names}, **columns}, where))
-        self._check_jacobian()
+        def ln_density(rows: Tensor, given: Tensor) -> Tensor:
+            x, z = rows[:, : len(pattern)], rows[:, len(pattern) :]
+            for j, i in enumerate(drawn):
+                x = x.clone()
+                x[:, i] = _at(chain, x, given).inv(z[:, j, None].expand_as(x))[:, i]
+            return _conditionals(chain, x, given)[:, pattern].sum(-1)
 
-    def _check_jacobian(self) -> None:
-        if self.jacobian_logdet is None or not self.scaler.fitted:
-            return
-        _, scale = self._numbers(self.coord_names)
-        own = -scale.log().sum().item()
-        if not math.isclose(own, self.jacobian_logdet, rel_tol=1e-3, abs_tol=1e-3):
-            warnings.warn(
-                f"jacobian_logdet of the flow over {list(self.coord_names)} was given as {self.jacobian_logdet:.4g}; "
-                f"its scaler has {own:.4g}, which is used.",
-                stacklevel=2,
-            )
+        return over_nodes(u, context, *gauss_hermite(len(drawn), like=u), ln_density)
+
+    @property
+    def _chain(self) -> Any:
+        """The only transformation, if it is autoregressive in every coordinate over a standard normal base."""
+        from zuko.flows.autoregressive import MaskedAutoregressiveTransform  # noqa: PLC0415
+        from zuko.lazy import Flow  # noqa: PLC0415
+
+        steps = list(self.flow.transform.transforms) if isinstance(self.flow, Flow) else []
+        if len(steps) != 1 or not isinstance(steps[0], MaskedAutoregressiveTransform) or steps[0].order is None:
+            return None
+        return steps[0] if steps[0].passes == len(self.coord_names) else None
 
 
-def _trapezoid(dimensions: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Nodes (M, dimensions) and ln-weights (M,) of the trapezoidal rule in standardised coordinates."""
-    line = torch.linspace(-_REACH, _REACH, _NODES[dimensions], device=like.device, dtype=like.dtype)
-    step = 2 * _REACH / (len(line) - 1)
-    ln_line = torch.full_like(line, math.log(step))
-    ln_line[[0, -1]] -= math.log(2)
-    nodes = torch.cartesian_prod(*[line] * dimensions).view(-1, dimensions)
-    ln_weights = torch.cartesian_prod(*[ln_line] * dimensions).view(-1, dimensions).sum(-1)
-    return nodes, ln_weights
+def _at(chain: Any, x: Tensor, context: Tensor) -> Any:
+    """The transformation of each coordinate by itself, given those before it."""
+    return chain.meta(context, x).base
+
+
+def _conditionals(chain: Any, x: Tensor, context: Tensor) -> Tensor:
+    """Log density of each coordinate given those before it, shape (N, F)."""
+    y, ln_slope = _at(chain, x, context).call_and_ladj(x)
+    return ln_slope - 0.5 * y.square() - HALF_LN_2PI

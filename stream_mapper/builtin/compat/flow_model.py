@@ -1,0 +1,185 @@
+"""A density from elsewhere, given its conditions, as a model."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stream_mapper.builtin.compat.marginal import ROWS, check_count, over_nodes, trapezoid
+from stream_mapper.builtin.window import Stretch
+from stream_mapper.data import Data
+from stream_mapper.errors import InputError
+from stream_mapper.models.base import Interval, Model, Params
+from stream_mapper.params import ModelParameters
+from stream_mapper.utils import StandardScaler
+
+
+class FlowModel(Model):
+    r"""A conditional density of standardised numbers, :math:`p(x \mid \phi_1)`, in the units of the data.
+
+    Coordinates with a window are stretched onto the real line (:class:`stream_mapper.builtin.window.Stretch`), then all
+    are standardised, then the network acts; the Jacobians of both changes are part of the density, which is normalised
+    over the window. A star that lacks some of the coordinates has the density's marginal over them, by the
+    trapezoidal rule; a star that lacks all of them has zero.
+
+    The density may also depend on the size of a star's errors (``err_names``), through their logarithms; an error that
+    is missing counts as one of mean logarithm. Let it do so only for errors that do not give away a coordinate
+    of another part: where magnitudes are modelled too, an error that follows from the magnitude adds nothing.
+
+    Arguments:
+        net: A module with ``log_prob(x, context)`` from (N, F) and (N, D) to (N,), and, to be simulated from,
+            ``sample(context)`` to (N, F). F counts the coordinates, D the independent coordinates and the errors.
+        coord_names: Coordinates the density is over, F of them.
+        coord_bounds: Window of each coordinate, in its unit.
+        err_names: Columns of errors the density is conditioned on as well.
+        data_scaler: Scaler that has the independent coordinates and the coordinates; None for one fitted on the stars
+            the density is trained on.
+        jacobian_logdet: Log determinant of the scaler (minus the sum of the logarithms of the coordinates' scales). A
+            check only: the class takes it from its scaler and warns if this one disagrees.
+        indep_coord_names: Coordinates the density is conditioned on.
+        params: Must be empty: such a density has no named parameters.
+
+    Raises:
+        InputError: If there are parameters.
+    """
+
+    def __init__(
+        self,
+        *,
+        net: nn.Module,
+        coord_names: Sequence[str],
+        coord_bounds: Mapping[str, Interval] | None = None,
+        err_names: Sequence[str] = (),
+        data_scaler: StandardScaler | None = None,
+        jacobian_logdet: float | Tensor | None = None,
+        indep_coord_names: Sequence[str] = ("phi1",),
+        params: ModelParameters | None = None,
+    ) -> None:
+        super().__init__(indep_coord_names=indep_coord_names, coord_names=coord_names, coord_bounds=coord_bounds)
+        if params is not None and len(params):
+            raise InputError(f"{type(self).__name__} has no named parameters; got {list(params.names)}.")
+        self.flow = net
+        self.err_names = tuple(err_names)
+        self.stretch = Stretch(self.coord_names, self.coord_bounds)
+        names = (*self.indep_coord_names, *self.coord_names)
+        self.scaler = (data_scaler or StandardScaler(names))[names]
+        self.err_scaler = StandardScaler(self.err_names)
+        self.jacobian_logdet = None if jacobian_logdet is None else float(jacobian_logdet)
+        self.cache_name: str | None = None
+        self._check_jacobian()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column the model reads, errors included."""
+        return (*super().columns, *self.err_names)
+
+    def forward(self, data: Data) -> Params:  # noqa: ARG002
+        """Nothing: there are no named parameters."""
+        return {}
+
+    def ln_likelihood(self, params: Params, data: Data) -> Tensor:  # noqa: ARG002
+        """Log density of the measured coordinates, shape (N,), in nats; taken from the data where computed before."""
+        if self.cache_name is not None and self.cache_name in data:
+            return data[self.cache_name]
+        x, where = data[self.coord_names], data.where[self.coord_names]
+        context = self._context(data)
+        out = x.new_zeros(len(data), dtype=torch.promote_types(x.dtype, self.scaler.mean.dtype))
+        for pattern in where.unique(dim=0):
+            rows = (where == pattern).all(-1)
+            if pattern.any():
+                out = out.index_put((rows.nonzero()[:, 0],), self._in_units(x[rows], context[rows], pattern))
+        return torch.where(self.in_window(data), out, -torch.inf)
+
+    def simulate(self, params: Params, data: Data) -> dict[str, Tensor]:  # noqa: ARG002
+        """One draw of each coordinate for each star, (N,) by name."""
+        context = self._context(data)
+        mean, scale = self._numbers(self.coord_names)
+        drawn = torch.cat([self._draw(part) for part in context.split(ROWS)])
+        return dict(zip(self.coord_names, self.stretch.inverse(mean + scale * drawn).unbind(-1), strict=True))
+
+    def _in_units(self, x: Tensor, context: Tensor, pattern: Tensor) -> Tensor:
+        """Log density over the coordinates measured in ``pattern`` (F,), in the data's units."""
+        v, ln_stretch = self.stretch(x)
+        mean, scale = self._numbers(self.coord_names)
+        u = (v - mean) / scale
+        ln_jacobian = (ln_stretch - scale.log())[:, pattern].sum(-1)
+        if pattern.all():
+            return self._whole(u, context) + ln_jacobian
+        return self._marginal(torch.where(pattern, u, 0.0), context, pattern) + ln_jacobian
+
+    def _whole(self, u: Tensor, context: Tensor) -> Tensor:
+        rows = zip(u.split(ROWS), context.split(ROWS), strict=True)
+        return torch.cat([self._ln_density(*part) for part in rows])
+
+    def _marginal(self, u: Tensor, context: Tensor, pattern: Tensor) -> Tensor:
+        """Log marginal over the coordinates measured in ``pattern``, in standardised units, shape (N,)."""
+        missing = (~pattern).nonzero()[:, 0]
+        check_count(len(missing), self.coord_names)
+
+        def ln_density(rows: Tensor, given: Tensor) -> Tensor:
+            filled = rows[:, : len(pattern)].index_copy(-1, missing, rows[:, len(pattern) :])
+            return self._ln_density(filled, given)
+
+        return over_nodes(u, context, *trapezoid(len(missing), like=u), ln_density)
+
+    def _ln_density(self, u: Tensor, context: Tensor) -> Tensor:
+        """The network's own log density of standardised coordinates (N, F), shape (N,)."""
+        ln_prob: Callable[[Tensor, Tensor], Tensor] = self._method("log_prob")
+        return ln_prob(u, context)
+
+    def _draw(self, context: Tensor) -> Tensor:
+        """The network's own draw of standardised coordinates, (N, F)."""
+        sample: Callable[[Tensor], Tensor] = self._method("sample")
+        return sample(context)
+
+    def _method(self, name: str) -> Any:
+        method = getattr(self.flow, name, None)
+        if method is None:
+            raise InputError(f"the network of {type(self).__name__}, a {type(self.flow).__name__}, has no {name}.")
+        return method
+
+    def _context(self, data: Data) -> Tensor:
+        mean, scale = self._numbers(self.indep_coord_names)
+        parts = [(data[self.indep_coord_names] - mean) / scale]
+        if self.err_names:
+            ln_errors = self.err_scaler.transform(_ln_positive(data[self.err_names]))
+            parts.append(torch.where(data.where[self.err_names], ln_errors, 0.0))
+        return torch.cat(parts, -1)
+
+    def _numbers(self, names: Sequence[str]) -> tuple[Tensor, Tensor]:
+        rows = [self.scaler.names.index(name) for name in names]
+        return self.scaler.mean[rows], self.scaler.scale[rows]
+
+    def _fit_own_scaler(self, data: Data) -> None:
+        if self.err_names and not self.err_scaler.fitted:
+            ln_errors = {name: _ln_positive(data[name]) for name in self.err_names}
+            self.err_scaler.fit_(Data(ln_errors, {name: data.where[name] for name in self.err_names}))
+        if self.scaler.fitted:
+            return
+        stretched, _ = self.stretch(data[self.coord_names])
+        columns = dict(zip(self.coord_names, stretched.unbind(-1), strict=True))
+        where = {name: data.where[name] for name in self.coord_names}
+        self.scaler.fit_(Data({**{n: data[n] for n in self.indep_coord_names}, **columns}, where))
+        self._check_jacobian()
+
+    def _check_jacobian(self) -> None:
+        if self.jacobian_logdet is None or not self.scaler.fitted:
+            return
+        _, scale = self._numbers(self.coord_names)
+        own = -scale.log().sum().item()
+        if not math.isclose(own, self.jacobian_logdet, rel_tol=1e-3, abs_tol=1e-3):
+            warnings.warn(
+                f"jacobian_logdet of the flow over {list(self.coord_names)} was given as {self.jacobian_logdet:.4g}; "
+                f"its scaler has {own:.4g}, which is used.",
+                stacklevel=2,
+            )
+
+
+def _ln_positive(errors: Tensor) -> Tensor:
+    """Logarithm of errors; those that are zero, as a missing one is stored, count as tiny."""
+    return errors.clamp(min=torch.finfo(errors.dtype).tiny).log()
