@@ -154,6 +154,21 @@ def hooked():
     return Case(sml.IndependentModels(parts, unpack_params_hooks=(link,)), box)
 
 
+def chain():
+    """The magnitude depends on phi2, which has a density of its own."""
+    track, _ = coordinate(b.TruncatedNormal, WINDOW, normal())
+    network = zuko.flows.NSF(1, 2, transforms=1, hidden_features=[8, 8])
+    names = ("phi1", "phi2", "g")
+    magnitude = b.compat.ZukoFlowModel(
+        net=network,
+        coord_names=("g",),
+        indep_coord_names=("phi1", "phi2"),
+        data_scaler=sml.utils.StandardScaler(names, mean=[3.0, 0.0, 20.0], scale=[20.0, 0.2, 1.5]),
+    )
+    box = {"phi2": (-2.0, 3.0, 401), "g": (11.0, 29.0, 401)}
+    return Case(sml.IndependentModels({"track": track, "phot": magnitude}), box)
+
+
 def mixture():
     """A stream and a background of (phi2, g): every kind of part at once."""
     stream = sml.IndependentModels(
@@ -492,6 +507,19 @@ def test_the_membership_of_the_generating_model_is_calibrated(make):
             held = (p[:, i] >= lower) & (p[:, i] < lower + 0.1)
             expected, spread = p[held, i].sum(), (p[held, i] * (1 - p[held, i])).sum().sqrt()
             assert ((rows["component"][held] == i).sum() - expected).abs() <= 4 * spread + 1e-3
+
+
+def test_a_chain_of_conditional_densities():
+    """A part that depends on another's coordinate; a star without that coordinate has no place."""
+    test_density_integrates_to_one(chain)
+    test_samples_follow_the_density(chain)
+    test_gradients_are_finite(chain, 1.0)
+    case = chain()
+    rows = stars(case)
+    assert case.model.indep_coord_names == ("phi1",)
+    assert (ln_p(case.model, without(rows, "phi2")) == -math.inf).all()
+    assert not case.model.in_window(without(rows, "phi2")).any()
+    torch.testing.assert_close(ln_integral(case, ("g",), rows), ln_p(case.model, without(rows, "g")), atol=2e-3, rtol=0)
 
 
 # Values against scipy, at parameters set by hand.

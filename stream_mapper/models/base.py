@@ -150,12 +150,19 @@ class Model(nn.Module, ABC):
     def in_window(self, data: Data) -> Tensor:
         """Whether every measured coordinate is inside the window of every part, shape (N,).
 
-        A star without one of the independent coordinates is nowhere along the stream, so it is not inside.
+        A star without one of the coordinates a part depends on is nowhere along the stream, so it is not inside.
         """
-        inside = data.where[self.indep_coord_names].all(-1)
+        inside = torch.ones(len(data), dtype=torch.bool, device=data.device)
         for model in self.modules():
-            for name, (low, high) in model.coord_bounds.items() if isinstance(model, Model) else ():
-                inside &= ~data.where[name] | ((data[name] >= low) & (data[name] <= high))
+            if isinstance(model, Model):
+                inside &= model._in_own_window(data)
+        return inside
+
+    def _in_own_window(self, data: Data) -> Tensor:
+        """Whether the star has a place and is inside the window of what this model itself is over, (N,)."""
+        inside = data.where[self.indep_coord_names].all(-1)
+        for name, (low, high) in self.coord_bounds.items():
+            inside = inside & (~data.where[name] | ((data[name] >= low) & (data[name] <= high)))
         return inside
 
     @property

@@ -31,8 +31,9 @@ class ComponentModel(Model):
         dotted = [name for name in components if "." in name]
         if dotted or not components:
             raise InputError(f"{type(self).__name__} needs components with names without dots; got {list(components)}.")
-        indep = dict.fromkeys(name for model in components.values() for name in model.indep_coord_names)
-        super().__init__(indep_coord_names=tuple(indep), coord_names=coord_names, priors=priors)
+        names = dict.fromkeys(name for model in components.values() for name in model.indep_coord_names)
+        indep = [name for name in names if name not in coord_names]
+        super().__init__(indep_coord_names=indep, coord_names=coord_names, priors=priors)
         self._components = nn.ModuleDict(components)
 
     @property

@@ -19,6 +19,9 @@ Hook = Callable[[Params], Params]
 class IndependentModels(ComponentModel):
     """Independent densities: their log-likelihoods add.
 
+    A part may depend on a coordinate of another, as its independent coordinate: a chain of conditional densities. It
+    has to come after the other, and a star without that coordinate counts as outside the window.
+
     The parameters of part ``name`` are called ``name.<its own name>``; hooks then link parts by setting parameters of
     one from those of another.
 
@@ -59,4 +62,7 @@ class IndependentModels(ComponentModel):
 
     def simulate(self, params: Params, data: Data) -> dict[str, Tensor]:
         """One draw of each coordinate for each star, (N,) by name."""
-        return {n: x for q, m in self.components.items() for n, x in m.simulate(scope(params, q), data).items()}
+        drawn: dict[str, Tensor] = {}
+        for q, model in self.components.items():
+            drawn |= model.simulate(scope(params, q), data.with_columns(drawn) if drawn else data)
+        return drawn
