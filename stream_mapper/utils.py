@@ -83,8 +83,8 @@ class StandardScaler(nn.Module):
         return part
 
     def transform(self, values: Tensor) -> Tensor:
-        """Standardised values; (..., F) in, (..., F) out."""
-        return (values - self.mean) / self.scale
+        """Standardised values in the scaler's own precision; (..., F) in, (..., F) out."""
+        return ((values - self.mean) / self.scale).to(self.mean.dtype)
 
     def inverse(self, scaled: Tensor) -> Tensor:
         """Values in their own units; (..., F) in, (..., F) out."""

@@ -440,9 +440,11 @@ def test_double_precision(make):
     case = make()
     rows = stars(case)
     single = ln_p(case.model, rows)
+    finer = ln_p(case.model, rows.to(dtype=torch.float64))
     double = ln_p(case.model.to(torch.float64), rows.to(dtype=torch.float64))
     assert double.dtype == torch.float64
-    torch.testing.assert_close(single.double(), double, atol=2e-4, rtol=2e-4)
+    for other in (single, finer, ln_p(case.model, rows)):
+        torch.testing.assert_close(other.double(), double, atol=2e-4, rtol=2e-4)
 
 
 @cases

@@ -106,7 +106,7 @@ class FlowModel(Model):
         """Log density over the coordinates measured in ``pattern`` (F,), in the data's units."""
         v, ln_stretch = self.stretch(x)
         mean, scale = self._numbers(self.coord_names)
-        u = (v - mean) / scale
+        u = ((v - mean) / scale).to(mean.dtype)
         ln_jacobian = (ln_stretch - scale.log())[:, pattern].sum(-1)
         if pattern.all():
             return self._whole(u, context) + ln_jacobian
@@ -145,7 +145,7 @@ class FlowModel(Model):
 
     def _context(self, data: Data) -> Tensor:
         mean, scale = self._numbers(self.indep_coord_names)
-        parts = [(data[self.indep_coord_names] - mean) / scale]
+        parts = [((data[self.indep_coord_names] - mean) / scale).to(mean.dtype)]
         if self.err_names:
             ln_errors = self.err_scaler.transform(_ln_positive(data[self.err_names]))
             parts.append(torch.where(data.where[self.err_names], ln_errors, 0.0))
