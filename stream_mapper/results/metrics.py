@@ -8,11 +8,19 @@ from typing import Any
 import numpy as np
 import torch
 from astropy.table import Table
-from torchmetrics.functional.classification import binary_average_precision, binary_precision, binary_recall
+from numpy.typing import NDArray
+from torchmetrics.functional.classification import (
+    binary_average_precision,
+    binary_calibration_error,
+    binary_precision,
+    binary_recall,
+)
 
 from stream_mapper.models.mixture import BACKGROUND
 
+Array = NDArray[np.bool_]
 THRESHOLDS = (0.5, 0.75, 0.9)
+_LIKELY = 0.01  # membership below which a star does not count for the calibration
 _CUT = 0.8  # membership at which completeness and purity are quoted
 
 
@@ -28,28 +36,39 @@ def membership_metrics(table: Table) -> dict[str, float]:
     }
 
 
-def truth_metrics(table: Table) -> dict[str, float]:
-    """Completeness, purity, false positives at p > 0.8 and average precision, beside the Bayes-optimal ones.
+def truth_metrics(table: Table, subsets: Mapping[str, Array] | None = None) -> dict[str, float]:
+    """How memberships compare with true labels, beside the Bayes-optimal ones.
 
-    Empty for a table without a column ``true_component``.
+    Completeness, purity and false positives at p > 0.8, average precision, and the expected calibration error over
+    stars with p > 0.01 (15 bins of equal width). The noise of the counts in the bins is in that error; the optimal
+    membership's own error on the same stars says how much.
+
+    Arguments:
+        table: N stars with ``p_member``, ``true_component`` (without it there is nothing) and maybe ``true_p_member``.
+        subsets: Rows (N,) of stars that are also looked at by themselves, by the prefix of their numbers.
     """
     if "true_component" not in table.colnames:
         return {}
     member = torch.from_numpy(np.asarray(table["true_component"]).astype(str) != BACKGROUND).long()
-    metrics = {"true_members": int(member.sum()), **_classification(np.asarray(table["p_member"]), member, "")}
-    if "true_p_member" in table.colnames:
-        metrics |= _classification(np.asarray(table["true_p_member"]), member, "optimal_")
+    scores = {"": "p_member"} | ({"optimal_": "true_p_member"} if "true_p_member" in table.colnames else {})
+    metrics: dict[str, float] = {"true_members": int(member.sum())}
+    for subset, rows in {"": np.ones(len(table), dtype=bool), **(subsets or {})}.items():
+        for kind, column in scores.items():
+            metrics |= _classification(np.asarray(table[column])[rows], member[torch.from_numpy(rows)], subset + kind)
     return metrics
 
 
 def _classification(p: Any, member: torch.Tensor, prefix: str) -> dict[str, float]:
     scores = torch.from_numpy(np.asarray(p, dtype=np.float64))
+    likely = scores > _LIKELY
     values = {
         "completeness": binary_recall(scores, member, threshold=_CUT),
         "purity": binary_precision(scores, member, threshold=_CUT),
         "false_positives": ((scores > _CUT) & (member == 0)).sum(),
         "average_precision": binary_average_precision(scores, member),
     }
+    if likely.any():
+        values["calibration_error"] = binary_calibration_error(scores[likely], member[likely])
     return {prefix + name: value.item() for name, value in values.items()}
 
 

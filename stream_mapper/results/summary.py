@@ -17,6 +17,8 @@ _TRACK = (
     ("90 % band of the weight", "weight_coverage"),
 )
 
+_WHERE = {"average_precision": "", "calibration_error": " where p > 0.01"}
+
 
 def summary(metrics: Mapping[str, float], folder: Path) -> str:
     """Stars, expected members, stars above thresholds and paths; beside the truth where there is one."""
@@ -46,8 +48,11 @@ def _truth(metrics: Mapping[str, float]) -> list[str]:
         ("purity", ".4f"),
         ("false_positives", ".0f"),
         ("average_precision", ".5f"),
+        ("calibration_error", ".4f"),
     ):
-        label = name.replace("_", " ") + ("" if name == "average_precision" else " at p > 0.8")
+        if name not in metrics:
+            continue
+        label = name.replace("_", " ") + _WHERE.get(name, " at p > 0.8")
         best = f" {metrics[f'optimal_{name}']:>8{form}}" if optimal else ""
         lines.append(f"{label:<34} {metrics[name]:>8{form}}{best}")
     lines.append(f"{'true members':<34} {metrics['true_members']:>8}")

@@ -96,7 +96,8 @@ class RunRecorder(Callback):
         write_table(tables["memberships"], self.folder / "memberships.parquet")
         for name in ("track", "density"):
             write_table(tables[name], self.folder / f"{name}.ecsv")
-        self.metrics |= membership_metrics(tables["memberships"]) | truth_metrics(tables["memberships"])
+        self.metrics |= membership_metrics(tables["memberships"])
+        self.metrics |= truth_metrics(tables["memberships"], _incomplete(model, stars))
         self.metrics |= track_metrics(tables["memberships"], _fitted(stars, tables))
         (self.folder / "metrics.json").write_text(json.dumps(self.metrics, indent=2) + "\n")
         self._draw(trainer, model, stars, tables)
@@ -117,6 +118,17 @@ class RunRecorder(Callback):
         if board is not None:
             board.add_histogram("memberships/all", p, trainer.global_step)
             board.add_text("memberships/best", _markdown(tables["memberships"], p), trainer.global_step)
+
+
+def _incomplete(model: MixtureModel, stars: Data) -> dict[str, np.ndarray]:
+    """Stars that lack some coordinates, by which: those that are always missing together are named together."""
+    where = model.measured(stars).where
+    lacking: dict[bytes, list[str]] = {}
+    for name in model.coord_names:
+        rows = (~where[name]).cpu().numpy()
+        if rows.any():
+            lacking.setdefault(rows.tobytes(), []).append(name)
+    return {f"without_{'_'.join(names)}_": np.frombuffer(rows, dtype=bool) for rows, names in lacking.items()}
 
 
 def _fitted(stars: Data, tables: dict[str, Table]) -> dict[str, np.ndarray]:
