@@ -54,11 +54,12 @@ class FunctionPosterior(nn.Module):
             return
         parts = list(found.values())
         with evaluating(model):
-            root = torch.block_diag(*[_root(self._prior(part)) for part in parts])
+            roots = [_root(self._prior(part)) for part in parts]
+            root = torch.block_diag(*roots)
             inner = torch.eye(root.shape[1], dtype=root.dtype, device=root.device)
             for scores in self._all_scores(model, parts, batches):
-                rows = self._on_grid(parts, scores) @ root
-                inner = inner + rows.T @ rows
+                rows = self._in_roots(parts, roots, scores)
+                inner.addmm_(rows.T, rows)
         factor = torch.linalg.solve_triangular(torch.linalg.cholesky(inner), root.T, upper=False).T
         self.factor = factor.float().cpu()
 
@@ -91,9 +92,13 @@ class FunctionPosterior(nn.Module):
         weights = list(part.net.parameters()) if part.net is not None else []
         nodes = torch.linspace(*_span(part), self.size, device=weights[0].device, dtype=weights[0].dtype)[:, None]
         with torch.enable_grad():
-            outputs = net(nodes).T.flatten() if net is not None else nodes
-            rows = [torch.autograd.grad(o, weights, retain_graph=True, materialize_grads=True) for o in outputs]
-        jacobian = torch.stack([torch.cat([g.flatten() for g in row]) for row in rows]).double()
+            outputs = net(nodes).T if net is not None else nodes
+            each = torch.eye(self.size, device=nodes.device, dtype=nodes.dtype)
+            rows = [
+                torch.autograd.grad(o, weights, each, retain_graph=True, is_grads_batched=True, materialize_grads=True)
+                for o in outputs
+            ]
+        jacobian = torch.cat([torch.cat([g.flatten(1) for g in row], -1) for row in rows]).double()
         kernel = jacobian @ jacobian.T
         return kernel * (self.prior_width**2 / kernel.diagonal().mean())
 
@@ -105,19 +110,19 @@ class FunctionPosterior(nn.Module):
         for _, scores in guide_scores(model, parts):
             yield scores
 
-    def _on_grid(self, parts: list[ParametricModel], scores: list[Scores]) -> Tensor:
-        """Derivatives with respect to the outputs on the grid, (N, sum of F G), in float64."""
+    def _in_roots(self, parts: list[ParametricModel], roots: list[Tensor], scores: list[Scores]) -> Tensor:
+        """The product S R: a row's derivatives touch two nodes of each output's grid, (N, rank), in float64."""
         rows = max(len(s.inputs) for s in scores)
-        blocks = []
-        for part, (inputs, derivatives) in zip(parts, scores, strict=True):
-            block = derivatives.new_zeros(rows, len(part.params), self.size)
+        blocks = [root.new_zeros(rows, root.shape[1]) for root in roots]
+        for block, part, root, (inputs, derivatives) in zip(blocks, parts, roots, scores, strict=True):
             if len(inputs):
                 left, weight = grid_position(inputs[:, 0], _span(part), self.size)
-                spread = [left[:, None, None].expand(-1, len(part.params), 1) + i for i in (0, 1)]
-                block.scatter_add_(2, spread[0], (derivatives * (1 - weight)[:, None])[:, :, None])
-                block.scatter_add_(2, spread[1], (derivatives * weight[:, None])[:, :, None])
-            blocks.append(block.flatten(1))
-        return torch.cat(blocks, -1).double()
+                weight = weight.double()[:, None]
+                for values, slope in zip(
+                    root.unflatten(0, (-1, self.size)), derivatives.double().unbind(-1), strict=True
+                ):
+                    block.addcmul_(torch.lerp(values[left], values[left + 1], weight), slope[:, None])
+        return torch.cat(blocks, -1)
 
 
 def _span(part: ParametricModel) -> Span:
