@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from stream_mapper.builtin.compat.flow_model import FlowModel
-from stream_mapper.builtin.compat.marginal import check_count, gauss_hermite, over_nodes
+from stream_mapper.builtin.compat.marginal import check_count, normal_lattice, over_nodes
 from stream_mapper.distributions._stable import HALF_LN_2PI
 from stream_mapper.errors import InputError
 
@@ -48,7 +48,7 @@ class ZukoFlowModel(FlowModel):
 
     Marginals over missing coordinates use the structure of the flow where they can. One autoregressive
     transformation, :math:`p(x) = \prod_i p(x_i \mid x_{<i})`, simply drops missing coordinates that come last, and
-    those before are drawn from their own conditional densities at Gauss-Hermite nodes of the base,
+    those before are drawn from their own conditional densities at nodes of the base,
 
     .. math:: p(x_M) = \mathrm{E}_{z \sim N(0, 1)} \Big[ \prod_{i \in M} p(x_i \mid x_{<i}(z)) \Big].
 
@@ -82,7 +82,7 @@ class ZukoFlowModel(FlowModel):
                 x[:, i] = _at(chain, x, given).inv(z[:, j, None].expand_as(x))[:, i]
             return _conditionals(chain, x, given)[:, pattern].sum(-1)
 
-        return over_nodes(u, context, *gauss_hermite(len(drawn), like=u), ln_density)
+        return over_nodes(u, context, *normal_lattice(len(drawn), like=u), ln_density)
 
     @property
     def _chain(self) -> Any:
