@@ -1,35 +1,29 @@
-"""Simulated streams whose every density is known, so that the best possible membership is known too."""
+"""The tailored mock: a thin stream whose stars have exact distances."""
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributions import MultivariateNormal, Normal
 
 from stream_mapper.builtin.isochrone import Isochrone, PowerLawMassFunction
 from stream_mapper.builtin.isochrone.segments import ln_isochrone
+from stream_mapper.mock.base import (
+    Column,
+    Gap,
+    Simulator,
+    Stars,
+    interpolated,
+    kept_by_gaps,
+    normal,
+    shuffled,
+    uniform,
+)
 
-Column = NDArray[np.float64] | NDArray[np.str_]
 _FINE = 400  # segments of the curve the truth is computed with
-
-
-class Simulator(ABC):
-    """Makes a table of stars with their truth.
-
-    Columns that start with ``true_`` are truth: ``true_component`` (name), ``true_p_member`` (the Bayes-optimal
-    membership, given every density of the simulation), ``true_weight`` (share of the stream among the stars at that
-    phi1), ``true_<coordinate>`` and ``true_<coordinate>_sigma`` (centre and width of the stream at that phi1).
-    """
-
-    @abstractmethod
-    def simulate(self) -> dict[str, Column]:
-        """Columns by name, in the package's default units, all of one length."""
 
 
 class TailoredMock(Simulator):
@@ -66,7 +60,7 @@ class TailoredMock(Simulator):
         seed: int = 0,
         n_stream: int = 2000,
         n_background: int = 13000,
-        gaps: Sequence[tuple[float, float, float]] = ((-4.0, 1.5, 0.9), (14.0, 2.5, 0.8)),
+        gaps: Sequence[Gap] = ((-4.0, 1.5, 0.9), (14.0, 2.5, 0.8)),
         scatter: float = 0.02,
         error: float = 0.02,
         isochrone: Isochrone | None = None,
@@ -83,10 +77,7 @@ class TailoredMock(Simulator):
 
     def kept(self, phi1: Tensor) -> Tensor:
         """Share of the stream's stars that the gaps leave at phi1."""
-        share = torch.ones_like(phi1)
-        for centre, width, depth in self.gaps:
-            share = share * (1 - depth * (-0.5 * ((phi1 - centre) / width).square()).exp())
-        return share
+        return kept_by_gaps(phi1, self.gaps)
 
     def weight(self, phi1: Tensor) -> Tensor:
         """Share of the stream among all stars at phi1."""
@@ -99,48 +90,42 @@ class TailoredMock(Simulator):
     def simulate(self) -> dict[str, Column]:
         """Stars in random order, with their truth."""
         generator = torch.Generator().manual_seed(self.seed)
-        parts = [self._stream(generator), self._background(generator)]
-        stars = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-        labels = np.repeat(["stream", "background"], [len(part["phi1"]) for part in parts])
-        order = torch.randperm(len(labels), generator=generator)
-        stars = {name: column[order] for name, column in (stars | self._truth(stars)).items()}
-        return {**{name: column.numpy() for name, column in stars.items()}, "true_component": labels[order.numpy()]}
+        parts = [("stream", self._stream(generator)), ("background", self._background(generator))]
+        return shuffled(parts, self._truth, generator)
 
-    def _stream(self, generator: torch.Generator) -> dict[str, Tensor]:
-        phi1 = _uniform(self.n_stream, *self.stream_phi1, generator)
-        phi1 = phi1[_uniform(self.n_stream, 0, 1, generator) < self.kept(phi1)]
+    def _stream(self, generator: torch.Generator) -> Stars:
+        phi1 = uniform(self.n_stream, *self.stream_phi1, generator)
+        phi1 = phi1[uniform(self.n_stream, 0, 1, generator) < self.kept(phi1)]
         phi2, distance = self.track(phi1)
-        phi2 = phi2 + self.width_phi2 * _normal(len(phi1), generator)
-        distance = distance + self.width_distance * _normal(len(phi1), generator)
+        phi2 = phi2 + self.width_phi2 * normal(len(phi1), generator)
+        distance = distance + self.width_distance * normal(len(phi1), generator)
         return self._stars(phi1, phi2, distance, self._stream_magnitudes(distance, generator))
 
     def _stream_magnitudes(self, distance: Tensor, generator: torch.Generator) -> Tensor:
         mass = self.isochrone.mass.double()
         drawn = self.mass_function.sample(len(distance), mass[0].item(), mass[-1].item(), generator=generator).double()
-        absolute = [
-            np.interp(drawn.numpy(), mass.numpy(), band.double().numpy()) for band in self.isochrone.magnitudes.T
-        ]
+        absolute = interpolated(drawn, mass, self.isochrone.magnitudes.double())
         modulus = 5 * torch.log10(distance) + 10
         spread = math.hypot(self.scatter, self.error)
-        noise = torch.stack([_normal(len(distance), generator) for _ in absolute], -1)
-        return torch.from_numpy(np.stack(absolute, -1)) + modulus[:, None] + spread * noise
+        noise = torch.stack([normal(len(distance), generator) for _ in range(2)], -1)
+        return absolute + modulus[:, None] + spread * noise
 
-    def _background(self, generator: torch.Generator) -> dict[str, Tensor]:
+    def _background(self, generator: torch.Generator) -> Stars:
         size = self.n_background
         phi1, phi2, distance = (
-            _uniform(size, *window, generator)
+            uniform(size, *window, generator)
             for window in (self.background_phi1, self.background_phi2, self.background_distance)
         )
         law = self.background_magnitudes
-        noise = torch.stack([_normal(size, generator) for _ in range(2)], -1)
+        noise = torch.stack([normal(size, generator) for _ in range(2)], -1)
         return self._stars(phi1, phi2, distance, law.loc + noise @ law.scale_tril.T)
 
-    def _stars(self, phi1: Tensor, phi2: Tensor, distance: Tensor, magnitudes: Tensor) -> dict[str, Tensor]:
+    def _stars(self, phi1: Tensor, phi2: Tensor, distance: Tensor, magnitudes: Tensor) -> Stars:
         error = torch.full_like(phi1, self.error)
         g, r = magnitudes.unbind(-1)
         return {"phi1": phi1, "phi2": phi2, "parallax": 1 / distance, "g": g, "r": r, "g_err": error, "r_err": error}
 
-    def _truth(self, stars: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _truth(self, stars: Stars) -> Stars:
         phi2, distance = self.track(stars["phi1"])
         weight = self.weight(stars["phi1"])
         odds = weight.log() - (-weight).log1p() + self._ln_stream(stars) - self._ln_background(stars)
@@ -154,7 +139,7 @@ class TailoredMock(Simulator):
             "true_distance_sigma": torch.full_like(phi2, self.width_distance),
         }
 
-    def _ln_stream(self, stars: dict[str, Tensor]) -> Tensor:
+    def _ln_stream(self, stars: Stars) -> Tensor:
         """Ln density of (phi2, distance, g, r) of a stream star at phi1, the magnitudes at its own distance."""
         phi2, distance = self.track(stars["phi1"])
         own = 1 / stars["parallax"]
@@ -174,16 +159,8 @@ class TailoredMock(Simulator):
         ln_phi2 = Normal(phi2, self.width_phi2).log_prob(stars["phi2"])
         return ln_phi2 + Normal(distance, self.width_distance).log_prob(own) + ln_photometry
 
-    def _ln_background(self, stars: dict[str, Tensor]) -> Tensor:
+    def _ln_background(self, stars: Stars) -> Tensor:
         """Ln density of (phi2, distance, g, r) of a background star."""
         flat = [math.log(high - low) for low, high in (self.background_phi2, self.background_distance)]
         magnitudes = torch.stack([stars["g"], stars["r"]], -1)
         return self.background_magnitudes.log_prob(magnitudes) - sum(flat)
-
-
-def _uniform(size: int, low: float, high: float, generator: torch.Generator) -> Tensor:
-    return low + (high - low) * torch.rand(size, generator=generator, dtype=torch.float64)
-
-
-def _normal(size: int, generator: torch.Generator) -> Tensor:
-    return torch.randn(size, generator=generator, dtype=torch.float64)

@@ -1,0 +1,75 @@
+"""What every simulator is, and the helpers they share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Column = NDArray[np.float64] | NDArray[np.str_]
+Stars = dict[str, Tensor]
+Gap = tuple[float, float, float]
+
+
+class Simulator(ABC):
+    """Makes a table of stars with their truth.
+
+    Columns that start with ``true_`` are truth: ``true_component`` (name), ``true_p_member`` (the Bayes-optimal
+    membership, given every density of the simulation), ``true_weight`` (share of the stream among the stars at that
+    phi1), ``true_<coordinate>`` and ``true_<coordinate>_sigma`` (centre and width of the stream at that phi1).
+    """
+
+    @abstractmethod
+    def simulate(self) -> dict[str, Column]:
+        """Columns by name, in the package's default units, all of one length."""
+
+
+def shuffled(
+    parts: Iterable[tuple[str, Stars]], truth: Callable[[Stars], Stars], generator: torch.Generator
+) -> dict[str, Column]:
+    """The stars of every part with their truth, in random order, as a simulator returns them.
+
+    Arguments:
+        parts: Component and stars, by column; the parts have the same columns.
+        truth: Further columns of stars.
+        generator: Source of the order.
+    """
+    names, columns = zip(*parts, strict=True)
+    stars = {name: torch.cat([part[name] for part in columns]) for name in columns[0]}
+    labels = np.repeat(names, [len(part["phi1"]) for part in columns])
+    order = torch.randperm(len(labels), generator=generator)
+    table = {name: column[order].numpy() for name, column in (stars | truth(stars)).items()}
+    return {**table, "true_component": labels[order.numpy()]}
+
+
+def kept_by_gaps(phi1: Tensor, gaps: Sequence[Gap]) -> Tensor:
+    """Share of a stream's stars that Gaussian gaps leave at phi1.
+
+    Arguments:
+        phi1: Places [deg], shape (N,).
+        gaps: (centre [deg], width [deg], depth in 0..1) of each gap.
+    """
+    share = torch.ones_like(phi1)
+    for centre, width, depth in gaps:
+        share = share * (1 - depth * (-0.5 * ((phi1 - centre) / width).square()).exp())
+    return share
+
+
+def interpolated(x: Tensor, nodes: Tensor, values: Tensor) -> Tensor:
+    """Linear interpolation of each column of ``values``, (M, F), at ``x``, (N,), on the CPU; shape (N, F)."""
+    columns = [torch.from_numpy(np.interp(x.numpy(), nodes.numpy(), column.numpy())) for column in values.T]
+    return torch.stack(columns, -1)
+
+
+def uniform(size: int, low: float, high: float, generator: torch.Generator) -> Tensor:
+    """Draws between two numbers, shape (size,)."""
+    return low + (high - low) * torch.rand(size, generator=generator, dtype=torch.float64)
+
+
+def normal(size: int, generator: torch.Generator) -> Tensor:
+    """Standard normal draws, shape (size,)."""
+    return torch.randn(size, generator=generator, dtype=torch.float64)
