@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 
@@ -13,6 +14,7 @@ from torch import Tensor
 Column = NDArray[np.float64] | NDArray[np.str_]
 Stars = dict[str, Tensor]
 Gap = tuple[float, float, float]
+_LN_2PI = math.log(2 * math.pi)
 
 
 class Simulator(ABC):
@@ -73,3 +75,10 @@ def uniform(size: int, low: float, high: float, generator: torch.Generator) -> T
 def normal(size: int, generator: torch.Generator) -> Tensor:
     """Standard normal draws, shape (size,)."""
     return torch.randn(size, generator=generator, dtype=torch.float64)
+
+
+def ln_binormal(x: Tensor, y: Tensor, var_x: Tensor, var_y: Tensor, cov: Tensor | float) -> Tensor:
+    """Log density of a centred normal law in two dimensions, in nats; the arguments broadcast."""
+    det = var_x * var_y - cov * cov
+    square = (x.square() * var_y + y.square() * var_x - 2 * cov * x * y) / det
+    return -0.5 * (square + det.log()) - _LN_2PI

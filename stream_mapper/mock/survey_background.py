@@ -1,0 +1,113 @@
+"""Background populations of a simulated survey, analytic in everything."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from stream_mapper.distributions import TruncatedExponential
+from stream_mapper.distributions._stable import ln_normal
+from stream_mapper.mock.base import Stars, ln_binormal, normal, uniform
+from stream_mapper.mock.survey_measurement import PHI1, PHI2, PROPER_MOTIONS, G
+from stream_mapper.mock.survey_population import Population
+
+_COLOUR_AT = 18.0
+
+
+class Colour(NamedTuple):
+    """A normal law of g - r [mag] given g: its share, its mean at g = 18, the mean's slope in g, its width."""
+
+    share: float
+    mean: float
+    slope: float
+    sigma: float
+
+
+class ProperMotion(NamedTuple):
+    """A normal law of a proper motion [mas/yr]: its mean at phi1 = 0, the mean's drift per deg, its dispersion."""
+
+    mean: float
+    drift: float
+    sigma: float
+
+
+class Background(Population):
+    """Exponential laws of phi1, phi2 and g over the window, a mixture of colours, and a binormal proper motion.
+
+    The magnitudes are the observed ones: their errors are within these laws.
+
+    Arguments:
+        size: Number of stars inside the window.
+        decay: Decay rates of phi1, phi2 [1/deg] and g [1/mag]; negative rises, zero is uniform.
+        colours: Parts of the law of g - r; their shares sum to one.
+        motions: Laws of pm_phi1 and pm_phi2.
+        correlation: Correlation of the two.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        decay: tuple[float, float, float],
+        colours: Sequence[Colour],
+        motions: tuple[ProperMotion, ProperMotion],
+        correlation: float,
+    ) -> None:
+        super().__init__(size)
+        self.phi1, self.phi2, self.g = (
+            TruncatedExponential(*torch.tensor([rate, *window], dtype=torch.float64))
+            for rate, window in zip(decay, (PHI1, PHI2, G), strict=True)
+        )
+        self.colours, self.motions, self.correlation = tuple(colours), motions, correlation
+
+    def sample(self, generator: torch.Generator) -> Stars:
+        """All the stars."""
+        phi1, phi2, g = (law.icdf(uniform(self.size, 0, 1, generator)) for law in (self.phi1, self.phi2, self.g))
+        along, across = normal(self.size, generator), normal(self.size, generator)
+        noise = along, self.correlation * along + math.sqrt(1 - self.correlation**2) * across
+        columns = zip(PROPER_MOTIONS, self._means(phi1), self.motions, noise, strict=True)
+        pm = {name: mean + motion.sigma * unit for name, mean, motion, unit in columns}
+        return {"phi1": phi1, "phi2": phi2, **pm, "g": g, "r": g - self._colours(g, generator)}
+
+    def ln_number(self, phi1: Tensor) -> Tensor:
+        """Ln of the expected stars per deg of phi1."""
+        return self.phi1.log_prob(phi1) + phi1.new_tensor(self.size).log()
+
+    def ln_phi2(self, stars: Stars) -> Tensor:
+        """Log density of phi2, the same at every phi1."""
+        return self.phi2.log_prob(stars["phi2"])
+
+    def ln_proper_motion(self, stars: Stars) -> Tensor:
+        """Log density of both proper motions."""
+        (x, var_x), (y, var_y) = (
+            (stars[name] - mean, stars[f"{name}_err"].square() + motion.sigma**2)
+            for name, mean, motion in zip(PROPER_MOTIONS, self._means(stars["phi1"]), self.motions, strict=True)
+        )
+        return ln_binormal(x, y, var_x, var_y, self.correlation * self.motions[0].sigma * self.motions[1].sigma)
+
+    def ln_photometry(self, stars: Stars) -> Tensor:
+        """Log density of both magnitudes."""
+        g, colour = stars["g"], stars["g"] - stars["r"]
+        terms = [
+            ln_normal(colour, self._mean_colour(g, part), g.new_tensor(part.sigma)) + math.log(part.share)
+            for part in self.colours
+        ]
+        return self.g.log_prob(g) + torch.stack(terms).logsumexp(0)
+
+    def _means(self, phi1: Tensor) -> list[Tensor]:
+        """Mean of each proper motion at phi1."""
+        return [motion.mean + motion.drift * phi1 for motion in self.motions]
+
+    def _mean_colour(self, g: Tensor, part: Colour) -> Tensor:
+        return part.mean + part.slope * (g - _COLOUR_AT)
+
+    def _colours(self, g: Tensor, generator: torch.Generator) -> Tensor:
+        """Draws of g - r."""
+        edges = torch.tensor([part.share for part in self.colours], dtype=torch.float64).cumsum(0)[:-1]
+        which = torch.searchsorted(edges, uniform(len(g), 0, 1, generator))
+        noise = normal(len(g), generator)
+        parts = torch.stack([self._mean_colour(g, part) + part.sigma * noise for part in self.colours], -1)
+        return parts.gather(-1, which[:, None])[:, 0]

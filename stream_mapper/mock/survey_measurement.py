@@ -1,0 +1,81 @@
+"""What a survey measures of a star: its window, its errors, and what it lacks."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from stream_mapper.distributions import TruncatedExponential
+from stream_mapper.mock.base import Stars, normal, uniform
+
+PHI1 = (-40.0, 40.0)  # deg
+PHI2 = (-4.0, 4.0)  # deg
+G = (15.0, 21.2)  # mag, as observed
+PROPER_MOTIONS = ("pm_phi1", "pm_phi2")
+BANDS = ("g", "r")
+
+
+class ErrorModel(NamedTuple):
+    r"""Standard error against magnitude, :math:`\sqrt{\epsilon_0^2 + (\epsilon_{20} \, 10^{k (m - 20)})^2}`.
+
+    Arguments:
+        floor: The error of bright stars.
+        at_20: The error at magnitude 20, beside the floor.
+        rate: The growth k in dex per mag.
+        faintest: Magnitude m beyond which the error grows no more.
+    """
+
+    floor: float
+    at_20: float
+    rate: float
+    faintest: float = math.inf
+
+    def __call__(self, magnitude: Tensor) -> Tensor:
+        """Error, in the unit of the floor, shape as ``magnitude``."""
+        return self.variance(magnitude).sqrt()
+
+    def variance(self, magnitude: Tensor) -> Tensor:
+        """Its square."""
+        faint = (2 * math.log(10) * self.rate * (magnitude.clamp(max=self.faintest) - 20)).exp()
+        return self.at_20**2 * faint + self.floor**2
+
+
+PROPER_MOTION_ERROR = ErrorModel(0.027, 0.35, 0.36)  # mas/yr against g: 0.03 at 16, 0.16 at 19, 0.53 at 20.5
+# mag against the magnitude of the band. Stars far too faint for the window do not scatter into it: none is detected.
+MAGNITUDE_ERROR = ErrorModel(0.008, 0.025, 0.35, faintest=22.0)
+_RISE = -0.6  # decay in g of the magnitudes that set the errors of stars without photometry, 1 / mag
+
+
+def measure(stars: Stars, missing_photometry: float, missing_pm: float, generator: torch.Generator) -> Stars:
+    """Errors of stars, and NaN where nothing was measured.
+
+    Stars lack both magnitudes, and both proper motions, at random and whatever they are. Since errors of the proper
+    motion tell the magnitude, those of a star without photometry are of another magnitude, drawn from one law for
+    all components, and so is the noise.
+
+    Arguments:
+        stars: phi1, phi2, the proper motions without noise, and the observed magnitudes, each (N,).
+        missing_photometry: Probability that a star lacks both magnitudes and their errors.
+        missing_pm: Probability that a star lacks both proper motions and their errors.
+        generator: Source of the random numbers.
+
+    Returns:
+        phi1 and phi2 as they are; the others with noise, each with its ``_err``.
+    """
+    size = len(stars["phi1"])
+    unseen, unmoved = (uniform(size, 0, 1, generator) < share for share in (missing_photometry, missing_pm))
+    other = TruncatedExponential(*torch.tensor([_RISE, *G], dtype=torch.float64))
+    pm_error = PROPER_MOTION_ERROR(torch.where(unseen, other.icdf(uniform(size, 0, 1, generator)), stars["g"]))
+    pm = {name: stars[name] + pm_error * normal(size, generator) for name in PROPER_MOTIONS}
+    pm |= {f"{name}_err": pm_error for name in PROPER_MOTIONS}
+    bands = {name: stars[name] for name in BANDS}
+    bands |= {f"{name}_err": MAGNITUDE_ERROR(stars[name]) for name in BANDS}
+    return {"phi1": stars["phi1"], "phi2": stars["phi2"], **_without(unmoved, pm), **_without(unseen, bands)}
+
+
+def _without(rows: Tensor, columns: Stars) -> Stars:
+    """The columns with NaN in some of the rows."""
+    return {name: column.masked_fill(rows, torch.nan) for name, column in columns.items()}
