@@ -272,6 +272,29 @@ def test_mean_normal_density_and_its_derivatives():
     torch.testing.assert_close(point[:2], ln_normal(torch.tensor([0.0, 3.0]), torch.zeros(2), torch.ones(2)))
 
 
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float32, 1e-3), (torch.float64, 1e-7)])
+@pytest.mark.parametrize("tilt", [-0.95, 0.3, 0.95])
+def test_tilted_mean_normal_density_and_its_derivatives(dtype, rtol, tilt):
+    """Against Gauss-Legendre quadrature, derivatives included."""
+    nodes, weights = (torch.tensor(v / 2) for v in np.polynomial.legendre.leggauss(300))
+    middle, width = torch.meshgrid(torch.linspace(-9, 9, 37), torch.logspace(-4, 1.2, 40), indexing="ij")
+    x = middle.double()[..., None] - width.double()[..., None] * nodes
+    terms = -0.5 * x**2 - 0.5 * math.log(2 * math.pi) + ((1 + 2 * tilt * nodes) * weights).log()
+    share = terms.softmax(-1)
+    free = [v.to(dtype).requires_grad_() for v in (middle, width)]
+    found = ln_normal_mean(*free, torch.tensor(tilt, dtype=dtype))
+    expected = terms.logsumexp(-1), -(share * x).sum(-1), (share * x * nodes).sum(-1)
+    scales = 1.0, 1.0, width.double().clamp(min=0.05)  # the derivative in the width matters per width
+    for value, exact, scale in zip((found, *torch.autograd.grad(found.sum(), free)), expected, scales, strict=True):
+        torch.testing.assert_close(value.double() * scale, exact * scale, rtol=rtol, atol=rtol)
+
+
+def test_a_tilt_far_out_stays_finite():
+    free = [torch.tensor(v, requires_grad=True) for v in ([1e5, -1e5, 3e4, 0.0], [1e-3, 0.1, 1e-10, 0.0])]
+    found = ln_normal_mean(*free, torch.tensor(0.95))
+    assert all(v.isfinite().all() for v in (found, *torch.autograd.grad(found.sum(), free)))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_exponential_norm(dtype):
     rate = torch.tensor([0, 1e-6, -0.29, 0.31, 3, -3, 80, -80, 1e4, -1e4, 1e6], dtype=dtype, requires_grad=True)

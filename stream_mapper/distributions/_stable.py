@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 HALF_LN_2PI = 0.5 * math.log(2 * math.pi)
 _SQRT_HALF = math.sqrt(0.5)
 _SHORT_INTERVAL = 0.1  # the series below leaves out a relative 3e-12 here, the closed form loses one digit
+_SHORT = {torch.float32: 0.4}  # the closed form of the tilt loses more digits; the series leaves out 1e-5 of it here
 _SMALL_RATE = 0.3
 _SMALL_QUANTILE_RATE = 1e-2
 _NEGLIGIBLE = -60.0  # as an exponent, beside one; denormal numbers, which are slow, never arise
@@ -44,22 +45,29 @@ def ln_normal_interval(low: Tensor, high: Tensor) -> Tensor:
     return ln_tail_mean(near, far, width) + width.log() - 0.5 * near.clamp(min=0).square()
 
 
-def ln_normal_mean(middle: Tensor, width: Tensor) -> Tensor:
-    r"""Log of the mean standard normal density over an interval.
+def ln_normal_mean(middle: Tensor, width: Tensor, tilt: Tensor | None = None) -> Tensor:
+    r"""Log of the mean standard normal density over an interval, with weights that may be tilted.
 
-    .. math:: \ln \frac{1}{\delta} \int_{m - \delta/2}^{m + \delta/2} \phi(x) \, dx
+    .. math:: \ln \int_{-1/2}^{1/2} (1 + 2 c s) \, \phi(m - \delta s) \, ds
 
     Unlike the probability it stays finite, :math:`\ln \phi(m)`, when the interval has no width. Its first derivatives
-    are computed along with it (the normal densities at the edges over the probability), so it has no second ones.
+    are computed along with it, so it has no second ones. With M the mean without a tilt, its slopes
+    :math:`M_m, M_\delta` (of ln M; the normal densities at the edges over the probability) give the mean of s,
+    :math:`E = (m + M_m) / \delta`, and with it the tilted mean and its own slopes: by parts,
+
+    .. math:: M_c = M (1 + 2 c E), \quad \partial_m \ln M_c = \frac{M_m - 2 c M_\delta}{1 + 2 c E}, \quad
+        \partial_\delta \ln M_c = \frac{M_\delta - c (M_m / 2 + 4 E / \delta)}{1 + 2 c E}
 
     Arguments:
         middle: Middle m of the interval in sigma, shape (*B,).
         width: Width :math:`\delta \ge 0` in sigma, shape (*B,).
+        tilt: Slope c of the weights from one end to the other, -1 < c < 1, shape as (or broadcast to) the others; they
+            grow towards s = 1/2, the end that zero is nearer to if m > 0. A constant: it gets no gradient.
 
     Returns:
         Nats, shape (*B,).
     """
-    value: Tensor = _NormalMean.apply(middle, width)[0]  # type: ignore[no-untyped-call]
+    value: Tensor = _NormalMean.apply(middle, width, tilt)[0]  # type: ignore[no-untyped-call]
     return value
 
 
@@ -69,12 +77,13 @@ class _NormalMean(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(middle: Tensor, width: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        distance = middle.abs()
-        short = torch.addcmul(width, width, distance) < _SHORT_INTERVAL
+    def forward(middle: Tensor, width: Tensor, tilt: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        distance, sign = middle.abs(), torch.copysign(torch.ones_like(middle), middle)
+        short = torch.addcmul(width, width, distance) < _SHORT.get(middle.dtype, _SHORT_INTERVAL)
         series, closed = _mean_of_short(distance, width), _mean_of_long(distance, width)
-        value, slope_middle, slope_width = (torch.where(short, s, c) for s, c in zip(series, closed, strict=True))
-        return value, slope_middle.mul_(middle.sign()), slope_width
+        flat = _Mean(*(torch.where(short, s, c) for s, c in zip(series, closed, strict=True)))
+        mean = flat if tilt is None else _tilted(flat, width, tilt * sign)
+        return mean.ln_mean(), mean.slope_middle.mul_(sign), mean.slope_width
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: tuple[Tensor, Tensor, Tensor]) -> None:  # noqa: ARG004
@@ -82,35 +91,62 @@ class _NormalMean(torch.autograd.Function):
         ctx.save_for_backward(*output[1:])
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, None]:
         slope_middle, slope_width = ctx.saved_tensors
-        return grad * slope_middle, grad * slope_width
+        return grad * slope_middle, grad * slope_width, None
 
 
-def _mean_of_long(distance: Tensor, width: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """`ln_normal_mean` in closed form (see `ln_tail_mean`) and its derivatives; wrong for short intervals."""
+class _Mean(NamedTuple):
+    """A mean density over an interval on the positive side: its parts, its log's slopes, and E / width."""
+
+    mean: Tensor
+    ln_factor: Tensor
+    slope_middle: Tensor
+    slope_width: Tensor
+    lean: Tensor
+
+    def ln_mean(self) -> Tensor:
+        """The log of the mean; overwrites."""
+        return self.mean.log_().add_(self.ln_factor)
+
+
+def _tilted(flat: _Mean, width: Tensor, tilt: Tensor) -> _Mean:
+    """The mean with weights 1 + 2 c s, s towards zero; overwrites ``flat`` and ``tilt`` (see `ln_normal_mean`)."""
+    mean, ln_factor, slope_middle, slope_width, lean = flat
+    place = (lean * width).clamp_(0, 0.5)  # E; far out, where the distance has lost the width's digits, any s would do
+    change = place.mul_(tilt).mul_(2).add_(1)
+    lean.mul_(4).add_(slope_middle, alpha=0.5)
+    at_middle = torch.addcmul(slope_middle, tilt, slope_width, value=-2).div_(change)
+    at_width = slope_width.addcmul_(tilt, lean, value=-1).div_(change)
+    return _Mean(mean.mul_(change), ln_factor, at_middle, at_width, lean)
+
+
+def _mean_of_long(distance: Tensor, width: Tensor) -> _Mean:
+    """The mean in closed form (see `ln_tail_mean`); wrong for short intervals."""
     near, far = torch.sub(distance, width, alpha=0.5), torch.add(distance, width, alpha=0.5)
     decay = torch.exp((-distance * width).clamp_(min=_NEGLIGIBLE))
     at_near = torch.special.erfcx(near.abs().mul_(_SQRT_HALF))
     at_far = torch.special.erfcx(far.mul_(_SQRT_HALF)).mul_(decay)
     beyond = torch.exp(near.clamp(max=0).square_().mul_(-0.5).clamp_(min=_NEGLIGIBLE))
-    twice = torch.where(near < 0, 2 - beyond * (at_near + at_far), at_near - at_far)
-    inner = near.clamp_(min=0)
-    value = torch.addcmul(torch.log(0.5 * twice / width), inner, inner, value=-0.5)
+    twice = torch.where(near < 0, 2 - beyond * (at_near + at_far), at_near.sub_(at_far))
     at_edge = beyond.div_(twice).mul_(math.sqrt(2 / math.pi))
-    at_far_edge = at_edge * decay
-    return value, at_far_edge - at_edge, 0.5 * (at_edge + at_far_edge) - 1 / width
+    at_far_edge = decay.mul_(at_edge)
+    inverse = width.reciprocal()
+    slope_middle, slope_width = at_far_edge - at_edge, at_far_edge.add_(at_edge).mul_(0.5).sub_(inverse)
+    lean = (distance + slope_middle).mul_(inverse).mul_(inverse)
+    ln_factor = near.clamp_(min=0).square_().mul_(-0.5)
+    return _Mean(twice.mul_(inverse).mul_(0.5), ln_factor, slope_middle, slope_width, lean)
 
 
-def _mean_of_short(distance: Tensor, width: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """`ln_normal_mean` by its series and its derivatives; wrong for long intervals."""
+def _mean_of_short(distance: Tensor, width: Tensor) -> _Mean:
+    """The mean by its series; wrong for long intervals."""
     square, narrow = distance.square(), width.square()
     fourth = (square - 6).mul_(square).add_(3)
-    excess = narrow * torch.addcmul((square - 1) / 24, narrow, fourth, value=1 / 1920)
-    value = torch.add(torch.log1p(excess), square, alpha=-0.5).sub_(HALF_LN_2PI)
-    slope_middle = narrow * (narrow * (square - 3) / 480 + 1 / 12) / (1 + excess)
-    slope_width = width * torch.addcmul((square - 1) / 12, narrow, fourth, value=1 / 480) / (1 + excess)
-    return value, distance * (slope_middle - 1), slope_width
+    mean = torch.addcmul((square - 1) / 24, narrow, fourth, value=1 / 1920).mul_(narrow).add_(1)
+    lean = torch.addcmul(torch.full_like(square, 1 / 12), narrow, square - 3, value=1 / 480).div_(mean).mul_(distance)
+    slope_width = torch.addcmul((square - 1) / 12, narrow, fourth, value=1 / 480).mul_(width).div_(mean)
+    slope_middle = torch.addcmul(-distance, narrow, lean)
+    return _Mean(mean, square.mul_(-0.5).sub_(HALF_LN_2PI), slope_middle, slope_width, lean)
 
 
 def ln_tail_mean(near: Tensor, far: Tensor, width: Tensor) -> Tensor:

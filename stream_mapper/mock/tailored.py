@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal, Normal
 
 from stream_mapper.builtin.isochrone import Isochrone, PowerLawMassFunction
+from stream_mapper.builtin.isochrone.population import populate
 from stream_mapper.builtin.isochrone.segments import ln_isochrone
 from stream_mapper.mock.base import (
     Column,
@@ -143,7 +144,7 @@ class TailoredMock(Simulator):
         """Ln density of (phi2, distance, g, r) of a stream star at phi1, the magnitudes at its own distance."""
         phi2, distance = self.track(stars["phi1"])
         own = 1 / stars["parallax"]
-        curve = self.isochrone.nodes(_FINE)
+        stars_on_curve = populate(self.isochrone, self.mass_function, _FINE)
         magnitudes = torch.stack([stars["g"], stars["r"]], -1)
         ln_photometry = ln_isochrone(
             magnitudes,
@@ -151,10 +152,11 @@ class TailoredMock(Simulator):
             torch.ones_like(magnitudes, dtype=torch.bool),
             5 * torch.log10(own) + 10,
             torch.full_like(own, -12.0),
-            curve.magnitudes.double(),
-            self.mass_function.segment_weights(curve.mass, curve.magnitudes).log().double(),
+            stars_on_curve.nodes,
+            stars_on_curve.ln_weights,
             magnitudes.new_ones(2),
             magnitudes.new_full((2,), self.scatter),
+            stars_on_curve.tilts,
         )
         ln_phi2 = Normal(phi2, self.width_phi2).log_prob(stars["phi2"])
         return ln_phi2 + Normal(distance, self.width_distance).log_prob(own) + ln_photometry

@@ -10,6 +10,7 @@ from stream_mapper.builtin.isochrone.mass import (
     StepMassFunction,
     UniformMassFunction,
 )
+from stream_mapper.builtin.isochrone.population import Population, populate
 from stream_mapper.builtin.isochrone.segments import ln_isochrone
 
 __all__ = [
@@ -18,8 +19,10 @@ __all__ = [
     "KroupaMassFunction",
     "MassDensity",
     "MassFunction",
+    "Population",
     "PowerLawMassFunction",
     "StepMassFunction",
     "UniformMassFunction",
     "ln_isochrone",
+    "populate",
 ]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from stream_mapper.builtin.coordinates import error_columns
 from stream_mapper.builtin.isochrone.curve import Isochrone
 from stream_mapper.builtin.isochrone.mass import MassFunction, UniformMassFunction
+from stream_mapper.builtin.isochrone.population import populate
 from stream_mapper.builtin.isochrone.segments import ln_isochrone
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError
@@ -54,6 +55,7 @@ class IsochroneMVNorm(ParametricModel):
 
     nodes: Tensor
     ln_weights: Tensor
+    tilts: Tensor
     applies: Tensor
     scatter: Tensor
 
@@ -87,11 +89,10 @@ class IsochroneMVNorm(ParametricModel):
             priors=priors,
         )
         self.phot_err_names = error_columns("IsochroneMVNorm", names, phot_err_names)
-        curve = isochrone.nodes(segments)
-        weights = (mass_function or UniformMassFunction()).segment_weights(curve.mass, curve.magnitudes)
+        population = populate(isochrone, mass_function or UniformMassFunction(), segments)
         size = _same_size("phot_names", names, "bands", isochrone.bands)
-        self.register_buffer("nodes", curve.magnitudes.float())
-        self.register_buffer("ln_weights", weights.log().float())
+        for name, values in population._asdict().items():
+            self.register_buffer(name, values.float())
         applies = tuple(phot_apply_dm) if phot_apply_dm is not None else (True,) * size
         scatters = (float(scatter),) * size if isinstance(scatter, int | float) else tuple(scatter)
         _same_size("phot_names", names, "phot_apply_dm", applies)
@@ -127,6 +128,7 @@ class IsochroneMVNorm(ParametricModel):
             self.ln_weights,
             self.applies,
             self.scatter,
+            self.tilts,
         )
 
 

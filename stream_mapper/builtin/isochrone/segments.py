@@ -24,10 +24,11 @@ def ln_isochrone(
     ln_weights: Tensor,
     applies: Tensor,
     scatter: Tensor | float = 0.0,
+    tilts: Tensor | None = None,
 ) -> Tensor:
     r"""Log density of the magnitudes of stars drawn from an isochrone at a distance.
 
-    .. math:: p(m) = \sum_k w_k \int_0^1 dt \,
+    .. math:: p(m) = \sum_k w_k \int_0^1 dt \, [1 + 2 c_k (t - \tfrac{1}{2})] \,
         N(m \mid I_k + t d_k + \mu a, \; D + \sigma_\mu^2 a a^T), \quad D_{ff} = s_f^2 + \epsilon_f^2
 
     The spread of the modulus moves all bands together, so the covariance is diagonal plus rank one. Its symmetric
@@ -37,8 +38,9 @@ def ln_isochrone(
         \kappa = \frac{\sigma_\mu^2}{v + \sqrt{v}}, \; v = 1 + \sigma_\mu^2 \sum_g \frac{a_g^2}{D_g},
 
     after which a segment of whitened length :math:`\ell` whose middle lies x along and q across from the star gives
-    :math:`e^{-q^2/2}` times the mean normal density over :math:`x \pm \ell/2`. Nothing is subtracted that could
-    cancel: q is a cross product, and a segment far shorter than the errors is no special case.
+    :math:`e^{-q^2/2}` times the mean normal density over :math:`x \pm \ell/2`, tilted by c (`ln_normal_mean`).
+    Nothing is subtracted that could cancel: q is a cross product, and a segment far shorter than the errors is no
+    special case.
 
     A band that was not measured drops out exactly; a star with none has ln p = 0.
 
@@ -52,6 +54,7 @@ def ln_isochrone(
         ln_weights: ln of the weight of each segment, shape (K,); the weights sum to one.
         applies: How the modulus enters a column: 1 for a magnitude, 0 for a colour, shape (F,).
         scatter: Intrinsic scatter epsilon around the curve, scalar or shape (F,), in mag.
+        tilts: Tilt c of the density of stars on each segment, shape (K,); flat by default.
 
     Returns:
         Nats, shape (N,).
@@ -61,7 +64,7 @@ def ln_isochrone(
     residual = magnitudes - distmod[:, None] * applies
     from_middle = _mapped(star.matrix, [residual[:, f, None] - middles[:, f] for f in range(nodes.shape[1])])
     along = _mapped(star.matrix, list(steps.unbind(-1)))
-    ln_p = torch.logsumexp(_ln_segment(from_middle, along) + ln_weights, dim=-1)
+    ln_p = torch.logsumexp(_ln_segment(from_middle, along, tilts) + ln_weights, dim=-1)
     return torch.where(where.any(-1), ln_p + star.ln_norm, 0)
 
 
@@ -96,11 +99,11 @@ def _mapped(matrix: Tensor, vectors: list[Tensor]) -> list[Tensor]:
     return rows
 
 
-def _ln_segment(from_middle: list[Tensor], along: list[Tensor]) -> Tensor:
+def _ln_segment(from_middle: list[Tensor], along: list[Tensor], tilt: Tensor | None) -> Tensor:
     """Log of the mean over a segment of exp(-|y|^2 / 2) / sqrt(2 pi), shape (N, K)."""
     length = _dot(along, along).clamp(min=_SMALLEST_LENGTH2).sqrt()
     inverse = 1 / length
-    ln_mean = ln_normal_mean(_dot(from_middle, along) * inverse, length)
+    ln_mean = ln_normal_mean(_dot(from_middle, along) * inverse, length, tilt)
     for i, j in combinations(range(len(along)), 2):
         across = torch.addcmul(from_middle[i] * along[j], from_middle[j], along[i], value=-1) * inverse
         ln_mean = torch.addcmul(ln_mean, across, across, value=-0.5)
