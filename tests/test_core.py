@@ -893,7 +893,14 @@ REFUSED = {
         isochrone=CURVE, phot_names=("g",)
     ),
     "phot_apply_dm [True] differ in length": lambda: sml.builtin.IsochroneMVNorm(isochrone=CURVE, phot_apply_dm=[True]),
-    "scatter [0.1] differ in length": lambda: sml.builtin.IsochroneMVNorm(isochrone=CURVE, scatter=[0.1]),
+    "one for each of the 2 bands": lambda: sml.builtin.IsochroneMVNorm(isochrone=CURVE, scatter=[0.1]),
+    "one for each of the 2 points": lambda: sml.builtin.IsochroneMVNorm(isochrone=CURVE, scatter=[-0.1, 0.1]),
+    "['r'] have neither errors nor scatter": lambda: sml.builtin.IsochroneMVNorm(
+        isochrone=CURVE, phot_err_names={"g": "g_err"}
+    ),
+    "correlation c needs two columns with errors": lambda: sml.builtin.IsochroneMVNorm(
+        isochrone=CURVE, phot_err_names={"g": "g_err"}, phot_corr_names={"c": ("g", "r")}, scatter=0.1
+    ),
 }
 
 

@@ -144,7 +144,7 @@ class TailoredMock(Simulator):
         """Ln density of (phi2, distance, g, r) of a stream star at phi1, the magnitudes at its own distance."""
         phi2, distance = self.track(stars["phi1"])
         own = 1 / stars["parallax"]
-        stars_on_curve = populate(self.isochrone, self.mass_function, _FINE)
+        population = populate(self.isochrone, self.mass_function, _FINE, self.scatter)
         magnitudes = torch.stack([stars["g"], stars["r"]], -1)
         ln_photometry = ln_isochrone(
             magnitudes,
@@ -152,11 +152,8 @@ class TailoredMock(Simulator):
             torch.ones_like(magnitudes, dtype=torch.bool),
             5 * torch.log10(own) + 10,
             torch.full_like(own, -12.0),
-            stars_on_curve.nodes,
-            stars_on_curve.ln_weights,
             magnitudes.new_ones(2),
-            magnitudes.new_full((2,), self.scatter),
-            stars_on_curve.tilts,
+            **population._asdict(),
         )
         ln_phi2 = Normal(phi2, self.width_phi2).log_prob(stars["phi2"])
         return ln_phi2 + Normal(distance, self.width_distance).log_prob(own) + ln_photometry

@@ -9,9 +9,12 @@ from torch import Tensor, nn
 
 from stream_mapper.builtin.coordinates import error_columns
 from stream_mapper.builtin.isochrone.curve import Isochrone
+from stream_mapper.builtin.isochrone.draws import draw_magnitudes
 from stream_mapper.builtin.isochrone.mass import MassFunction, UniformMassFunction
-from stream_mapper.builtin.isochrone.population import populate
+from stream_mapper.builtin.isochrone.population import Population, populate
 from stream_mapper.builtin.isochrone.segments import ln_isochrone
+from stream_mapper.builtin.isochrone.selection import ln_selection
+from stream_mapper.builtin.isochrone.whitening import Noise
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError
 from stream_mapper.models.base import Interval, ParametricModel, Params
@@ -20,16 +23,22 @@ from stream_mapper.prior import Prior
 from stream_mapper.utils import StandardScaler
 
 _PARAMETERS = ("distmod.mu", "distmod.ln-sigma")
+_ROUNDS = 2000  # of draws, until every star is inside the windows
 
 
 class IsochroneMVNorm(ParametricModel):
     r"""Magnitudes on an isochrone, spread by errors, intrinsic scatter and the depth of the stream.
 
-    .. math:: p(m) = \int d\gamma \, \pi(\gamma) \,
-        N(m \mid I(\gamma) + \mu a, \mathrm{diag}(s^2 + \sigma_I^2) + \sigma_\mu^2 a a^T)
+    .. math:: p(m) = \frac{1}{P(\mathrm{inside})} \int d\gamma \, \pi(\gamma) \,
+        N(m \mid I(\gamma) + \mu a, V + \sigma_\mu^2 a a^T), \quad
+        V_{fg} = \rho_{fg} s_f s_g + \delta_{fg} \epsilon_f(\gamma)^2
 
     with the integral in closed form on each segment of the piecewise linear curve. The depth moves all magnitudes
     together (a rank-one covariance). Bands that were not measured are left out exactly.
+
+    The density is over the windows of ``phot_bounds``: it is -inf outside, and is divided by the probability that a
+    star of this isochrone with this star's errors has, of the bands this star has, each inside its window. The window
+    of a band that a star lacks does not apply to it: why a survey did not measure it is not known to the model.
 
     Parameters: ``distmod.mu`` [mag] and ``distmod.ln-sigma`` (ln of [mag]), from ``net`` or set by a hook.
 
@@ -37,12 +46,15 @@ class IsochroneMVNorm(ParametricModel):
         isochrone: Absolute magnitudes along the curve; its bands in the order of ``phot_names``.
         phot_names: Columns of the magnitudes; by default the isochrone's bands.
         phot_err_names: Columns of their errors, in that order or by name; none by default. A star whose error is
-            missing counts as one whose magnitude is missing.
+            missing counts as one whose magnitude is missing. Errors and scatter together count as 1e-6 mag at least.
+        phot_corr_names: Column of the correlation coefficient of the errors of two columns, to the names of the two;
+            none by default. A coefficient that is missing counts as zero.
         phot_apply_dm: Whether the distance modulus applies to each column (False for a colour); by default to all.
-        phot_bounds: Window of a magnitude; it flags stars outside and does not normalise.
+        phot_bounds: Window of a magnitude; open where left out.
         mass_function: Density of stars along the curve; by default uniform in its length.
-        segments: Number of segments, placed by curvature.
-        scatter: Intrinsic scatter of each column about the curve [mag]; one number serves all.
+        segments: Number of segments, placed by curvature and crowding.
+        scatter: Intrinsic scatter about the curve [mag]: one number, one for each column, or one for each point of the
+            isochrone, (M,) or (M, F), as for a giant branch wider than the main sequence.
         net: Network of the two parameters; None if a hook sets them.
         data_scaler: Scaler that has the independent coordinates.
         params: The two parameters, with their bounds.
@@ -50,14 +62,16 @@ class IsochroneMVNorm(ParametricModel):
         priors: Log priors, on the names seen from here.
 
     Raises:
-        InputError: If the columns, errors or parameters do not fit each other.
+        InputError: If the columns, errors or parameters do not fit each other, or a column has neither error nor
+            scatter (but for one magnitude alone, which the depth spreads).
     """
 
     nodes: Tensor
     ln_weights: Tensor
     tilts: Tensor
-    applies: Tensor
     scatter: Tensor
+    applies: Tensor
+    windows: Tensor
 
     def __init__(
         self,
@@ -65,11 +79,12 @@ class IsochroneMVNorm(ParametricModel):
         isochrone: Isochrone,
         phot_names: Sequence[str] | None = None,
         phot_err_names: Sequence[str] | Mapping[str, str] | None = None,
+        phot_corr_names: Mapping[str, Sequence[str]] | None = None,
         phot_apply_dm: Sequence[bool] | None = None,
         phot_bounds: Mapping[str, Interval] | None = None,
         mass_function: MassFunction | None = None,
         segments: int = 60,
-        scatter: float | Sequence[float] = 0.0,
+        scatter: float | Sequence[float] | Sequence[Sequence[float]] = 0.0,
         net: nn.Module | None = None,
         data_scaler: StandardScaler | None = None,
         params: ModelParameters | None = None,
@@ -89,16 +104,17 @@ class IsochroneMVNorm(ParametricModel):
             priors=priors,
         )
         self.phot_err_names = error_columns("IsochroneMVNorm", names, phot_err_names)
-        population = populate(isochrone, mass_function or UniformMassFunction(), segments)
+        self.phot_corr_names = {column: tuple(pair) for column, pair in (phot_corr_names or {}).items()}
         size = _same_size("phot_names", names, "bands", isochrone.bands)
+        applies = tuple(phot_apply_dm) if phot_apply_dm is not None else (True,) * size
+        _same_size("phot_names", names, "phot_apply_dm", applies)
+        population = populate(isochrone, mass_function or UniformMassFunction(), segments, scatter)
         for name, values in population._asdict().items():
             self.register_buffer(name, values.float())
-        applies = tuple(phot_apply_dm) if phot_apply_dm is not None else (True,) * size
-        scatters = (float(scatter),) * size if isinstance(scatter, int | float) else tuple(scatter)
-        _same_size("phot_names", names, "phot_apply_dm", applies)
-        _same_size("phot_names", names, "scatter", scatters)
         self.register_buffer("applies", torch.tensor([float(a) for a in applies]))
-        self.register_buffer("scatter", torch.tensor(scatters))
+        edges = [self.coord_bounds.get(name, (-torch.inf, torch.inf)) for name in names]
+        self.register_buffer("windows", torch.tensor(edges), persistent=False)
+        self._check_noise()
 
     @property
     def error_names(self) -> Mapping[str, str]:
@@ -107,29 +123,88 @@ class IsochroneMVNorm(ParametricModel):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Every column the model reads, errors included."""
-        return (*super().columns, *self.phot_err_names.values())
+        """Every column the model reads, errors and their correlations included."""
+        return (*super().columns, *self.phot_err_names.values(), *self.phot_corr_names)
 
     def ln_likelihood(self, params: Params, data: Data) -> Tensor:
-        """Log density of the measured magnitudes, shape (N,), in nats; zero for a star with none."""
-        magnitudes, where = data[self.coord_names], data.where[self.coord_names].clone()
-        errors = torch.zeros_like(magnitudes)
-        for i, name in enumerate(self.coord_names):
-            if name in self.phot_err_names:
-                errors[:, i] = data[self.phot_err_names[name]]
-                where[:, i] &= data.where[self.phot_err_names[name]]
-        return ln_isochrone(
+        """Log density of the measured magnitudes inside their windows, shape (N,), in nats.
+
+        Zero for a star with none; -inf outside.
+        """
+        data = self.measured(data)
+        magnitudes, distmod = data[self.coord_names], params["distmod.mu"]
+        noise = self._noise(params, data, data.where[self.coord_names])
+        ln_p = ln_isochrone(
             magnitudes,
-            errors,
+            noise.errors,
+            noise.where,
+            distmod,
+            noise.ln_spread,
+            self.applies,
+            **self._population()._asdict(),
+            correlation=noise.correlation,
+        )
+        cut = [i for i, name in enumerate(self.coord_names) if name in self.coord_bounds]
+        if not cut:
+            return ln_p
+        low, high = self.windows.unbind(-1)
+        inside = (~noise.where | ((magnitudes >= low) & (magnitudes <= high))).all(-1)
+        ln_inside = ln_selection(low[cut], high[cut], distmod, noise.bands(cut), self._population().bands(cut))
+        return torch.where(inside, ln_p - ln_inside, -torch.inf)
+
+    def simulate(self, params: Params, data: Data) -> dict[str, Tensor]:
+        """One draw of each magnitude for each star, (N,) by name, errors and windows included.
+
+        Raises:
+            InputError: If for some star 2000 draws in a row are outside the windows.
+        """
+        distmod = params["distmod.mu"]
+        noise = self._noise(params, data, distmod.new_ones(len(data), len(self.coord_names), dtype=torch.bool))
+        magnitudes = draw_magnitudes(distmod, noise, self._population())
+        low, high = self.windows.unbind(-1)
+        for _ in range(_ROUNDS):
+            out = ((magnitudes < low) | (magnitudes > high)).any(-1).nonzero()[:, 0]
+            if len(out) == 0:
+                return dict(zip(self.coord_names, magnitudes.unbind(-1), strict=True))
+            magnitudes[out] = draw_magnitudes(distmod[out], noise.stars(out), self._population())
+        raise InputError(
+            f"IsochroneMVNorm.simulate: {_ROUNDS} draws of each of {len(out)} stars were all outside the windows "
+            f"{self.coord_bounds}, at moduli from {distmod[out].min():.2f} to {distmod[out].max():.2f}; widen them."
+        )
+
+    def _population(self) -> Population:
+        return Population(self.nodes, self.ln_weights, self.tilts, self.scatter)
+
+    def _noise(self, params: Params, data: Data, where: Tensor) -> Noise:
+        none = torch.zeros_like(params["distmod.mu"])
+        columns = [self.phot_err_names.get(name) for name in self.coord_names]
+        return Noise(
+            torch.stack([none if column is None else data[column] for column in columns], -1),
             where,
-            params["distmod.mu"],
             params["distmod.ln-sigma"],
-            self.nodes,
-            self.ln_weights,
             self.applies,
             self.scatter,
-            self.tilts,
+            self._correlation(data) if self.phot_corr_names else None,
         )
+
+    def _correlation(self, data: Data) -> Tensor:
+        """Correlations of the errors, zero where missing, shape (N, F, F)."""
+        columns = {frozenset(pair): data[name] for name, pair in self.phot_corr_names.items()}
+        none = torch.zeros_like(next(iter(columns.values())))
+        rows = [[columns.get(frozenset((f, g)), none) for g in self.coord_names] for f in self.coord_names]
+        return torch.stack([torch.stack(row, -1) for row in rows], -2)
+
+    def _check_noise(self) -> None:
+        for column, pair in self.phot_corr_names.items():
+            if len(set(pair)) != 2 or not set(pair) <= set(self.phot_err_names):
+                raise InputError(
+                    f"IsochroneMVNorm: the correlation {column} needs two columns with errors, "
+                    f"{sorted(self.phot_err_names)}; found {list(pair)}."
+                )
+        quiet = (self.scatter == 0).reshape(-1, len(self.coord_names)).any(0).tolist()
+        sharp = [name for name, q in zip(self.coord_names, quiet, strict=True) if q and name not in self.phot_err_names]
+        if sharp and (len(self.coord_names) > 1 or not bool(self.applies.all())):
+            raise InputError(f"IsochroneMVNorm: {sharp} have neither errors nor scatter; give either.")
 
 
 def _same_size(first: str, a: Sequence[object], second: str, b: Sequence[object]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,11 +12,14 @@ from torch import Tensor
 
 from stream_mapper.builtin.isochrone.curve import Isochrone
 from stream_mapper.builtin.isochrone.mass import MassFunction
+from stream_mapper.errors import InputError
 
 _SUBDIVISION = 8  # of each piece of the original curve, over which the mass function's change counts
+_NO_STAR = 1e-200  # what a piece without stars counts as in the mean of a segment without stars
 _STEEPEST = 0.95  # a density that reached zero at one end would have an infinite logarithm there
 
 Array = NDArray[np.float64]
+Scatter = float | Sequence[float] | Sequence[Sequence[float]]
 
 
 class Population(NamedTuple):
@@ -27,43 +31,75 @@ class Population(NamedTuple):
         nodes: Absolute magnitudes of the segments' ends, shape (K+1, F).
         ln_weights: ln of the fraction of stars on each segment, shape (K,).
         tilts: Tilt c of each segment, -1 < c < 1, shape (K,).
+        scatter: Intrinsic scatter about the curve in mag, shape (F,), or (K, F) if it changes along it.
     """
 
     nodes: Tensor
     ln_weights: Tensor
     tilts: Tensor
+    scatter: Tensor
 
     def to(self, like: Tensor) -> Population:
         """The same numbers with the precision and on the device of a tensor."""
         return Population(*(values.to(like) for values in self))
 
+    def bands(self, index: list[int]) -> Population:
+        """In some of the bands."""
+        return self._replace(nodes=self.nodes[:, index], scatter=self.scatter[..., index])
 
-def populate(isochrone: Isochrone, mass_function: MassFunction, segments: int) -> Population:
+
+def populate(isochrone: Isochrone, mass_function: MassFunction, segments: int, scatter: Scatter = 0.0) -> Population:
     """Stars of a mass function on at most ``segments`` pieces of a curve.
 
-    Each segment has the number of stars and the mean position of stars of the part of the original curve it stands for.
+    Each segment has the number of stars, their mean position and their mean square scatter of the part of the original
+    curve it stands for.
 
     Arguments:
-        isochrone: The curve.
+        isochrone: The curve, of M points in F bands.
         mass_function: How the stars are spread along it.
         segments: Largest number of pieces, placed by `Isochrone.nodes`.
+        scatter: Intrinsic scatter about the curve in mag: one number, F of them, or one at each point of the curve,
+            shape (M,) or (M, F). (If M equals F, a plain list is by band.)
 
     Returns:
         In double precision, on the CPU.
 
     Raises:
-        InputError: If the mass function leaves no star on the isochrone.
+        InputError: If the mass function leaves no star on the isochrone, or the scatter does not fit it.
     """
     curve = isochrone.nodes(segments)
     nodes, edges = (b.double().cpu().numpy() for b in (curve.magnitudes, curve.mass))
     pieces = _pieces(isochrone, mass_function)
-    k = pieces.segment(edges)
+    k = np.searchsorted(edges[1:-1], pieces.mass, side="right")
     steps = np.diff(nodes, axis=0)
     along = ((pieces.magnitudes - nodes[k]) * steps[k]).sum(-1) / (steps[k] ** 2).sum(-1)
     weights = np.bincount(k, pieces.weights, len(steps))
-    mean = np.bincount(k, pieces.weights * along.clip(0, 1), len(steps)) / np.where(weights > 0, weights, 1)
-    tilts = np.where(weights > 0, 6 * (mean - 0.5), 0).clip(-_STEEPEST, _STEEPEST)
-    return Population(torch.from_numpy(nodes), torch.from_numpy(weights).log(), torch.from_numpy(tilts))
+
+    share = pieces.weights.clip(min=_NO_STAR)
+
+    def mean(values: Array) -> Array:
+        found: Array = np.bincount(k, share * values) / np.bincount(k, share)
+        return found
+
+    tilts = (6 * (mean(along.clip(0, 1)) - 0.5)).clip(-_STEEPEST, _STEEPEST)
+    spread = _scatter(scatter, isochrone)
+    if spread.ndim == 2:
+        spread = np.sqrt(np.stack([mean(_middle(_finer(band)) ** 2) for band in spread.T], -1))
+    return Population(*(torch.from_numpy(v) for v in (nodes, np.log(weights), tilts, spread)))
+
+
+def _scatter(scatter: Scatter, isochrone: Isochrone) -> Array:
+    """The scatter of each band, (F,), or of each point of the curve and band, (M, F)."""
+    values = np.asarray(scatter, dtype=np.float64)
+    points, bands = isochrone.magnitudes.shape
+    fits = values.shape in {(), (bands,), (points,), (points, bands)}
+    if not fits or not (np.isfinite(values) & (values >= 0)).all():
+        raise InputError(
+            f"scatter must be 0 or more: one number, one for each of the {bands} bands, or one for each of the "
+            f"{points} points of the isochrone, ({points},) or ({points}, {bands}); found {scatter!r}."
+        )
+    along_the_curve = values.shape == (points,) != (bands,)
+    return np.broadcast_to(values[:, None], (points, bands)) if along_the_curve else values + np.zeros(bands)
 
 
 class _Pieces(NamedTuple):
@@ -73,18 +109,18 @@ class _Pieces(NamedTuple):
     magnitudes: Array
     weights: Array
 
-    def segment(self, edges: Array) -> NDArray[np.intp]:
-        """Index of the segment, between masses ``edges`` (K+1,), that each piece belongs to."""
-        return np.searchsorted(edges[1:-1], self.mass, side="right")
-
 
 def _pieces(isochrone: Isochrone, mass_function: MassFunction) -> _Pieces:
-    points = np.arange((len(isochrone.mass) - 1) * _SUBDIVISION + 1) / _SUBDIVISION
-    columns = [b.double().cpu().numpy() for b in (isochrone.mass, *isochrone.magnitudes.unbind(-1))]
-    mass, *bands = (np.interp(points, np.arange(len(column)), column) for column in columns)
+    columns = (b.double().cpu().numpy() for b in (isochrone.mass, *isochrone.magnitudes.unbind(-1)))
+    mass, *bands = (_finer(column) for column in columns)
     magnitudes = np.stack(bands, axis=-1)
     weights = mass_function.segment_weights(torch.from_numpy(mass), torch.from_numpy(magnitudes))
     return _Pieces(_middle(mass), _middle(magnitudes), weights.numpy())
+
+
+def _finer(values: Array) -> Array:
+    """A column of the curve at the ends of its pieces, (P+1,)."""
+    return np.interp(np.arange((len(values) - 1) * _SUBDIVISION + 1) / _SUBDIVISION, np.arange(len(values)), values)
 
 
 def _middle(values: Array) -> Array:

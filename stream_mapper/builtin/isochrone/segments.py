@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from stream_mapper.distributions._stable import HALF_LN_2PI, ln_normal_mean
+from stream_mapper.builtin.isochrone.whitening import Noise, whiten
+from stream_mapper.distributions._stable import ln_normal_mean
 
-_SMALLEST_VARIANCE = 1e-12  # mag^2: an error of zero would make the density infinite
 _SMALLEST_LENGTH2 = 1e-20
 
 
@@ -20,23 +19,21 @@ def ln_isochrone(
     where: Tensor,
     distmod: Tensor,
     ln_spread: Tensor,
+    applies: Tensor,
     nodes: Tensor,
     ln_weights: Tensor,
-    applies: Tensor,
     scatter: Tensor | float = 0.0,
     tilts: Tensor | None = None,
+    correlation: Tensor | None = None,
 ) -> Tensor:
     r"""Log density of the magnitudes of stars drawn from an isochrone at a distance.
 
     .. math:: p(m) = \sum_k w_k \int_0^1 dt \, [1 + 2 c_k (t - \tfrac{1}{2})] \,
-        N(m \mid I_k + t d_k + \mu a, \; D + \sigma_\mu^2 a a^T), \quad D_{ff} = s_f^2 + \epsilon_f^2
+        N(m \mid I_k + t d_k + \mu a, \; V + \sigma_\mu^2 a a^T), \quad
+        V_{fg} = \rho_{fg} s_f s_g + \delta_{fg} \epsilon_f^2
 
-    The spread of the modulus moves all bands together, so the covariance is diagonal plus rank one. Its symmetric
-    inverse square root whitens a star's residuals without a matrix inverse,
-
-    .. math:: y_f = \frac{1}{\sqrt{D_f}} \left( r_f - a_f \kappa \sum_g \frac{a_g r_g}{D_g} \right), \quad
-        \kappa = \frac{\sigma_\mu^2}{v + \sqrt{v}}, \; v = 1 + \sigma_\mu^2 \sum_g \frac{a_g^2}{D_g},
-
+    The spread of the modulus moves all bands together. The inverse square root of the covariance whitens a star's
+    residuals (see `whiten`; no matrix is inverted),
     after which a segment of whitened length :math:`\ell` whose middle lies x along and q across from the star gives
     :math:`e^{-q^2/2}` times the mean normal density over :math:`x \pm \ell/2`, tilted by c (`ln_normal_mean`).
     Nothing is subtracted that could cancel: q is a cross product, and a segment far shorter than the errors is no
@@ -50,51 +47,32 @@ def ln_isochrone(
         where: Whether each was measured, shape (N, F).
         distmod: Distance modulus mu of each star's place, shape (N,), in mag.
         ln_spread: ln of the spread of the modulus, ln(sigma_mu / mag), shape (N,).
+        applies: How the modulus enters a column: 1 for a magnitude, 0 for a colour, shape (F,).
         nodes: Absolute magnitudes I of the nodes, shape (K+1, F).
         ln_weights: ln of the weight of each segment, shape (K,); the weights sum to one.
-        applies: How the modulus enters a column: 1 for a magnitude, 0 for a colour, shape (F,).
-        scatter: Intrinsic scatter epsilon around the curve, scalar or shape (F,), in mag.
+        scatter: Intrinsic scatter epsilon around the curve, scalar, shape (F,), or (K, F) by segment, in mag.
         tilts: Tilt c of the density of stars on each segment, shape (K,); flat by default.
+        correlation: Correlations rho of the errors, shape (N, F, F), the diagonal unread; none by default.
 
     Returns:
         Nats, shape (N,).
     """
-    star = _whiten(errors, where, ln_spread, applies, scatter)
+    star = whiten(Noise(errors, where, ln_spread, applies, scatter, correlation))
     middles, steps = 0.5 * (nodes[1:] + nodes[:-1]), nodes.diff(dim=0)
     residual = magnitudes - distmod[:, None] * applies
     from_middle = _mapped(star.matrix, [residual[:, f, None] - middles[:, f] for f in range(nodes.shape[1])])
     along = _mapped(star.matrix, list(steps.unbind(-1)))
-    ln_p = torch.logsumexp(_ln_segment(from_middle, along, tilts) + ln_weights, dim=-1)
-    return torch.where(where.any(-1), ln_p + star.ln_norm, 0)
-
-
-class _Whitening(NamedTuple):
-    """Per star: the inverse square root of the covariance (N, F, F) and the log of the norm (N,)."""
-
-    matrix: Tensor
-    ln_norm: Tensor
-
-
-def _whiten(errors: Tensor, where: Tensor, ln_spread: Tensor, applies: Tensor, scatter: Tensor | float) -> _Whitening:
-    """The whitening of each star; ln_norm leaves out one factor 1/sqrt(2 pi), which the segments contain."""
-    variance = torch.where(where, errors.square() + scatter**2, 1).clamp(min=_SMALLEST_VARIANCE)
-    inverse_error = where * variance.rsqrt()
-    pull = applies * inverse_error
-    spread2 = torch.exp(2 * ln_spread)
-    inflation = 1 + spread2 * pull.square().sum(-1)
-    shared = (spread2 / (inflation + inflation.sqrt()))[:, None] * pull * inverse_error
-    matrix = torch.diag_embed(inverse_error) - pull[:, :, None] * shared[:, None, :]
-    ln_det = variance.log().sum(-1) + inflation.log()
-    return _Whitening(matrix, -0.5 * ln_det - (where.sum(-1) - 1) * HALF_LN_2PI)
+    ln_p = torch.logsumexp(_ln_segment(from_middle, along, tilts) + (ln_weights + star.ln_norm), dim=-1)
+    return torch.where(where.any(-1), ln_p, 0)
 
 
 def _mapped(matrix: Tensor, vectors: list[Tensor]) -> list[Tensor]:
     """Whitened components of vectors, given as one tensor per band, each (K,) or (N, K); to (N, K)."""
     rows = []
     for f in range(len(vectors)):
-        row = matrix[:, f, 0, None] * vectors[0]
+        row = matrix[:, :, f, 0] * vectors[0]
         for g in range(1, len(vectors)):
-            row = torch.addcmul(row, matrix[:, f, g, None], vectors[g])
+            row = torch.addcmul(row, matrix[:, :, f, g], vectors[g])
         rows.append(row)
     return rows
 

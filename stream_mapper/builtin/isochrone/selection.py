@@ -1,0 +1,166 @@
+"""Probability that the magnitudes of a star of an isochrone lie inside their windows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from stream_mapper.builtin.isochrone.population import Population
+from stream_mapper.builtin.isochrone.whitening import Noise
+from stream_mapper.distributions._cholesky import Lower, cholesky
+from stream_mapper.distributions._ndtr_mean import ln_ndtr_mean
+from stream_mapper.distributions._stable import ln_normal_interval, near_and_far
+
+_OPEN = 1e6  # mag: an open edge
+_SETTLED = 6.0  # sigma inside a window, where no star is lost: 1e-9
+_NEGLIGIBLE = 30.0  # nats below the segment that contributes most
+_ALONG, _ACROSS = 8, 12  # nodes along a segment, and in each band but the last
+_REACH = 5.0  # sigma; what lies beyond it of a normal law is left out, 1e-6
+_CHUNK = 2**20  # numbers held at once
+
+
+def ln_selection(low: Tensor, high: Tensor, distmod: Tensor, noise: Noise, population: Population) -> Tensor:
+    r"""Log probability that the measured magnitudes of a star of the isochrone are inside their windows.
+
+    For one band of standard deviation :math:`\sigma` in all, depth included, a segment whose middle is at x has
+
+    .. math:: P_k = \int_{-1/2}^{1/2} (1 + 2 c_k s) \left[ \Phi\!\left(\frac{b - x - d_k s}{\sigma}\right)
+        - \Phi\!\left(\frac{a - x - d_k s}{\sigma}\right) \right] ds,
+
+    in closed form (`ln_ndtr_mean`), mirrored such that the nearer edge is an upper one, which keeps the digits of a
+    population wholly outside. Several bands share the depth and perhaps errors, but on most segments at most one of
+    them is near an edge, and the product over bands is exact. For the other pairs of a star and a segment the
+    probability of the box is summed over nodes along the segment and over the bands, one after the other, each given
+    those before it; its cost grows as 12 to the power of the number of bands less one.
+
+    Arguments:
+        low: Lower edges of the windows, shape (F,), in mag; may be -inf.
+        high: Upper edges, shape (F,); may be inf.
+        distmod: Distance modulus of each star's place, shape (N,), in mag.
+        noise: What scatters the magnitudes, over the same F bands. Bands that were not measured have no window.
+        population: The isochrone's segments in those bands.
+
+    Returns:
+        Nats, shape (N,).
+    """
+    low, high = low.clamp(min=-_OPEN), high.clamp(max=_OPEN)
+    edges = torch.where(noise.where, low, -_OPEN), torch.where(noise.where, high, _OPEN)
+    place = distmod[:, None] * noise.applies
+    box = _Box(*edges, place, noise.covariance(depth=True), population)
+    sides = [box.side(f) for f in range(len(low))]
+    ln_p = torch.stack([side.ln_p for side in sides]).sum(0)
+    if len(sides) > 1:
+        ln_p = _with_corners(box, sides, ln_p)
+    return torch.logsumexp(ln_p + population.ln_weights, -1)
+
+
+class _Side(NamedTuple):
+    """One band: ln probability of its window on each segment, and distance inside it in sigma, both (N, K)."""
+
+    ln_p: Tensor
+    inside: Tensor
+
+
+class _Box(NamedTuple):
+    """The windows of each star and the shift of its isochrone, each (N, F), and what fills them."""
+
+    low: Tensor
+    high: Tensor
+    shift: Tensor
+    covariance: Lower
+    population: Population
+
+    def side(self, f: int) -> _Side:
+        """One band alone, depth included."""
+        nodes = self.population.nodes[:, f]
+        middle, step = 0.5 * (nodes[1:] + nodes[:-1]) + self.shift[:, f, None], nodes.diff()
+        low, high, sigma = self.low[:, f, None], self.high[:, f, None], self.covariance[f][f].sqrt()
+        below = middle < 0.5 * (low + high)
+        to_near = torch.where(below, middle - low, high - middle) / sigma
+        to_far = torch.where(below, middle - high, low - middle) / sigma
+        width, tilt = step.abs() / sigma, self.population.tilts * torch.where(below, step.sign(), -step.sign())
+        near, far = ln_ndtr_mean(to_near, width, tilt), ln_ndtr_mean(to_far, width, tilt)
+        kept = torch.log(-torch.expm1((far - near).clamp(max=-1e-6)))
+        return _Side(near + kept, to_near - 0.5 * width)
+
+
+def _with_corners(box: _Box, sides: list[_Side], ln_p: Tensor) -> Tensor:
+    """The probabilities (N, K), with those of segments near two edges at once done with care."""
+    with torch.no_grad():
+        unsettled = torch.stack([side.inside < _SETTLED for side in sides]).sum(0)
+        bound = torch.stack([side.ln_p for side in sides]).amin(0) + box.population.ln_weights
+        matters = bound > bound.amax(-1, keepdim=True) - _NEGLIGIBLE
+        star, segment = ((unsettled > 1) & matters).nonzero(as_tuple=True)
+    size = max(1, _CHUNK // (_ALONG * _ACROSS ** (len(sides) - 1)))
+    pairs = list(zip(star.split(size), segment.split(size), strict=True))
+    if len(star) == 0:
+        return ln_p
+    parts = [_corner(box, *pair) if len(pairs) == 1 else _frugal(box, *pair) for pair in pairs]
+    return ln_p.index_put((star, segment), torch.cat(parts))
+
+
+def _frugal(box: _Box, star: Tensor, segment: Tensor) -> Tensor:
+    """`_corner`, computed again for the gradient rather than kept."""
+    found: Tensor = checkpoint(_corner, box, star, segment, use_reentrant=False)
+    return found
+
+
+def _corner(box: _Box, star: Tensor, segment: Tensor) -> Tensor:
+    """Ln probability of the box for pairs of a star and a segment, shape (C,)."""
+    t, ln_weight = _rule(_ALONG, box.shift)
+    nodes, bands = box.population.nodes, range(box.low.shape[-1])
+    start, step = nodes[:-1][segment, None], nodes.diff(dim=0)[segment, None]
+    place = start + step * t[:, None] + box.shift[star, None]
+    low, high = ((edge[star, None] - place).unbind(-1) for edge in (box.low, box.high))
+    lower = cholesky([[_at(box.covariance[f][g], star, segment) for g in range(f + 1)] for f in bands])
+    density = torch.log1p(2 * box.population.tilts[segment, None] * (t - 0.5))
+    return torch.logsumexp(_ln_box(lower, low, high, []) + density + ln_weight, -1)
+
+
+def _at(values: Tensor, star: Tensor, segment: Tensor) -> Tensor:
+    """Entries (C, 1) of a tensor (N, 1) or (N, K)."""
+    return values[star] if values.shape[1] == 1 else values[star, segment][:, None]
+
+
+def _ln_box(lower: Lower, low: Sequence[Tensor], high: Sequence[Tensor], given: list[Tensor]) -> Tensor:
+    """Ln probability of the windows of the bands after those ``given``, in sigma of what they leave open.
+
+    Each given band has added a last axis; the edges count from the isochrone.
+    """
+    i = len(given)
+    row = [_deeper(entry, i) for entry in lower[i]]
+    mean = sum((row[j] * _deeper(z, i - 1 - j) for j, z in enumerate(given)), torch.zeros_like(row[0]))
+    a, b = ((_deeper(edge[i], i) - mean) / row[i] for edge in (low, high))
+    ln_p = ln_normal_interval(a, b)
+    if i == len(low) - 1:
+        return ln_p
+    z, ln_weight = _truncated_normal(a, b)
+    return ln_p + torch.logsumexp(_ln_box(lower, low, high, [*given, z]) + ln_weight, -1)
+
+
+def _deeper(values: Tensor, axes: int) -> Tensor:
+    """The same numbers with more axes at the end."""
+    return values[(..., *[None] * axes)]
+
+
+def _truncated_normal(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Nodes of a normal law cut to [a, b] and the logs of their weights, which sum to one, on a new last axis."""
+    near, far = near_and_far(a, b)
+    start = near.clamp(min=-_REACH)
+    length = torch.minimum(far, (start.clamp(min=0).square() + _REACH**2).sqrt()) - start
+    x, ln_weight = _rule(_ACROSS, a)
+    depth = length[..., None] * x
+    ln_density = -depth * (start[..., None] + 0.5 * depth)
+    z = start[..., None] + depth
+    return torch.where((a + b > 0)[..., None], z, -z), (ln_density + ln_weight).log_softmax(-1)
+
+
+def _rule(size: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Gauss-Legendre nodes of [0, 1] and the logs of their weights."""
+    nodes, weights = np.polynomial.legendre.leggauss(size)
+    return (torch.from_numpy(0.5 * (nodes + 1)).to(like), torch.from_numpy(np.log(0.5 * weights)).to(like))
