@@ -84,9 +84,9 @@ class Model(nn.Module, ABC):
         Densities that are normalised over the window are -inf outside it; those that are not say so.
         """
 
+    @abstractmethod
     def simulate(self, params: Params, data: Data) -> dict[str, Tensor]:
         """One draw of each of the model's coordinates for each star, (N,) by name, errors and window included."""
-        raise NotImplementedError
 
     def sample(self, given: Data | Tensor, seed: int | None = None) -> Data:
         """Stars drawn from the model, one at each place.

@@ -21,7 +21,8 @@ def draw_magnitudes(distmod: Tensor, noise: Noise, population: Population) -> Te
     Returns:
         Apparent magnitudes, shape (N, F), random by torch's global generator.
     """
-    segment = torch.multinomial(population.ln_weights.exp(), len(distmod), replacement=True)
+    edges = population.ln_weights.exp().cumsum(0)
+    segment = torch.searchsorted(edges[:-1], edges[-1] * torch.rand_like(distmod), right=True)
     tilt, u = population.tilts[segment], torch.rand_like(distmod)
     t = 2 * u / (1 - tilt + ((1 - tilt).square() + 4 * tilt * u).sqrt())
     absolute = torch.lerp(population.nodes[segment], population.nodes[segment + 1], t[:, None])
