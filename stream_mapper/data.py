@@ -125,6 +125,14 @@ class Data:
             raise InputError(f"new columns have {len(added)} rows; the data has {len(self)}.")
         return self._of({**self._columns, **added._columns}, {**self.where, **added.where})
 
+    def without(self, *names: str) -> Data:
+        """The same stars but for some columns, which they may have or not."""
+        return self.select([name for name in self.names if name not in names])
+
+    def split(self, size: int) -> list[Data]:
+        """The stars in order, ``size`` at a time; a table without stars is one part."""
+        return [self[i : i + size] for i in range(0, max(len(self), 1), size)]
+
     def select(self, names: tuple[str, ...] | list[str]) -> Data:
         """The same stars with only these columns."""
         return self._of({n: self[n] for n in names}, {n: self.where[n] for n in names})

@@ -25,6 +25,7 @@ from stream_mapper.models import scope
 from stream_mapper.models.climb import climb
 from stream_mapper.models.mixture import ln_weights
 from stream_mapper.models.posterior import FunctionPosterior
+from stream_mapper.models.screen import screened
 from stream_mapper.nn import Constant, OnGrid, SharedDropout, draw, has_dropout, on_grid, sequential
 from stream_mapper.params import ModelParameter, ModelParameters
 from stream_mapper.params.bounds import ClippedBounds, NoBounds, SigmoidBounds
@@ -465,6 +466,32 @@ def test_a_large_table_goes_to_a_flow_in_parts(monkeypatch):
     whole = model.ln_likelihood({}, data)
     monkeypatch.setattr("stream_mapper.builtin.compat.flow_model.ROWS", 3)
     torch.testing.assert_close(model.ln_likelihood({}, data), whole)
+
+
+def test_screening_leaves_out_only_what_does_not_matter():
+    """Stars far from a narrow stream keep the density they had; the derivatives stay those of all the stars."""
+    model = mixture("stream", stream=lambda: normal(net=Constant(2)))
+    model.components["stream"].net.value.data = torch.tensor([0.2, -2.0])
+    stars = phi2_at(*torch.linspace(-1.9, 1.9, 400).tolist()).with_columns({"phi2_err": torch.ones(400)})
+    some = screened(model, stars, 1e-5)
+    share = some.where["held:stream"].float().mean().item()
+    assert 0.5 < share < 0.95
+    assert "held:background" not in some
+    held = model.components["stream"].ln_likelihood(scope(model(stars), "stream"), stars)[some.where["held:stream"]]
+    assert held.max() < -10
+
+    def slopes(data):
+        return torch.autograd.grad(model.ln_likelihood(model(data), data).sum(), list(model.parameters()))
+
+    for found, expected in zip(slopes(some), slopes(stars), strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-2, rtol=1e-3)
+    torch.testing.assert_close(model.ln_joint(model(some), some), model.ln_joint(model(stars), stars))
+    model.components["stream"].net.value.data += 0.05  # a little further: what is held is a little old
+    new, old = (model.membership(model(data), data) for data in (stars, some))
+    torch.testing.assert_close(old, new, atol=1e-3, rtol=0)
+    assert not torch.equal(model.ln_joint(model(some), some), model.ln_joint(model(stars), stars))
+    again = screened(model, some, 1e-5)
+    torch.testing.assert_close(model.ln_joint(model(again), again), model.ln_joint(model(stars), stars))
 
 
 def test_names_of_parts_are_prefixes():

@@ -53,6 +53,21 @@ def ln_total(joint: Tensor) -> Tensor:
     return torch.where(nowhere, -torch.inf, torch.where(nowhere[:, None], 0.0, joint).logsumexp(-1))
 
 
+def held_column(component: str) -> str:
+    """Column of the log densities of a component that are not to be computed anew; see `screen.screened`."""
+    return f"held:{component}"
+
+
+def _ln_component(name: str, model: Model, params: Params, data: Data) -> Tensor:
+    """Log density of a component (N,), computed for the stars for which it is not held."""
+    column = held_column(name)
+    if column not in data:
+        return model.ln_likelihood(params, data)
+    rows = (~data.where[column]).nonzero()[:, 0]
+    some = model.ln_likelihood({key: value[rows] for key, value in params.items()}, data[rows])
+    return data[column].to(some.dtype).index_put((rows,), some)
+
+
 class MixtureModel(ComponentModel):
     r"""A weighted sum of densities, :math:`\ln p = \ln \sum_q f_q p_q`, with weights that depend on phi1.
 
@@ -118,7 +133,7 @@ class MixtureModel(ComponentModel):
         """
         data = self.measured(data)
         terms = [
-            params[f"{q}.ln-weight"] + model.ln_likelihood(scope(params, q), data)
+            params[f"{q}.ln-weight"] + _ln_component(q, model, scope(params, q), data)
             for q, model in self.components.items()
         ]
         return torch.stack(terms, -1)

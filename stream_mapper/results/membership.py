@@ -10,9 +10,11 @@ from torch import Tensor
 from stream_mapper.data import Data
 from stream_mapper.models import MixtureModel
 from stream_mapper.models.mixture import BACKGROUND
+from stream_mapper.models.screen import screened
 from stream_mapper.results.posterior import Draw, over_draws, quantiles
 
 _CHUNK = 100_000
+_NEGLIGIBLE = 1e-7  # membership below which the draws do not compute a component's density anew
 
 
 @torch.no_grad()
@@ -40,9 +42,8 @@ def _chunk(model: MixtureModel, stars: Data, draw: Draw | None, draws: int) -> d
     columns["p_member"] = _members(model, p)
     spread = torch.full((3, len(stars)), torch.nan)
     if draw is not None:
-        spread = quantiles(
-            over_draws(model, draw, draws, lambda: _members(model, model.membership(model(stars), stars)))
-        )
+        some = screened(model, stars, _NEGLIGIBLE)
+        spread = quantiles(over_draws(model, draw, draws, lambda: _members(model, model.membership(model(some), some))))
     columns |= {f"p_member_{q}": spread[i] for i, q in enumerate(("05", "50", "95"))}
     columns["n_missing"] = (~model.measured(stars).where[model.coord_names]).sum(-1)
     columns["in_window"] = model.in_window(stars)

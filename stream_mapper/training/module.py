@@ -17,10 +17,14 @@ from stream_mapper.models import MixtureModel, Model, ParametricModel
 from stream_mapper.models.climb import climb
 from stream_mapper.models.mixture import BACKGROUND, ln_total
 from stream_mapper.models.posterior import FunctionPosterior
+from stream_mapper.models.screen import screened
 from stream_mapper.nn import draw as draw_dropout
 from stream_mapper.nn import has_dropout
 from stream_mapper.results.posterior import Draw
+from stream_mapper.training.batches import Batches
 from stream_mapper.training.literal import literal
+
+_NEGLIGIBLE = 1e-5  # membership below which a component's density is not computed in every step
 
 
 class StreamModule(L.LightningModule):
@@ -34,16 +38,36 @@ class StreamModule(L.LightningModule):
         learning_rate: Peak of the one-cycle schedule of AdamW.
         weight_decay: Weight decay of AdamW.
         warm_up: Share of the steps in which the learning rate rises.
+        screen_every: Epochs after which it is found anew which stars the components of a mixture may hold; the others'
+            densities are not computed in between. 0 computes every density in every step. On a CPU only.
     """
 
     def __init__(
-        self, model: Model, learning_rate: float = 1e-2, weight_decay: float = 0.0, warm_up: float = 0.1
+        self,
+        model: Model,
+        learning_rate: float = 1e-2,
+        weight_decay: float = 0.0,
+        warm_up: float = 0.1,
+        screen_every: int = 5,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.model = model
         self.posterior = FunctionPosterior()
         self.learning_rate, self.weight_decay, self.warm_up = learning_rate, weight_decay, warm_up
+        self.screen_every = screen_every
+
+    def on_train_epoch_start(self) -> None:
+        """Find anew which stars each component may hold: every epoch at first, then now and then."""
+        batches = self.trainer.train_dataloader
+        if isinstance(self.model, MixtureModel) and isinstance(batches, Batches) and self._screen_is_due:
+            batches.data = screened(self.model, batches.data, _NEGLIGIBLE)
+
+    @property
+    def _screen_is_due(self) -> bool:
+        """On a CPU only: elsewhere, to choose rows is to wait for the device."""
+        epoch, every = self.current_epoch, self.screen_every
+        return self.device.type == "cpu" and every > 0 and (epoch <= every or epoch % every == 0)
 
     def training_step(self, data: Data, batch_idx: int) -> Tensor:  # noqa: ARG002
         """Minus the log posterior per star of one batch, in nats."""
@@ -77,6 +101,8 @@ class StreamModule(L.LightningModule):
     def fit_posterior(self, batches: Sequence[Data]) -> None:
         """Bring the last layers to the top and fit their posterior about it, unless the model draws by dropout."""
         if not self._draws_by_dropout:
+            if isinstance(self.model, MixtureModel):
+                batches = [screened(self.model, stars, 0.1 * _NEGLIGIBLE) for stars in batches]
             climb(self.model, batches)
             self.posterior.fit(self.model, batches)
 

@@ -1,0 +1,44 @@
+"""Components of a mixture computed only for the stars they may hold."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from stream_mapper.data import Data
+from stream_mapper.models.mixture import BACKGROUND, MixtureModel, held_column
+
+_CHUNK = 20_000  # stars whose densities are computed at once
+
+
+@torch.no_grad()
+def screened(model: MixtureModel, stars: Data, threshold: float) -> Data:
+    """The stars, with the log density of a component beside each star it has less than ``threshold`` of.
+
+    The mixture then takes that number instead of computing it. A star's part in the derivatives of a component is in
+    proportion to its membership, so what such stars would add is negligible until the parameters have moved far;
+    the weights, which are not part of the number, keep their derivatives.
+
+    Arguments:
+        model: The mixture, at its present parameters.
+        stars: N stars; numbers of an earlier screening are replaced.
+        threshold: Membership in a component below which its density is held.
+    """
+    stars = stars.without(*(held_column(q) for q in model.components))
+    parts = [_held(model, part, threshold) for part in stars.split(_CHUNK)]
+    return stars.with_columns({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+
+
+def _held(model: MixtureModel, stars: Data, threshold: float) -> dict[str, Tensor]:
+    """Log densities of the components but the background by column, NaN where they are to be computed, (N,)."""
+    params = model(stars)
+    joint = model.ln_joint(params, stars)
+    negligible = joint - joint.logsumexp(-1, keepdim=True) < math.log(threshold)
+    out = {}
+    for i, q in enumerate(model.components):
+        if q != BACKGROUND:
+            held = negligible[:, i] & joint[:, i].isfinite()
+            out[held_column(q)] = torch.where(held, joint[:, i] - params[f"{q}.ln-weight"], torch.nan)
+    return out
