@@ -54,7 +54,7 @@ def truth_metrics(table: Table, subsets: Mapping[str, Array] | None = None) -> d
     metrics: dict[str, float] = {"true_members": int(member.sum())}
     for subset, rows in {"": np.ones(len(table), dtype=bool), **(subsets or {})}.items():
         for kind, column in scores.items():
-            metrics |= _classification(np.asarray(table[column])[rows], member[torch.from_numpy(rows)], subset + kind)
+            metrics |= _classification(np.asarray(table[column])[rows], member[torch.tensor(rows)], subset + kind)
     return metrics
 
 
