@@ -1,5 +1,7 @@
 """Distributions that torch and zuko lack."""
 
+from stream_mapper.distributions.skew import SkewNormal, TruncatedSkewNormal
+from stream_mapper.distributions.sloped import Sloped
 from stream_mapper.distributions.truncated import TruncatedExponential, TruncatedNormal
 
-__all__ = ["TruncatedExponential", "TruncatedNormal"]
+__all__ = ["SkewNormal", "Sloped", "TruncatedExponential", "TruncatedNormal", "TruncatedSkewNormal"]
