@@ -1,14 +1,15 @@
-"""Laws that every truncated distribution obeys, and the logarithms they are made of."""
+"""Laws that every distribution obeys, and the logarithms they are made of."""
 
 import math
 
+import mpmath as mp
 import numpy as np
 import pytest
 import torch
 from scipy import special, stats
 from torch.distributions import Distribution
 
-from stream_mapper.distributions import TruncatedExponential, TruncatedNormal
+from stream_mapper.distributions import SkewNormal, Sloped, TruncatedExponential, TruncatedNormal, TruncatedSkewNormal
 from stream_mapper.distributions._stable import (
     exponential_icdf,
     exponential_mean,
@@ -19,6 +20,7 @@ from stream_mapper.distributions._stable import (
 )
 
 INF = math.inf
+mp.mp.dps = 30
 NORMALS = {
     "centred": (0.3, 1.2, -2.0, 3.0),
     "inside-far-edges": (0.3, 0.01, -9.0, 9.0),
@@ -39,14 +41,66 @@ EXPONENTIALS = {
     "falls-1e4": (1e4, 0.0, 1.0),
     "rises-1e4": (-5e3, -1.0, 1.0),
 }
+SKEWED = {
+    "right": (0.3, 1.2, 3.0),
+    "left": (-1.0, 0.5, -2.0),
+    "none": (0.3, 1.2, 0.0),
+    "50": (0.3, 1.2, 50.0),
+    "-50": (0.0, 1.0, -50.0),
+}
+CUT_SKEWED = {
+    "right": (0.3, 1.2, 3.0, -2.0, 3.0),
+    "left": (0.3, 1.2, -0.7, -2.0, 3.0),
+    "none": (0.3, 1.2, 0.0, -2.0, 3.0),
+    "50": (0.3, 1.2, 50.0, -2.0, 3.0),
+    "inside-far-edges": (0.3, 0.01, -10.0, -9.0, 9.0),
+    "loc-at-the-edge": (0.0, 1.0, -4.0, 0.0, 2.0),
+    "suppressed-40-scales": (41.0, 1.0, 5.0, -2.0, 1.0),
+    "other-side-40-scales": (41.0, 1.0, -5.0, -2.0, 1.0),
+    "-50-suppressed-40-scales": (-40.0, 1.0, -50.0, 0.0, 3.0),
+    "suppressed-1e5-scales": (1e5, 1.0, 2.0, -1e-4, 0.0),
+    "narrow": (0.5, 2.0, -3.0, 1.0, 1.001),
+    "open-above": (0.0, 1.0, 3.0, 1.5, INF),
+    "open-above-suppressed": (0.0, 1.0, -3.0, 1.5, INF),
+    "open-below": (2.0, 0.5, -6.0, -INF, 1.0),
+    "open": (1.0, 2.0, 1.0, -INF, INF),
+}
+LINES = {
+    "rises": (0.05, -2.0, 3.0),
+    "falls": (-3.0, 1.0, 1.5),
+    "flat": (0.0, -1.0, 4.0),
+    "rises-to-the-limit": (0.08, -2.0, 3.0),
+    "falls-to-the-limit": (-2.0, 0.0, 1.0),
+}
 LAWS = {f"normal-{k}": (TruncatedNormal, v) for k, v in NORMALS.items()}
 LAWS |= {f"exponential-{k}": (TruncatedExponential, v) for k, v in EXPONENTIALS.items()}
-laws = pytest.mark.parametrize(("law", "parameters"), LAWS.values(), ids=LAWS.keys())
+LAWS |= {f"skew-{k}": (SkewNormal, v) for k, v in SKEWED.items()}
+LAWS |= {f"truncated-skew-{k}": (TruncatedSkewNormal, v) for k, v in CUT_SKEWED.items()}
+LAWS |= {f"sloped-{k}": (Sloped, v) for k, v in LINES.items()}
+
+
+def over(table):
+    return pytest.mark.parametrize(("law", "parameters"), table.values(), ids=table.keys())
+
+
+laws = over(LAWS)
+laws_on_an_interval = over({k: v for k, v in LAWS.items() if v[0] is not SkewNormal})
 
 
 def make(law, parameters, dtype=torch.float64, grad=False):
     tensors = [torch.tensor(p, dtype=dtype, requires_grad=grad) for p in parameters]
     return law(*tensors, validate_args=True), tensors
+
+
+def window(distribution):
+    """The edges of the support; infinite for a law on the whole line."""
+    zero = torch.zeros(distribution.batch_shape)
+    return getattr(distribution, "low", zero - INF), getattr(distribution, "high", zero + INF)
+
+
+def into_window(distribution, x):
+    low, high = window(distribution)
+    return torch.minimum(torch.maximum(x, low), high)
 
 
 def places(distribution, n=2001):
@@ -73,6 +127,41 @@ def normal_reference(x, loc, scale, low, high):
     return -0.5 * ((x - peak) / scale) * ((x + peak - 2 * loc) / scale) - np.log(norm)
 
 
+def skew_score(z, skew):
+    """Derivatives of the log of phi(z) Phi(skew z) in z and in the skewness."""
+    inverse_mills = mp.sqrt(2 / mp.pi) * mp.exp(-((skew * z) ** 2) / 2) / mp.erfc(-skew * z / mp.sqrt(2))
+    return -z + skew * inverse_mills, z * inverse_mills
+
+
+def ln_skew(z, skew):
+    return -z * z / 2 + mp.log(mp.erfc(-skew * z / mp.sqrt(2)) / mp.sqrt(2 * mp.pi))
+
+
+def ln_skew_probability(a, b, skew):
+    """By quadrature relative to the peak of the window, on panels that double in width away from it."""
+    a, b = mp.mpf(max(a, min(-60, b - 60))), mp.mpf(min(b, max(60, a + 60)))
+    first, last = a, b
+    for _ in range(100):
+        peak = (first + last) / 2
+        first, last = (peak, last) if skew_score(peak, skew)[0] > 0 else (first, peak)
+    reach = 60 / max(1, abs(skew_score(peak, skew)[0]))
+    steps = [0, *(reach * 2.0**-k for k in range(14))]
+    panels = sorted({min(max(peak + sign * step, a), b) for step in steps for sign in (-1, 1)})
+    top = ln_skew(peak, skew)
+    f = lambda z: mp.exp(ln_skew(z, skew) - top)  # noqa: E731
+    return top + mp.log(mp.quad(f, panels, method="gauss-legendre", maxdegree=4))
+
+
+def skew_reference(x, loc, scale, skew, low=-INF, high=INF):
+    """Log density by mpmath in 30 digits."""
+    norm = ln_skew_probability(*((mp.mpf(edge) - loc) / scale for edge in (low, high)), skew) + mp.log(scale)
+    return np.array([float(ln_skew((mp.mpf(v) - loc) / scale, skew) - norm) for v in x.tolist()])
+
+
+def sloped_reference(x, slope, low, high):
+    return np.log(1 / (high - low) + slope * (x - (low + high) / 2))
+
+
 def _panels(low, high, panels=400):
     t, w = np.polynomial.legendre.leggauss(20)
     edges = np.linspace(low, high, panels + 1)
@@ -80,7 +169,13 @@ def _panels(low, high, panels=400):
     return ((edges[:-1] + half)[:, None] + half[:, None] * t).ravel(), (half[:, None] * w).ravel()
 
 
-REFERENCES = {TruncatedNormal: normal_reference, TruncatedExponential: exponential_reference}
+REFERENCES = {
+    TruncatedNormal: normal_reference,
+    TruncatedExponential: exponential_reference,
+    SkewNormal: skew_reference,
+    TruncatedSkewNormal: skew_reference,
+    Sloped: sloped_reference,
+}
 
 
 @laws
@@ -97,8 +192,7 @@ def test_density_integrates_to_one(law, parameters):
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
 def test_density_agrees_with_the_reference(law, parameters, dtype, tolerance):
     distribution, tensors = make(law, parameters, dtype)
-    x = places(make(law, parameters)[0], 201).to(dtype)
-    x = torch.minimum(torch.maximum(x, distribution.low), distribution.high)
+    x = into_window(distribution, places(make(law, parameters)[0], 101).to(dtype))
     expected = REFERENCES[law](x.double().numpy(), *(t.double().item() for t in tensors))
     found = distribution.log_prob(x).double().numpy()
     np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
@@ -129,8 +223,7 @@ def test_cdf_inverts_icdf(law, parameters):
     torch.testing.assert_close(distribution.cdf(distribution.icdf(u)), u, rtol=1e-6, atol=1e-6)
     edges = distribution.icdf(torch.tensor([0.0, 1.0], dtype=torch.float64))
     assert edges.isfinite().all()
-    assert (edges >= distribution.low).all()
-    assert (edges <= distribution.high).all()
+    assert torch.equal(edges, into_window(distribution, edges))
 
 
 @laws
@@ -140,12 +233,12 @@ def test_samples_follow_the_cdf(law, parameters, dtype):
     distribution, _ = make(law, parameters, dtype)
     x = distribution.sample((4000,))
     assert x.dtype == dtype
-    assert ((x >= distribution.low) & (x <= distribution.high)).all()
+    assert torch.equal(x, into_window(distribution, x))
     reference, _ = make(law, parameters)
     assert stats.kstest(reference.cdf(x.double()).numpy(), "uniform").pvalue > 1e-3
 
 
-@laws
+@laws_on_an_interval
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_outside_is_impossible_and_has_no_gradient(law, parameters, dtype):
     distribution, tensors = make(law, parameters, dtype, grad=True)
@@ -158,12 +251,13 @@ def test_outside_is_impossible_and_has_no_gradient(law, parameters, dtype):
         assert (gradient == 0).all()
 
 
-@laws
+@over({k: v for k, v in LAWS.items() if "limit" not in k})
 def test_gradients_equal_finite_differences(law, parameters):
     free = [p for p in parameters if math.isfinite(p)]
+    names = [name for name, p in zip(law._names, parameters, strict=True) if math.isfinite(p)]
     distribution, _ = make(law, parameters)
     x = distribution.icdf(torch.tensor([0.2, 0.5, 0.9], dtype=torch.float64))
-    step = 1e-5 * (x[2] - x[0]).item()
+    spread = (x[2] - x[0]).item()
 
     def ln_p(*values):
         given = iter(values)
@@ -172,6 +266,7 @@ def test_gradients_equal_finite_differences(law, parameters):
     values = [torch.tensor(p, dtype=torch.float64, requires_grad=True) for p in free]
     for i in range(len(values)):
         gradient = torch.stack([torch.autograd.grad(y, values[i], retain_graph=True)[0] for y in ln_p(*values)])
+        step = 1e-5 * (1 + abs(free[i]) if names[i] == "skewness" else spread)
         up, down = ([v.detach() + (d if j == i else 0) for j, v in enumerate(values)] for d in (step, -step))
         difference = (ln_p(*up) - ln_p(*down)) / (2 * step)
         noise = 1e-15 * (1 + ln_p(*values).detach().abs().max()) * (1 + max(map(abs, free))) / step**2
@@ -183,16 +278,19 @@ def test_gradients_equal_finite_differences(law, parameters):
 def test_gradients_are_finite(law, parameters, dtype):
     distribution, tensors = make(law, parameters, dtype, grad=True)
     x = places(make(law, parameters)[0], 50).to(dtype).requires_grad_()
-    x_edges = torch.tensor([p for p in parameters[-2:] if math.isfinite(p)], dtype=dtype)
+    x_edges = torch.stack([edge.detach().to(dtype) for edge in window(distribution) if edge.isfinite()] or [x[0]])
     u = torch.linspace(0, 1, 11, dtype=dtype)
-    total = distribution.log_prob(x).clamp(min=-1e30).sum() + distribution.log_prob(x_edges).sum()
+    total = distribution.log_prob(x).clamp(min=-1e30).sum() + distribution.log_prob(x_edges).clamp(min=-1e30).sum()
     total = total + distribution.cdf(x).sum() + distribution.icdf(u).sum() + distribution.mean
     assert all(g.isfinite().all() for g in torch.autograd.grad(total, (x, *tensors)))
 
 
-@pytest.mark.parametrize("case", ["normal-centred", "normal-one-sided", "exponential-falls", "exponential-flat"])
-def test_samples_are_differentiable(case):
-    law, parameters = LAWS[case]
+DIFFERENTIABLE = ["normal-centred", "normal-one-sided", "exponential-falls", "exponential-flat", "sloped-rises"]
+DIFFERENTIABLE += ["sloped-falls", "skew-left", "truncated-skew-right", "truncated-skew-suppressed-40-scales"]
+
+
+@over({k: LAWS[k] for k in DIFFERENTIABLE})
+def test_samples_are_differentiable(law, parameters):
     u = torch.linspace(0.05, 0.95, 7, dtype=torch.float64, requires_grad=True)
     values = [torch.tensor(p, dtype=torch.float64, requires_grad=True) for p in parameters]
 
@@ -230,6 +328,99 @@ def test_bad_parameters_are_named():
         TruncatedNormal(0.0, -1.0, 0.0, 2.0, validate_args=True)
     with pytest.raises(ValueError, match="low < high"):
         TruncatedExponential(1.0, 2.0, 1.0, validate_args=True)
+    with pytest.raises(ValueError, match="scale"):
+        SkewNormal(0.0, -1.0, 2.0, validate_args=True)
+    with pytest.raises(ValueError, match="low < high"):
+        TruncatedSkewNormal(0.0, 1.0, 2.0, 1.0, 1.0, validate_args=True)
+    with pytest.raises(ValueError, match=r"at most 0\.5 either way; found 0\.6"):
+        Sloped(0.6, 0.0, 2.0, validate_args=True)
+
+
+@pytest.mark.parametrize("skewness", [-50.0, -1.0, 0.0, 0.3, 8.0])
+def test_skew_normal_agrees_with_scipy(skewness):
+    law, theirs = SkewNormal(0.3, 1.2, torch.tensor(skewness, dtype=torch.float64)), stats.skewnorm(skewness, 0.3, 1.2)
+    x = torch.tensor(theirs.ppf(np.linspace(0.001, 0.999, 50)))
+    np.testing.assert_allclose(law.log_prob(x), theirs.logpdf(x), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(law.cdf(x), theirs.cdf(x), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose([law.mean, law.variance], theirs.stats("mv"), rtol=1e-6)
+    draws = law.sample((4000,))
+    assert stats.kstest(draws.numpy(), theirs.cdf).pvalue > 1e-3
+    np.testing.assert_allclose(theirs.cdf(law.icdf(law.cdf(draws))), theirs.cdf(draws), rtol=1e-9, atol=1e-9)
+
+
+# Scales are one and the location zero; the window, then the skewness.
+FAR = [
+    (40, 41, 50),
+    (40, INF, -50),
+    (-41, -40, 3),
+    (-INF, -40, 50),
+    (-40, -39.999, 50),
+    (-1e-3, 0, 50),
+    (-INF, 0, 20),
+    (0, 2, -1e-3),
+    (-2, 1e-6, 50),
+    (-5, 0.1, -0.5),
+    (-1, 1, -50),
+    (-40, 40, 0),
+    (39.9995, 40.0005, -1),
+]
+
+
+def cut_skew_and_its_score(x, a, b, skew):
+    """Log density at x for no location and scale one, and its derivatives in location, scale and skewness.
+
+    The score of a cut law is that of the whole one and the density at the edges over the probability inside.
+    """
+    ln_inside, square = ln_skew_probability(a, b, skew), 1 + mp.mpf(skew) ** 2
+    x, *edges = (mp.mpf(v) for v in (x, a, b))
+    at_a, at_b = (0 if mp.isinf(e) else mp.exp(ln_skew(e, skew) - ln_inside) for e in edges)
+    times_a, times_b = (0 if mp.isinf(e) else e * p for e, p in zip(edges, (at_a, at_b), strict=True))
+    gauss_a, gauss_b = (mp.exp(-(e**2) * square / 2 - ln_inside) for e in edges)
+    by_x, by_skew = skew_score(x, skew)
+    return [
+        ln_skew(x, skew) - ln_inside,
+        at_b - at_a - by_x,
+        times_b - times_a - 1 - x * by_x,
+        by_skew + (gauss_b - gauss_a) / (mp.pi * square),
+    ]
+
+
+@pytest.mark.parametrize(("low", "high", "skew"), FAR)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 2e-4)])
+def test_truncated_skew_normal_and_its_gradients_equal_mpmath(low, high, skew, dtype, tolerance):
+    law, (loc, scale, skewness, a, b) = make(TruncatedSkewNormal, (0.0, 1.0, skew, low, high), dtype, grad=True)
+    for x in into_window(law, places(make(TruncatedSkewNormal, (0.0, 1.0, skew, low, high))[0], 3).to(dtype)):
+        ln_p = law.log_prob(x)
+        found = [v.item() for v in (ln_p, *torch.autograd.grad(ln_p, (loc, scale, skewness)))]
+        expected = cut_skew_and_its_score(*(v.item() for v in (x, a, b, skewness)))
+        np.testing.assert_allclose(found, np.array(expected, dtype=float), rtol=tolerance, atol=tolerance)
+
+
+def test_truncated_skew_normal_under_functional_transforms():
+    x, skew = torch.linspace(-1.9, 2.9, 7), torch.linspace(-5, 5, 7)
+
+    def ln_p(x, skew):
+        return TruncatedSkewNormal(0.3, 1.2, skew, -2.0, 3.0, validate_args=False).log_prob(x)
+
+    leaf = skew.clone().requires_grad_()
+    expected = torch.autograd.grad(ln_p(x, leaf).sum(), leaf)[0]
+    torch.testing.assert_close(torch.func.vmap(torch.func.grad(ln_p, argnums=1))(x, skew), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("window", [(0.0, 1.0), (-3.0, 4.0), (1e-3, 0.3)])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_linear_density_at_its_limit(sign, window, dtype):
+    low, high = (torch.tensor(edge, dtype=dtype) for edge in window)
+    slope = (sign * 2 / (high - low) ** 2).requires_grad_()
+    law = Sloped(slope, low, high, validate_args=True)
+    x = torch.cat((torch.stack((low, high)), low + (high - low) * torch.tensor([1e-6, 0.5, 1 - 1e-6], dtype=dtype)))
+    ln_p = law.log_prob(x.requires_grad_())
+    assert ln_p[0 if sign > 0 else 1] < -10
+    assert ln_p[1 if sign > 0 else 0].item() == pytest.approx(math.log(2 / (high - low)), rel=1e-5)
+    assert all(g.isfinite().all() for g in torch.autograd.grad(ln_p[ln_p.isfinite()].sum(), (slope, x)))
+    beyond = Sloped(1.2 * slope.detach(), low, high, validate_args=False)  # unchecked, it is the law of the limit
+    torch.testing.assert_close(beyond.log_prob(x)[3], ln_p[3])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

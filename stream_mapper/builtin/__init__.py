@@ -13,6 +13,8 @@ from stream_mapper.builtin.isochrone import (
 )
 from stream_mapper.builtin.isochrone.model import IsochroneMVNorm
 from stream_mapper.builtin.normal import Normal, TruncatedNormal
+from stream_mapper.builtin.skew import SkewNormal, TruncatedSkewNormal
+from stream_mapper.builtin.sloped import Sloped
 from stream_mapper.builtin.uniform import Uniform
 
 __all__ = [
@@ -25,8 +27,11 @@ __all__ = [
     "Parallax2DistMod",
     "PowerLawMassFunction",
     "ShareParameters",
+    "SkewNormal",
+    "Sloped",
     "StepMassFunction",
     "TruncatedNormal",
+    "TruncatedSkewNormal",
     "Uniform",
     "UniformMassFunction",
     "compat",

@@ -23,17 +23,22 @@ from torch import Tensor
 
 from stream_mapper.distributions._stable import HALF_LN_2PI, ln_tail_mean, near_and_far
 
-_SQRT_HALF = math.sqrt(0.5)
+_SQRT_HALF, _LN2 = math.sqrt(0.5), math.log(2)
 # Nodes, and the exponent beyond which nothing is left: together 3e-14 in double precision, 2e-8 in single
 _RULES = {True: (20, 37.0), False: (12, 18.0)}
 _LARGE = 5.0  # from here on the continued fraction has ten digits, below it erfcx's derivative has lost two
 _LEVELS = 10
 
 
-def ln_erfcx(x: Tensor) -> Tensor:
-    """Log of the scaled complementary error function at x >= 0, with a derivative that keeps its digits."""
-    value: Tensor = _LnErfcx.apply(x)[0]  # type: ignore[no-untyped-call]
-    return value
+def ln_suppressed(x: Tensor) -> Tensor:
+    r""":math:`\ln \Phi(-x) + x^2 / 2` at x >= 0, with a derivative that keeps its digits."""
+    value: Tensor = _LnErfcx.apply(x * _SQRT_HALF)[0]  # type: ignore[no-untyped-call]
+    return value - _LN2
+
+
+def ln_most(x: Tensor) -> Tensor:
+    r""":math:`\ln \Phi(x)` at x >= 0."""
+    return torch.log1p(-0.5 * torch.erfc(x * _SQRT_HALF))
 
 
 def ln_skew_mean(low: Tensor, high: Tensor, width: Tensor, alpha: Tensor) -> Tensor:
@@ -151,7 +156,7 @@ class _SuppressedMean(torch.autograd.Function):
 
 
 class _LnErfcx(torch.autograd.Function):
-    """`ln_erfcx` with its derivative as a further output."""
+    """Log of the scaled complementary error function at x >= 0, with its derivative as a further output."""
 
     generate_vmap_rule = True
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from stream_mapper.distributions._skew import ln_erfcx, ln_skew_mean
+from stream_mapper.distributions._skew import ln_most, ln_skew_mean, ln_suppressed
 from stream_mapper.distributions._stable import HALF_LN_2PI, exponential_mean, finite_window, ln_tail_mean, near_and_far
 
-_SQRT_HALF, _LN2 = math.sqrt(0.5), math.log(2)
 _NARROW, _FAR_OFF = 1e-3, 1e4  # in scales: beyond, an exponential law is exact to 1e-8 and the closed mean cancels
 
 
@@ -57,7 +55,7 @@ class SkewWindow:
         t = torch.where(suppressed, -at.z, at.z)
         depth = torch.where(self.below, at.from_high, torch.where(self.above, at.from_low, t))
         u = (self.alpha * t).clamp(min=0)
-        tail = torch.where(suppressed, ln_erfcx(u * _SQRT_HALF) - _LN2, torch.special.log_ndtr(u))
+        tail = torch.where(suppressed, ln_suppressed(u), ln_most(u))
         fall = 0.5 * torch.where(suppressed, self.steep, 1) * depth * (t + self.inner)
         return tail - fall - HALF_LN_2PI - self.ln_mean - self.width.log()
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
+from stream_mapper.distributions._skew import ln_most, ln_suppressed
 from stream_mapper.distributions._skew_quantile import skew_quantile
 from stream_mapper.distributions._skew_window import SkewWindow
 from stream_mapper.distributions._stable import HALF_LN_2PI
@@ -72,7 +73,10 @@ class SkewNormal(Named):
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density in nats."""
         z = (value - self.loc) / self.scale
-        return _LN2 - HALF_LN_2PI - 0.5 * z.square() - self.scale.log() + torch.special.log_ndtr(self.skewness * z)
+        u = self.skewness * z
+        size = torch.where(u < 0, -u, u)
+        ln_cdf = torch.where(u < 0, ln_suppressed(size) - 0.5 * u.square(), ln_most(size))
+        return _LN2 - HALF_LN_2PI - 0.5 * z.square() - self.scale.log() + ln_cdf
 
     def cdf(self, value: Tensor) -> Tensor:
         """Probability below each value."""
