@@ -25,6 +25,7 @@ class SkewWindow:
     """The window in scales, mirrored.
 
     It lies below the location, above it or around it; the density is counted from the inner edge, if there is one.
+    ``a`` < ``b`` are its edges and ``alpha`` is the skewness after the mirror; ``low`` and ``high`` are those in x.
     """
 
     def __init__(self, loc: Tensor, scale: Tensor, skewness: Tensor, low: Tensor, high: Tensor) -> None:
