@@ -184,7 +184,8 @@ def _ln_short_mean(middle: Tensor, width: Tensor) -> Tensor:
 
 def _tail_probability(near: Tensor, far: Tensor, exponent: Tensor) -> Tensor:
     """Probability between the edges times exp(max(near, 0)^2 / 2); ``exponent`` is (far^2 - near^2) / 2."""
-    at_near = torch.special.erfcx(near.abs() * _SQRT_HALF)
+    distance = torch.where(near < 0, -near, near)  # abs() would have no derivative at zero
+    at_near = torch.special.erfcx(distance * _SQRT_HALF)
     at_far = torch.special.erfcx(far * _SQRT_HALF) * torch.exp(-exponent)
     beyond = torch.exp(-0.5 * near.clamp(max=0).square())
     tail = at_near - at_far

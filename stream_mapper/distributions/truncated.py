@@ -91,7 +91,7 @@ class TruncatedNormal(Truncated):
         window = _Window(self)
         inner = window.near.clamp(min=0)
         standard = torch.where(window.upper, value - self.loc, self.loc - value) / self.scale
-        beyond = torch.where(window.near > 0, window.from_near_edge(value), standard)
+        beyond = torch.where(window.near >= 0, window.from_near_edge(value), standard)
         ln_phi = -0.5 * beyond * (standard + inner) - HALF_LN_2PI
         return ln_phi - window.ln_norm - (window.high - window.low).log()
 
