@@ -2,6 +2,7 @@
 
 import pickle
 from pathlib import Path
+from typing import ClassVar
 
 import astropy.units as u
 import numpy as np
@@ -9,14 +10,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from astropy.coordinates import SkyCoord
+from astropy.coordinates import (
+    ICRS,
+    BaseCoordinateFrame,
+    RepresentationMapping,
+    SkyCoord,
+    SphericalRepresentation,
+    StaticMatrixTransform,
+    frame_transform_graph,
+)
 from astropy.table import Column as TableColumn
 from astropy.table import MaskedColumn, QTable, Table
 from astropy.utils.masked import Masked
 
 from stream_mapper.catalog import Column, SkyFrame, cut, default_unit, find_column, load, read_table, to_data
 from stream_mapper.catalog import write_table as write
-from stream_mapper.catalog.frames import frame_class, rotate, rotate_errors
+from stream_mapper.catalog.frames import angle_of, frame_class, rotate, rotate_errors
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError
 
@@ -413,6 +422,58 @@ def test_variance_is_never_negative(corr):
     for name in ("pm_phi1_err", "pm_phi2_err", "pm_phi1_pm_phi2_corr"):
         assert np.isfinite(np.asarray(out[name])).all()
     assert (out["pm_phi1_err"][:5] == 0).all()
+
+
+class PoleFrame(BaseCoordinateFrame):
+    """A frame with its pole at ra = 35 deg, dec = 28 deg, and phi1 = 0 on the meridian of ra = 200 deg."""
+
+    frame_specific_representation_info: ClassVar = {
+        SphericalRepresentation: [RepresentationMapping("lon", "phi1"), RepresentationMapping("lat", "phi2")]
+    }
+
+
+def towards(lon, lat):
+    """Unit vectors of a place on the sky, and of east and north there, (N, 3) each; angles in rad."""
+    place = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], -1)
+    east = np.stack([-np.sin(lon), np.cos(lon), np.zeros_like(lon)], -1)
+    return place, east, np.cross(place, east)
+
+
+def _pole_matrix():
+    pole, origin = (towards(*np.deg2rad([lon, lat]))[0] for lon, lat in ((35.0, 28.0), (200.0, 0.0)))
+    second = np.cross(pole, origin) / np.linalg.norm(np.cross(pole, origin))
+    return np.stack([np.cross(second, pole), second, pole])
+
+
+frame_transform_graph.transform(StaticMatrixTransform, ICRS, PoleFrame)(_pole_matrix)
+
+
+def test_angle_turns_the_stream_into_the_catalogue():
+    """Against the unit vectors of both frames, each carried there by the matrix of the pole."""
+    table, matrix = sky(), _pole_matrix()
+    place, east, north = towards(*(table[name].to_value("rad") for name in ("ra", "dec")))
+    x, y, z = matrix @ place.T
+    _, along, across = towards(np.arctan2(y, x), np.arcsin(z))
+    _, _, rotation = rotate(PoleFrame, table["ra"].value, table["dec"].value)
+    theta = angle_of(rotation)
+    np.testing.assert_allclose(np.cos(theta), np.sum(east * (along @ matrix), -1), atol=1e-9)
+    np.testing.assert_allclose(np.sin(theta), np.sum(north * (along @ matrix), -1), atol=1e-9)
+    np.testing.assert_allclose(np.cos(theta), np.sum(north * (across @ matrix), -1), atol=1e-9)
+
+
+@pytest.mark.parametrize("name", [FRAME, "gala.coordinates.Pal5PriceWhelan18"])
+def test_angle_is_a_column(name):
+    table = sky()
+    table["dec"][3] = np.nan * u.deg
+    data, _ = load(table, ["pm_phi1", "pm_phi2", "pm_angle"], SkyFrame(name), dtype=torch.float64)
+    assert data.where["pm_angle"].tolist() == [i != 3 for i in range(len(table))]
+    x, y, theta = (data[n].numpy()[4:] for n in ("pm_phi1", "pm_phi2", "pm_angle"))
+    np.testing.assert_allclose(x * np.cos(theta) - y * np.sin(theta), table["pmra"].value[4:], atol=1e-7)
+    np.testing.assert_allclose(x * np.sin(theta) + y * np.cos(theta), table["pmdec"].value[4:], atol=1e-7)
+    del table["pmra"], table["pmdec"]
+    alone, _ = load(table, ["pm_angle"], SkyFrame(name), dtype=torch.float64)
+    assert torch.equal(alone["pm_angle"], data["pm_angle"])
+    assert default_unit("pm_angle") == "rad"
 
 
 def test_correlation_falls_back_to_the_constant():

@@ -66,7 +66,10 @@ class SkyFrame:
         self.pm_corr = pm_corr
 
     def add_stream_coordinates(self, table: Table, errors: Errors | None = None, path: str = "table") -> Table:
-        """A copy of the table with phi1 in -180..180 and phi2 [deg], and what else can be rotated.
+        """A copy of the table with phi1 in -180..180 and phi2 [deg], ``pm_angle`` [rad], and what else can be rotated.
+
+        ``pm_angle`` is the angle theta from the axes of the stream to those of the catalogue at each star: pmra =
+        cos(theta) pm_phi1 - sin(theta) pm_phi2 and pmdec = sin(theta) pm_phi1 + cos(theta) pm_phi2.
 
         With proper motions: ``pm_phi1`` (cos(phi2) included), ``pm_phi2`` [mas/yr]. With their errors, found in the
         table or given: ``pm_phi1_err``, ``pm_phi2_err`` [mas/yr] and ``pm_phi1_pm_phi2_corr``.
@@ -84,7 +87,7 @@ class SkyFrame:
         position = {name: reader.values(name, found[name]) for name in ("ra", "dec")}
         _refuse_latitude(position["dec"], path)
         phi1, phi2, rotation = rotate(frame_class(self.frame), position["ra"], position["dec"])
-        added = {"phi1": phi1, "phi2": phi2}
+        added = {"phi1": phi1, "phi2": phi2, "pm_angle": angle_of(rotation)}
         if set(PROPER_MOTION) <= set(found):
             motion = np.stack([reader.values(name, found[name]) for name in PROPER_MOTION], axis=-1)
             added["pm_phi1"], added["pm_phi2"] = np.einsum("nij,nj->in", rotation, motion)
@@ -196,9 +199,15 @@ def rotate(frame: type[BaseCoordinateFrame], ra: Values, dec: Values) -> tuple[V
     _, _, north = _transform(frame, ra, dec, zeros, ones)
     rotation = np.stack([east, north], axis=-1)
     product = np.einsum("nij,nik->njk", rotation, rotation)
-    if (np.abs(product - np.eye(2)) > 1e-6).any():
+    mirrored = east[:, 0] * north[:, 1] < east[:, 1] * north[:, 0]
+    if (np.abs(product - np.eye(2)) > 1e-6).any() or mirrored.any():
         raise InputError(f"frame {frame.__name__} does not keep angles on the sky; a rotation of ICRS is needed.")
     return phi1, phi2, rotation / np.linalg.norm(rotation, axis=1, keepdims=True)
+
+
+def angle_of(rotation: Values) -> Values:
+    """Angle [rad] from the axes of the stream to those of the catalogue, shape (N,), from `rotate`'s rotation."""
+    return np.arctan2(rotation[:, 0, 1], rotation[:, 0, 0])
 
 
 def rotate_errors(rotation: Values, sigma_ra: Values, sigma_dec: Values, correlation: Values) -> dict[str, Values]:

@@ -20,6 +20,7 @@ COLUMNS = {
     "dec": Quantity("deg", "declination, ICRS"),
     "pm_phi1": Quantity("mas / yr", "proper motion along phi1, cos(phi2) included"),
     "pm_phi2": Quantity("mas / yr", "proper motion along phi2"),
+    "pm_angle": Quantity("rad", "angle from the axes of pm_phi1 and pm_phi2 to those of pmra and pmdec"),
     "pmra": Quantity("mas / yr", "proper motion in right ascension, cos(dec) included"),
     "pmdec": Quantity("mas / yr", "proper motion in declination"),
     "parallax": Quantity("mas", "parallax"),
