@@ -77,6 +77,39 @@ def isochrone(bands, **kwargs):
     )
 
 
+PM = {"pm_phi1": (-4.0, 4.0), "pm_phi2": (-5.0, 3.0)}
+CORRELATED = {
+    "coord_err_names": ["pm_phi1_err", "pm_phi2_err"],
+    "coord_corr_names": {"pm_corr": ["pm_phi1", "pm_phi2"]},
+}
+
+
+def multivariate(params, nodes, **kwargs):
+    """A case of a correlated Gaussian of two proper motions, and of phi2 where ``params`` has it."""
+    params = ModelParameters({"pm_phi1": normal(ln_sigma=(-1.0, -0.7)), "pm_phi2": normal((-1.5, -1.0)), **params})
+    box = PM | ({"phi2": (-4.0, 4.0)} if "phi2.mu" in params else {})
+    model = sml.builtin.MultivariateNormal(
+        coord_names=tuple(box), data_scaler=scaler(), net=net(len(params)), params=params, **CORRELATED | kwargs
+    )
+    return Case(model, {name: (*window, nodes) for name, window in box.items()})
+
+
+def multivariate_3():
+    correlations = {"pm_phi1.pm_phi2.corr": (-0.7, -0.5), "pm_phi2.phi2.corr": (0.3, 0.5)}
+    return multivariate(
+        correlations | {"phi2": normal(ln_sigma=(-1.0, -0.7))},
+        81,
+        coord_err_names={"phi2": "phi2_err"},
+        coord_corr_names=None,
+    )
+
+
+def multivariate_box():
+    """In a box that holds the whole density: tests/test_multivariate.py has those that cut it."""
+    box = sml.builtin.RotatedBox(("pm_phi1", "pm_phi2"), "pm_angle", (-5.0, 7.0), (-7.0, 5.0))
+    return multivariate({}, 201, box=box)
+
+
 MAGNITUDES = {"g": (14.0, 26.0, 401), "r": (13.0, 26.0, 401)}
 
 
@@ -247,6 +280,9 @@ CASES = {
     "sloped-rises": lambda: coordinate(b.Sloped, WINDOW, {"slope": (0.06, 0.08)}),
     "sloped-falls": lambda: coordinate(b.Sloped, WINDOW, {"slope": (-0.08, -0.06)}),
     "sloped-flat": lambda: coordinate(b.Sloped, WINDOW, {"slope": (-0.08, 0.08)}, net=Constant(1)),
+    "multivariate-normal-2": lambda: multivariate({}, 201),
+    "multivariate-normal-3": multivariate_3,
+    "multivariate-normal-box": multivariate_box,
     "isochrone-1": lambda: Case(isochrone(("g",)), {"g": (13.0, 27.0, 4001)}),
     "isochrone-2": lambda: Case(isochrone(("g", "r")), MAGNITUDES),
     "nsf-1": lambda: flow("NSF", ("g",)),
@@ -273,6 +309,8 @@ def stars(case, n=40, spread=1.0):
     columns = {"phi1": torch.empty(n).uniform_(-40, 40)}
     for name, (low, high, _) in case.box.items():
         columns[name] = (low + high) / 2 + spread * (high - low) * torch.empty(n).uniform_(-0.499, 0.499)
+    extra = {"pm_corr": torch.empty(n).uniform_(-0.9, 0.9), "pm_angle": torch.empty(n).uniform_(-0.3, 0.3)}
+    columns |= {name: column for name, column in extra.items() if name in case.model.columns}
     return sml.Data(columns | {name: torch.full((n,), ERROR) for name in errors_of(case.model)})
 
 
@@ -348,10 +386,10 @@ def test_a_missing_value_reaches_nothing_else(make):
     rows = stars(case)
     holes = {}
     for i, name in enumerate(case.box):
-        holes[name] = torch.where(torch.arange(40) % 3 == i, torch.nan, rows[name])
+        holes[name] = torch.where(torch.arange(40) % 4 == i, torch.nan, rows[name])
     some = ln_p(case.model, rows.with_columns(holes))
     assert some.isfinite().all()
-    torch.testing.assert_close(some[2::3], ln_p(case.model, rows)[2::3], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(some[3::4], ln_p(case.model, rows)[3::4], atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()
@@ -459,7 +497,8 @@ def test_gradients_are_finite_a_thousand_sigma_away(name):
 @cases
 def test_outside_its_window_a_star_is_impossible(make):
     case = make()
-    windowed = [m for m in case.model.modules() if isinstance(m, sml.Model) and m.coord_bounds]
+    boxed = [m for m in case.model.modules() if isinstance(m, b.RotatedBox)]
+    windowed = boxed + [m for m in case.model.modules() if isinstance(m, sml.Model) and m.coord_bounds]
     beyond = stars(case).with_columns({name: torch.full((40,), 1e3) for name in case.box})
     assert bool((~case.model.in_window(beyond)).all()) == bool(windowed)
     values = ln_p(case.model, beyond)

@@ -1,6 +1,7 @@
 """Densities of the coordinates of a star."""
 
 from stream_mapper.builtin import compat
+from stream_mapper.builtin.box import RotatedBox
 from stream_mapper.builtin.exponential import Exponential
 from stream_mapper.builtin.hooks import Parallax2DistMod, ShareParameters
 from stream_mapper.builtin.isochrone import (
@@ -12,6 +13,7 @@ from stream_mapper.builtin.isochrone import (
     UniformMassFunction,
 )
 from stream_mapper.builtin.isochrone.model import IsochroneMVNorm
+from stream_mapper.builtin.multivariate_normal import MultivariateNormal
 from stream_mapper.builtin.normal import Normal, TruncatedNormal
 from stream_mapper.builtin.skew import SkewNormal, TruncatedSkewNormal
 from stream_mapper.builtin.sloped import Sloped
@@ -23,9 +25,11 @@ __all__ = [
     "IsochroneMVNorm",
     "KroupaMassFunction",
     "MassFunction",
+    "MultivariateNormal",
     "Normal",
     "Parallax2DistMod",
     "PowerLawMassFunction",
+    "RotatedBox",
     "ShareParameters",
     "SkewNormal",
     "Sloped",

@@ -71,6 +71,18 @@ def ln_normal_mean(middle: Tensor, width: Tensor, tilt: Tensor | None = None) ->
     return value
 
 
+def ln_normal_mean_and_slopes(
+    middle: Tensor, width: Tensor, tilt: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`ln_normal_mean` and its derivatives in the middle and in the width; not differentiable itself."""
+    distance, sign = middle.abs(), torch.copysign(torch.ones_like(middle), middle)
+    short = torch.addcmul(width, width, distance) < _SHORT.get(middle.dtype, _SHORT_INTERVAL)
+    series, closed = _mean_of_short(distance, width), _mean_of_long(distance, width)
+    flat = _Mean(*(torch.where(short, s, c) for s, c in zip(series, closed, strict=True)))
+    mean = flat if tilt is None else _tilted(flat, width, tilt * sign)
+    return mean.ln_mean(), mean.slope_middle.mul_(sign), mean.slope_width
+
+
 class _NormalMean(torch.autograd.Function):
     """`ln_normal_mean` with its derivatives in the middle and in the width as further outputs."""
 
@@ -78,12 +90,7 @@ class _NormalMean(torch.autograd.Function):
 
     @staticmethod
     def forward(middle: Tensor, width: Tensor, tilt: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        distance, sign = middle.abs(), torch.copysign(torch.ones_like(middle), middle)
-        short = torch.addcmul(width, width, distance) < _SHORT.get(middle.dtype, _SHORT_INTERVAL)
-        series, closed = _mean_of_short(distance, width), _mean_of_long(distance, width)
-        flat = _Mean(*(torch.where(short, s, c) for s, c in zip(series, closed, strict=True)))
-        mean = flat if tilt is None else _tilted(flat, width, tilt * sign)
-        return mean.ln_mean(), mean.slope_middle.mul_(sign), mean.slope_width
+        return ln_normal_mean_and_slopes(middle, width, tilt)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: tuple[Tensor, Tensor, Tensor]) -> None:  # noqa: ARG004

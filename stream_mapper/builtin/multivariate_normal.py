@@ -1,0 +1,212 @@
+"""Correlated Gaussian coordinates, whole or inside a rotated box."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+import torch
+from torch import Tensor, nn
+
+from stream_mapper.builtin.box import RotatedBox
+from stream_mapper.builtin.coordinates import error_columns
+from stream_mapper.data import Data
+from stream_mapper.distributions._mvn import (
+    Triangle,
+    correlation_triangle,
+    ln_normal_density,
+    scaled_rows,
+    triangle,
+)
+from stream_mapper.errors import InputError
+from stream_mapper.models.base import Interval, ParametricModel, Params
+from stream_mapper.params import ModelParameters
+from stream_mapper.prior import Prior
+from stream_mapper.utils import StandardScaler
+
+Pair = tuple[str, ...]
+
+_ROUNDS = 300
+_CANDIDATES = 100_000  # draws a round, shared by the stars that have none yet
+
+
+class MultivariateNormal(ParametricModel):
+    r"""A Gaussian of several coordinates, with the full covariance of each star's errors.
+
+    .. math:: p(x) = N(x \mid \mu, S + E_n)
+
+    Parameters, for each coordinate: ``{coordinate}.mu`` in its unit and ``{coordinate}.ln-sigma``, the natural
+    logarithm of the intrinsic width in that unit; and optionally ``{a}.{b}.corr`` in -1..1, a before b in
+    ``coord_names``: the intrinsic correlation of the two at fixed coordinates before a (the canonical partial
+    correlations of Lewandowski, Kurowicka & Joe 2009, any values of which make a covariance; for two coordinates it is
+    the correlation). Those left out are zero. Parameters that are not in ``params`` are left to a hook.
+
+    Coordinates that were not measured are left out exactly. ``coord_bounds`` flags stars outside the window and does
+    not normalise. A ``box`` does: the density of a star with both its coordinates measured is divided by the
+    probability of the box, and is zero outside. A star with one of the two has the plain Gaussian in that one, and so
+    has a star without the angle.
+
+    Arguments:
+        coord_names: Coordinates the density is over, F of them.
+        coord_err_names: Column of the measurement error of each coordinate, in the coordinates' order or by name; none
+            by default. A star whose error is missing counts as one whose coordinate is missing.
+        coord_corr_names: Pair of coordinates by the column of the correlation of their errors, such as
+            ``{"pm_phi1_pm_phi2_corr": ["pm_phi1", "pm_phi2"]}``. A missing correlation counts as zero.
+        coord_bounds: Window of each coordinate, in its unit.
+        box: Window of two of the coordinates in other axes.
+        net: Network of the parameters; see :class:`stream_mapper.models.ParametricModel`.
+        data_scaler: Scaler that has the independent coordinates.
+        params: The parameters the network gives.
+        indep_coord_names: Coordinates the parameters depend on.
+        priors: Log priors, on the names seen from here.
+
+    Raises:
+        InputError: If a parameter is unknown, or an error, a correlation or the box does not fit the coordinates.
+    """
+
+    def __init__(
+        self,
+        *,
+        coord_names: Sequence[str],
+        coord_err_names: Sequence[str] | Mapping[str, str] | None = None,
+        coord_corr_names: Mapping[str, Sequence[str]] | None = None,
+        coord_bounds: Mapping[str, Interval] | None = None,
+        box: RotatedBox | None = None,
+        net: nn.Module | None = None,
+        data_scaler: StandardScaler | None = None,
+        params: ModelParameters | None = None,
+        indep_coord_names: Sequence[str] = ("phi1",),
+        priors: Sequence[Prior] = (),
+    ) -> None:
+        super().__init__(
+            net=net,
+            data_scaler=data_scaler,
+            params=params,
+            indep_coord_names=indep_coord_names,
+            coord_names=coord_names,
+            coord_bounds=coord_bounds,
+            priors=priors,
+        )
+        self.coord_err_names = error_columns("MultivariateNormal", self.coord_names, coord_err_names)
+        self.coord_corr_names = {column: tuple(pair) for column, pair in (coord_corr_names or {}).items()}
+        self.box = box
+        self._check_names()
+
+    def _check_names(self) -> None:
+        names, given = list(self.coord_names), self.params.names
+        known = [f"{c}.{p}" for c in names for p in ("mu", "ln-sigma")] + list(self._corr_names())
+        if not names or set(given) - set(known):
+            raise InputError(f"MultivariateNormal over {names} has the parameters {known}; got {list(given)}.")
+        found = [tuple(sorted(pair)) for pair in self.coord_corr_names.values()]
+        wrong = [pair for pair in found if len(set(pair)) != 2 or not set(pair) <= set(self.coord_err_names)]
+        if wrong or len(set(found)) < len(found):
+            raise InputError(
+                f"MultivariateNormal: coord_corr_names {self.coord_corr_names} must hold different pairs of "
+                f"coordinates with an error; those are {list(self.coord_err_names)}."
+            )
+        if self.box is not None and not set(self.box.coord_names) <= set(names):
+            raise InputError(f"MultivariateNormal over {names} has a box over {list(self.box.coord_names)}.")
+
+    @property
+    def error_names(self) -> Mapping[str, str]:
+        """Column of the measurement error of each coordinate that has one."""
+        return self.coord_err_names
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column the model reads: errors, their correlations and the angle of the box included."""
+        angle = () if self.box is None else (self.box.angle_name,)
+        return (*super().columns, *self.coord_err_names.values(), *self.coord_corr_names, *angle)
+
+    def _in_own_window(self, data: Data) -> Tensor:
+        """Whether every measured coordinate is inside the window, and both of the box's inside it, (N,)."""
+        inside = super()._in_own_window(data)
+        return inside if self.box is None else inside & self.box.inside(data)
+
+    def ln_likelihood(self, params: Params, data: Data) -> Tensor:
+        """Log density of the measured coordinates, shape (N,), in nats; zero for a star with none."""
+        rows, where = self._covariance_rows(params, data), self._measured(data)
+        residuals = [data[name] - _get(params, f"{name}.mu") for name in self.coord_names]
+        ln_p = ln_normal_density(residuals, rows, where)
+        return ln_p if self.box is None else self._inside(self.box, ln_p, rows, where, params, data)
+
+    def simulate(self, params: Params, data: Data) -> dict[str, Tensor]:
+        """One draw of each coordinate for each star, (N,) by name, errors and box included.
+
+        Raises:
+            InputError: If the box holds so little of the density of some star that no draw falls inside.
+        """
+        mean = torch.stack([_get(params, f"{name}.mu") for name in self.coord_names], -1)
+        rows = torch.stack(self._covariance_rows(params, data), -2)
+        mean = mean.to(rows.dtype)
+        drawn = _draw(mean, rows) if self.box is None else self._draw_inside(self.box, mean, rows, data)
+        return dict(zip(self.coord_names, drawn.unbind(-1), strict=True))
+
+    def _measured(self, data: Data) -> list[Tensor]:
+        columns = [(name, self.coord_err_names.get(name, name)) for name in self.coord_names]
+        return [data.where[name] & data.where[error] for name, error in columns]
+
+    def _covariance_rows(self, params: Params, data: Data) -> list[Tensor]:
+        """Rows of the intrinsic covariance beside those of the errors', F tensors (N, F or 2 F)."""
+        sigma = [_get(params, f"{name}.ln-sigma").exp() for name in self.coord_names]
+        pairs = {pair: params[name] for name, pair in self._corr_names().items() if name in params}
+        intrinsic = scaled_rows(sigma, self._correlations(pairs, sigma[0], partial=True))
+        if not self.coord_err_names:
+            return intrinsic
+        zero = torch.zeros_like(sigma[0])
+        errors = [data[self.coord_err_names[n]] if n in self.coord_err_names else zero for n in self.coord_names]
+        pairs = {pair: data[column] for column, pair in self.coord_corr_names.items()}
+        noise = scaled_rows(errors, self._correlations(pairs, zero, partial=False))
+        return [torch.cat(both, -1) for both in zip(intrinsic, noise, strict=True)]
+
+    def _correlations(self, pairs: Mapping[Pair, Tensor], like: Tensor, *, partial: bool) -> Triangle:
+        places = {pair: sorted(map(self.coord_names.index, pair)) for pair in pairs}
+        by_place = {(places[pair][1], places[pair][0]): value for pair, value in pairs.items()}
+        return correlation_triangle(len(self.coord_names), by_place, like, partial=partial)
+
+    def _corr_names(self) -> dict[str, Pair]:
+        return {f"{a}.{b}.corr": (a, b) for a, b in combinations(self.coord_names, 2)}
+
+    def _inside(
+        self, box: RotatedBox, ln_p: Tensor, rows: list[Tensor], where: list[Tensor], params: Params, data: Data
+    ) -> Tensor:
+        """The density divided by the probability of the box, where the box applies."""
+        first, second = (self.coord_names.index(name) for name in box.coord_names)
+        (l11,), (l21, l22) = triangle((rows[first], rows[second]))
+        mean = torch.stack([_get(params, f"{name}.mu") for name in box.coord_names], -1)
+        ln_box = box.ln_probability(mean, (l11, l21, l22), data[box.angle_name])
+        both = where[first] & where[second] & data.where[box.angle_name]
+        return torch.where(both, torch.where(box.inside(data), ln_p - ln_box, -torch.inf), ln_p)
+
+    def _draw_inside(self, box: RotatedBox, mean: Tensor, rows: Tensor, data: Data) -> Tensor:
+        """Draws by rejection, (N, F); many a round for stars that reject many."""
+        first, second = (self.coord_names.index(name) for name in box.coord_names)
+        angle, known = data[box.angle_name], data.where[box.angle_name]
+        drawn, left = mean.clone(), torch.arange(len(mean), device=mean.device)
+        for _ in range(_ROUNDS):
+            if not len(left):
+                break
+            tries = 1 + _CANDIDATES // len(left)
+            candidates = _draw(mean[left].expand(tries, -1, -1), rows[left])
+            inside = box.holds(candidates[..., first], candidates[..., second], angle[left]) | ~known[left]
+            found, best = inside.any(0), inside.int().argmax(0)
+            drawn[left[found]] = candidates[best[found], found.nonzero()[:, 0]]
+            left = left[~found]
+        if len(left):
+            raise InputError(
+                f"MultivariateNormal: in {_ROUNDS} rounds no draw of {len(left)} of {len(mean)} stars fell inside the "
+                f"box {box.extra_repr()}; the density lies outside it, at e.g. {mean[left[0]].tolist()}."
+            )
+        return drawn
+
+
+def _draw(mean: Tensor, rows: Tensor) -> Tensor:
+    """Draws (*S, N, F) of normal laws with this mean (*S, N, F) and covariance rows (N, F, K)."""
+    noise = torch.randn((*mean.shape[:-1], 1, rows.shape[-1]), device=mean.device, dtype=mean.dtype)
+    return mean + (rows * noise).sum(-1)
+
+
+def _get(params: Params, name: str) -> Tensor:
+    if name not in params:
+        raise InputError(f"MultivariateNormal: no parameter {name!r} in {list(params)}; list it in params or hook it.")
+    return params[name]
