@@ -110,6 +110,16 @@ def multivariate_box():
     return multivariate({}, 201, box=box)
 
 
+def kernels(window=None):
+    """Kernels about a slanted line in (g, r)."""
+    bandwidth = {"phi1": 20.0, "g": 0.7, "r": 0.6}
+    model = sml.builtin.compat.KDEModel(coord_names=("g", "r"), coord_bounds=window, bandwidth=bandwidth)
+    phi1, g = torch.empty(200).uniform_(-40, 40), torch.empty(200).uniform_(17, 23)
+    model.fit_points(sml.Data({"phi1": phi1, "g": g, "r": g - 1 + 0.01 * phi1 + 0.3 * torch.randn(200)}))
+    reach = {"g": (13.0, 27.0), "r": (11.5, 26.5)} | (window or {})
+    return Case(model, {name: (*reach[name], 201) for name in reach})
+
+
 MAGNITUDES = {"g": (14.0, 26.0, 401), "r": (13.0, 26.0, 401)}
 
 
@@ -294,6 +304,9 @@ CASES = {
     "maf-2": lambda: flow("MAF", ("g", "r")),
     "maf-2-window": lambda: flow("MAF", ("g", "r"), FLOW_WINDOW),
     "maf-2-half-window": lambda: flow("MAF", ("g", "r"), {"r": FLOW_WINDOW["r"]}),
+    "kernels": kernels,
+    "kernels-window": lambda: kernels(FLOW_WINDOW),
+    "kernels-half-window": lambda: kernels({"r": FLOW_WINDOW["r"]}),
     "independent": independent,
     "hooked": hooked,
     "mixture": mixture,

@@ -3,6 +3,7 @@
 Units: coordinates of any, pm_phi1 and pm_phi2 in mas/yr, angles in rad; log densities in nats.
 """
 
+import io
 import itertools
 import math
 
@@ -450,3 +451,112 @@ def test_a_box_that_is_none(kwargs, match):
     good = {"coord_names": ("a", "b"), "angle_name": "angle", "first": (0, 1), "second": (0, 1)}
     with pytest.raises(sml.InputError, match=match):
         sml.builtin.RotatedBox(**good | kwargs)
+
+
+# Kernels.
+
+
+def kernels(points, dtype=torch.float64, **kwargs):
+    """A kernel density of the columns of ``points`` (N, 1 + F) after the first, phi1."""
+    names = NAMES[: points.shape[1] - 1]
+    part = sml.builtin.compat.KDEModel(coord_names=names, **kwargs).to(dtype)
+    columns = dict(zip(("phi1", *names), torch.as_tensor(points, dtype=dtype).unbind(-1), strict=True))
+    part.fit_points(sml.Data(columns))
+    return part, sml.Data(columns)
+
+
+def cloud(n=300, features=1):
+    return np.random.default_rng(5).normal(size=(n, 1 + features))
+
+
+def test_kernels_equal_scipy():
+    """With weights that hardly depend on phi1."""
+    points = cloud()
+    part, data = kernels(points, bandwidth={"phi1": 1e6, "a": 0.3})
+    law = stats.gaussian_kde(points[:, 1], 0.3 / points[:, 1].std(ddof=1))
+    far = data.with_columns({"a": 8 * data["a"]})
+    for rows in (data, far):
+        np.testing.assert_allclose(part.ln_likelihood({}, rows), law.logpdf(rows["a"]), atol=1e-9, rtol=1e-9)
+
+
+def test_kernels_are_conditioned_and_cut():
+    """The formula by scipy's truncnorm, for two coordinates; and the rule of the widths."""
+    points, window = cloud(features=2), {"a": (-1.0, 0.7)}
+    inside = points[(points[:, 1] >= -1.0) & (points[:, 1] <= 0.7)]
+    part, _ = kernels(points, coord_bounds=window, bandwidth=2.0, max_points=1000)
+    quartiles = np.quantile(inside, [0.25, 0.75], axis=0)
+    spread = np.minimum(inside.std(0, ddof=1), (quartiles[1] - quartiles[0]) / np.diff(stats.norm.ppf([0.25, 0.75])))
+    width = 2 * spread * (4 / (5 * len(inside))) ** (1 / 7)
+    np.testing.assert_allclose(part.bandwidths, width, rtol=1e-6)
+    x = np.array([[0.3, -0.9, 1.0], [-2.0, 0.69, -3.0], [9.0, 0.1, 0.2]])
+    weights = stats.norm(inside[:, 0], width[0]).logpdf(x[:, :1])
+    low, high = (-1.0 - inside[:, 1]) / width[1], (0.7 - inside[:, 1]) / width[1]
+    terms = stats.truncnorm(low, high, inside[:, 1], width[1]).logpdf(x[:, 1:2])
+    terms = terms + stats.norm(inside[:, 2], width[2]).logpdf(x[:, 2:])
+    expected = np.logaddexp.reduce(weights + terms, 1) - np.logaddexp.reduce(weights, 1)
+    rows = sml.Data(dict(zip(("phi1", "a", "b"), torch.as_tensor(x).unbind(-1), strict=True)))
+    np.testing.assert_allclose(part.ln_likelihood({}, rows), expected, atol=1e-8, rtol=1e-8)
+    single = part.to(torch.float32).ln_likelihood({}, rows.to(dtype=torch.float32))
+    np.testing.assert_allclose(single, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_kernels_do_not_depend_on_the_chunks(monkeypatch):
+    part, data = kernels(cloud(features=2), bandwidth=1.0)
+    whole = part.ln_likelihood({}, data)
+    monkeypatch.setattr("stream_mapper.builtin.compat.kde._PAIRS", 1000)
+    torch.testing.assert_close(part.ln_likelihood({}, data), whole)
+
+
+def test_draws_from_kernels():
+    """Given phi1 the coordinate is close to it, inside its window."""
+    phi1 = np.linspace(-1, 1, 2000)
+    part, data = kernels(
+        np.stack([phi1, phi1], -1), coord_bounds={"a": (-1.0, 0.5)}, bandwidth={"phi1": 0.02, "a": 0.2}
+    )
+    torch.manual_seed(3)
+    nodes = torch.linspace(-1, 0.5, 3001, dtype=torch.float64)
+    for place in (-0.9, 0.3):
+        drawn = part.simulate({}, sml.Data({"phi1": torch.full((3000,), place, dtype=torch.float64)}))["a"]
+        assert ((drawn >= -1) & (drawn <= 0.5)).all()
+        density = part.ln_likelihood({}, sml.Data({"phi1": torch.full_like(nodes, place), "a": nodes})).exp()
+        below = torch.cumulative_trapezoid(density, nodes)
+        assert below[-1].item() == pytest.approx(1, abs=1e-5)
+        assert stats.kstest(np.interp(drawn, nodes[1:], below), "uniform").pvalue > 1e-3
+    assert part.simulate({}, data[:0])["a"].shape == (0,)
+
+
+def test_kernels_reload_with_any_number_of_points():
+    part, data = kernels(cloud(200), bandwidth=1.5)
+    few, _ = kernels(cloud(30), max_points=20)
+    assert len(few.points) == 20
+    file = io.BytesIO()
+    torch.save({"whole": torch.nn.ModuleList([part]).state_dict()}, file)
+    file.seek(0)
+    state = torch.load(file, weights_only=True)["whole"]
+    for other in (few, sml.builtin.compat.KDEModel(coord_names=("a",)).double()):
+        torch.nn.ModuleList([other]).load_state_dict(state)
+        assert torch.equal(other.ln_likelihood({}, data), part.ln_likelihood({}, data))
+
+
+def test_kernels_take_a_frozen_density():
+    part, data = kernels(cloud(30))
+    part.cache_name = "ln_p:kde"
+    assert part.ln_likelihood({}, data).isfinite().all()
+    kept = torch.arange(30.0)
+    assert torch.equal(part.ln_likelihood({}, data.with_columns({"ln_p:kde": kept})), kept)
+
+
+def test_kernels_say_what_they_lack():
+    kind = sml.builtin.compat.KDEModel
+    empty = kind(coord_names=("a",))
+    data = sml.Data({"phi1": torch.zeros(3), "a": torch.zeros(3)})
+    for use in (lambda: empty.ln_likelihood({}, data), lambda: empty.simulate({}, data)):
+        with pytest.raises(sml.InputError, match=r"KDEModel over \['a'\] has no points; give it stars with fit_points"):
+            use()
+    with pytest.raises(sml.InputError, match=r"all stars have the same \['phi1', 'a'\]; give a bandwidth"):
+        empty.fit_points(data)
+    with pytest.raises(sml.InputError, match="1 stars in the window have"):
+        empty.fit_points(data[:1])
+    for bandwidth in (0.0, {"b": 1.0}, {"a": -1.0}):
+        with pytest.raises(sml.InputError, match="needs positive numbers, by name among"):
+            kind(coord_names=("a",), bandwidth=bandwidth)

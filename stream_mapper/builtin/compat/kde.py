@@ -1,0 +1,176 @@
+"""A sum of kernels at the stars themselves as a density of some coordinates given others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stream_mapper.data import Data
+from stream_mapper.distributions import TruncatedNormal
+from stream_mapper.distributions._stable import HALF_LN_2PI, ln_normal_interval
+from stream_mapper.errors import InputError, check_at_least
+from stream_mapper.models.base import Interval, Model, Params
+
+_PAIRS = 1_000_000  # pairs of a star and a point at once
+_NORMAL_IQR = 1.3489795  # between the quartiles of a standard normal law
+
+
+class KDEModel(Model):
+    r"""A kernel density of the coordinates, conditioned on the independent ones by kernel weights.
+
+    .. math:: p(x \mid \phi_1) = \frac{\sum_i K(\phi_1 - \phi_{1,i}) \prod_f k_f(x_f \mid x_{f,i})}
+        {\sum_i K(\phi_1 - \phi_{1,i})}
+
+    with Gaussian kernels, each :math:`k_f` cut and normalised anew at the window, so that the density integrates to one
+    over it. The kernels are products, so the marginal of a star that lacks coordinates is exact; a star that lacks all
+    of them has zero. Those of scipy and scikit-learn are not cut at a window and do not run on torch's devices, hence
+    this one. It has no parameters to train: :meth:`fit_points` takes the stars.
+
+    Arguments:
+        coord_names: Coordinates the density is over, F of them.
+        coord_bounds: Window of each coordinate, in its unit.
+        bandwidth: Standard deviation of the kernels: by coordinate, independent ones included, each in its unit; those
+            left out, and all by default, by Silverman's rule (1986, Density Estimation, section 4.3) for as many
+            dimensions, from the smaller of the standard deviation and the interquartile range over 1.349. One number
+            is a factor on that rule for all.
+        max_points: Stars to keep; drawn at random from more.
+        seed: Seed of that draw.
+        indep_coord_names: Coordinates the density is conditioned on, D of them.
+
+    Raises:
+        InputError: If a bandwidth is not positive or is that of another coordinate.
+    """
+
+    points: Tensor
+    bandwidths: Tensor
+
+    def __init__(
+        self,
+        *,
+        coord_names: Sequence[str],
+        coord_bounds: Mapping[str, Interval] | None = None,
+        bandwidth: float | Mapping[str, float] | None = None,
+        max_points: int = 5000,
+        seed: int = 0,
+        indep_coord_names: Sequence[str] = ("phi1",),
+    ) -> None:
+        super().__init__(indep_coord_names=indep_coord_names, coord_names=coord_names, coord_bounds=coord_bounds)
+        names = (*self.indep_coord_names, *self.coord_names)
+        self.names = names
+        self.bandwidth = dict(bandwidth) if isinstance(bandwidth, Mapping) else bandwidth
+        check_at_least("max_points", max_points, 2)
+        self.max_points, self.seed = max_points, seed
+        self.cache_name: str | None = None
+        self.register_buffer("points", torch.zeros(0, len(names)))
+        self.register_buffer("bandwidths", torch.ones(len(names)))
+        self._check_bandwidth()
+
+    def _check_bandwidth(self) -> None:
+        given = self.bandwidth if isinstance(self.bandwidth, dict) else {self.names[0]: self.bandwidth}
+        wrong = {name: h for name, h in given.items() if name not in self.names or not (h is None or h > 0)}
+        if wrong:
+            raise InputError(f"KDEModel: bandwidth {wrong} needs positive numbers, by name among {list(self.names)}.")
+
+    def fit_points(self, data: Data) -> None:
+        """Take the kernels' places and bandwidths from the stars in the window that have every coordinate.
+
+        Raises:
+            InputError: If there are fewer than two, or a bandwidth cannot be told from them.
+        """
+        complete = data.where[self.names].all(-1) & self.in_window(data)
+        points = data[self.names][complete].to(self.points)
+        if len(points) < 2:
+            raise InputError(
+                f"KDEModel: {len(points)} stars in the window have {list(self.names)}; it needs 2 or more."
+            )
+        order = torch.randperm(len(points), generator=torch.Generator().manual_seed(self.seed))[: self.max_points]
+        self.points = points[order.to(points.device)]
+        self.bandwidths = self._widths(self.points)
+
+    def _widths(self, points: Tensor) -> Tensor:
+        quartiles = torch.quantile(points, points.new_tensor([0.25, 0.75]), dim=0)
+        spread, robust = points.std(0), (quartiles[1] - quartiles[0]) / _NORMAL_IQR
+        spread = torch.where(robust > 0, torch.minimum(spread, robust), spread)
+        size, dimensions = points.shape
+        factor = (4 / ((dimensions + 2) * size)) ** (1 / (dimensions + 4))
+        given = self.bandwidth if isinstance(self.bandwidth, dict) else {}
+        factor *= self.bandwidth if isinstance(self.bandwidth, int | float) else 1.0
+        widths = [given.get(name, factor * width) for name, width in zip(self.names, spread.tolist(), strict=True)]
+        if flat := [name for name, width in zip(self.names, widths, strict=True) if not width > 0]:
+            raise InputError(f"KDEModel: all stars have the same {flat}; give a bandwidth for it.")
+        return points.new_tensor(widths)
+
+    def forward(self, data: Data) -> Params:  # noqa: ARG002
+        """Nothing: the model has no named parameters."""
+        return {}
+
+    def ln_likelihood(self, params: Params, data: Data) -> Tensor:  # noqa: ARG002
+        """Log density of the measured coordinates, shape (N,), in nats; taken from the data where computed before."""
+        if self.cache_name is not None and self.cache_name in data:
+            return data[self.cache_name]
+        self._check_points()
+        columns = data[self.indep_coord_names], data[self.coord_names], data.where[self.coord_names]
+        rows = max(1, _PAIRS // len(self.points))
+        kernels = list(self._kernels())
+        parts = zip(*(column.split(rows) for column in columns), strict=True)
+        ln_p = torch.cat([self._ln_density(kernels, *part) for part in parts])
+        return torch.where(self.in_window(data), ln_p, -torch.inf)
+
+    def simulate(self, params: Params, data: Data) -> dict[str, Tensor]:  # noqa: ARG002
+        """One draw of each coordinate for each star, (N,) by name, inside the window."""
+        self._check_points()
+        places = data[self.indep_coord_names].split(max(1, _PAIRS // len(self.points)))
+        chosen = torch.cat([torch.multinomial(self._ln_weights(part).exp(), 1)[:, 0] for part in places])
+        laws = [
+            TruncatedNormal(k.centres[chosen], k.width, k.low, k.high, validate_args=False) for k in self._kernels()
+        ]
+        return {name: law.sample() for name, law in zip(self.coord_names, laws, strict=True)}
+
+    def _ln_density(self, kernels: Sequence[_Kernel], places: Tensor, x: Tensor, where: Tensor) -> Tensor:
+        terms = self._ln_weights(places)
+        for kernel, value, measured in zip(kernels, x.unbind(-1), where.unbind(-1), strict=True):
+            terms = terms + torch.where(measured[:, None], kernel.ln_density(value), 0)
+        return terms.logsumexp(-1)
+
+    def _ln_weights(self, places: Tensor) -> Tensor:
+        """Log weights of the points at places (N, D), shape (N, P), each row's exponentials summing to one."""
+        size = len(self.indep_coord_names)
+        distance = (places[:, None] - self.points[:, :size]) / self.bandwidths[:size]
+        return (-0.5 * distance.square().sum(-1)).log_softmax(-1)
+
+    def _kernels(self) -> Iterator[_Kernel]:
+        """The kernels of each coordinate."""
+        size = len(self.indep_coord_names)
+        columns = zip(self.coord_names, self.points[:, size:].unbind(-1), self.bandwidths[size:], strict=True)
+        for name, centres, width in columns:
+            yield _Kernel(centres, width, *self.coord_bounds.get(name, (-torch.inf, torch.inf)))
+
+    def _check_points(self) -> None:
+        if len(self.points) == 0:
+            raise InputError(f"KDEModel over {list(self.coord_names)} has no points; give it stars with fit_points.")
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        """As everywhere, for any number of points."""
+        if f"{prefix}points" in state_dict:
+            self.points = self.points.new_zeros(state_dict[f"{prefix}points"].shape)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+class _Kernel:
+    """The kernels of one coordinate: normal laws of one width about P centres, cut to the window."""
+
+    def __init__(self, centres: Tensor, width: Tensor, low: float, high: float) -> None:
+        self.centres, self.width, self.low, self.high = centres, width, low, high
+        inside = ln_normal_interval((low - centres) / width, (high - centres) / width)
+        self.ln_norm = inside + width.log() + HALF_LN_2PI
+
+    def ln_density(self, value: Tensor) -> Tensor:
+        """Log densities at values (N,), shape (N, P), as if the window had no end."""
+        return -0.5 * ((value[:, None] - self.centres) / self.width).square() - self.ln_norm
+
+    def sample(self, chosen: Tensor) -> Tensor:
+        """One draw of each of the chosen kernels, (N,)."""
+        return TruncatedNormal(self.centres[chosen], self.width, self.low, self.high, validate_args=False).sample()
