@@ -26,7 +26,8 @@ from stream_mapper.utils import StandardScaler
 
 Pair = tuple[str, ...]
 
-_ROUNDS = 300
+_ROUNDS = 1000
+_LEAST_SHARE = 1e-4  # of a density inside its box that is still drawn from
 _CANDIDATES = 100_000  # draws a round, shared by the stars that have none yet
 
 
@@ -134,12 +135,15 @@ class MultivariateNormal(ParametricModel):
         """One draw of each coordinate for each star, (N,) by name, errors and box included.
 
         Raises:
-            InputError: If the box holds so little of the density of some star that no draw falls inside.
+            InputError: If the box holds less than 1e-4 of the density of some star.
         """
-        mean = torch.stack([_get(params, f"{name}.mu") for name in self.coord_names], -1)
-        rows = torch.stack(self._covariance_rows(params, data), -2)
-        mean = mean.to(rows.dtype)
-        drawn = _draw(mean, rows) if self.box is None else self._draw_inside(self.box, mean, rows, data)
+        rows = self._covariance_rows(params, data)
+        mean = torch.stack([_get(params, f"{name}.mu") for name in self.coord_names], -1).to(rows[0].dtype)
+        if self.box is None:
+            drawn = _draw(mean, torch.stack(rows, -2))
+        else:
+            share = torch.where(data.where[self.box.angle_name], self._ln_box(self.box, rows, params, data).exp(), 1)
+            drawn = self._draw_inside(self.box, mean, torch.stack(rows, -2), share, data)
         return dict(zip(self.coord_names, drawn.unbind(-1), strict=True))
 
     def _measured(self, data: Data) -> list[Tensor]:
@@ -172,18 +176,22 @@ class MultivariateNormal(ParametricModel):
     ) -> Tensor:
         """The density divided by the probability of the box, where the box applies."""
         first, second = (self.coord_names.index(name) for name in box.coord_names)
-        (l11,), (l21, l22) = triangle((rows[first], rows[second]))
-        mean = torch.stack([_get(params, f"{name}.mu") for name in box.coord_names], -1)
-        ln_box = box.ln_probability(mean, (l11, l21, l22), data[box.angle_name])
         both = where[first] & where[second] & data.where[box.angle_name]
-        return torch.where(both, torch.where(box.inside(data), ln_p - ln_box, -torch.inf), ln_p)
+        within = torch.where(box.inside(data), ln_p - self._ln_box(box, rows, params, data), -torch.inf)
+        return torch.where(both, within, ln_p)
 
-    def _draw_inside(self, box: RotatedBox, mean: Tensor, rows: Tensor, data: Data) -> Tensor:
-        """Draws by rejection, (N, F); many a round for stars that reject many."""
+    def _ln_box(self, box: RotatedBox, rows: list[Tensor], params: Params, data: Data) -> Tensor:
+        """Log probability of the box under the marginal of its two coordinates, (N,)."""
+        (l11,), (l21, l22) = triangle([rows[self.coord_names.index(name)] for name in box.coord_names])
+        mean = torch.stack([_get(params, f"{name}.mu") for name in box.coord_names], -1)
+        return box.ln_probability(mean, (l11, l21, l22), data[box.angle_name])
+
+    def _draw_inside(self, box: RotatedBox, mean: Tensor, rows: Tensor, share: Tensor, data: Data) -> Tensor:
+        """Draws by rejection, (N, F), given the share of each star's density inside; many a round for a few stars."""
         first, second = (self.coord_names.index(name) for name in box.coord_names)
         angle, known = data[box.angle_name], data.where[box.angle_name]
         drawn, left = mean.clone(), torch.arange(len(mean), device=mean.device)
-        for _ in range(_ROUNDS):
+        for _ in range(0 if bool((share < _LEAST_SHARE).any()) else _ROUNDS):
             if not len(left):
                 break
             tries = 1 + _CANDIDATES // len(left)
@@ -194,8 +202,8 @@ class MultivariateNormal(ParametricModel):
             left = left[~found]
         if len(left):
             raise InputError(
-                f"MultivariateNormal: in {_ROUNDS} rounds no draw of {len(left)} of {len(mean)} stars fell inside the "
-                f"box {box.extra_repr()}; the density lies outside it, at e.g. {mean[left[0]].tolist()}."
+                f"MultivariateNormal: the box {box.extra_repr()} holds a share of only {share.min().item():.1e} of the "
+                f"density of some star, too little to draw from; move the density or widen the box."
             )
         return drawn
 
