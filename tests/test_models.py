@@ -64,17 +64,17 @@ def skewed(mu, ln_sigma, skew):
     return normal(mu, ln_sigma) | {"skew": skew}
 
 
-def isochrone(bands, **kwargs):
-    curve = sml.builtin.Isochrone(CURVE.mass, CURVE.magnitudes[:, : len(bands)], bands)
-    return sml.builtin.IsochroneMVNorm(
-        isochrone=curve,
-        phot_err_names={"g": "g_err"},
-        mass_function=sml.builtin.KroupaMassFunction(),
-        segments=10,
-        scatter=0.2,
-        data_scaler=scaler(),
-        **{"net": net(2), "params": ModelParameters(DISTMOD)} | kwargs,
-    )
+def isochrone(bands, curve=CURVE, **kwargs):
+    curve = sml.builtin.Isochrone(curve.mass, curve.magnitudes[:, : len(bands)], bands)
+    defaults = {
+        "phot_err_names": {"g": "g_err"},
+        "mass_function": sml.builtin.KroupaMassFunction(),
+        "segments": 10,
+        "scatter": 0.2,
+        "net": net(2),
+        "params": ModelParameters(DISTMOD),
+    }
+    return sml.builtin.IsochroneMVNorm(isochrone=curve, data_scaler=scaler(), **defaults | kwargs)
 
 
 PM = {"pm_phi1": (-4.0, 4.0), "pm_phi2": (-5.0, 3.0)}
@@ -121,6 +121,36 @@ def kernels(window=None):
 
 
 MAGNITUDES = {"g": (14.0, 26.0, 401), "r": (13.0, 26.0, 401)}
+UNEVEN = [[0.2, 0.1], [0.1, 0.2], [0.4, 0.3]]  # a scatter by point of the curve and band
+SEEN = {"g": (17.0, 21.0), "r": (16.5, 20.2)}
+
+
+def seen(bands=("g", "r"), windows=("g", "r"), nodes=121, **kwargs):
+    """An isochrone seen through windows of some of its bands; the curve runs through their corner."""
+    model = isochrone(bands, phot_bounds={name: SEEN[name] for name in windows}, **kwargs)
+    return Case(model, {name: (*SEEN[name], nodes) if name in windows else MAGNITUDES[name] for name in bands})
+
+
+def colour():
+    """A magnitude and a colour, each with a window, and most stars on the lower main sequence."""
+    g, r = CURVE.magnitudes.unbind(-1)
+    curve = sml.builtin.Isochrone(CURVE.mass, torch.stack([g, g - r], -1), ("g", "g-r"))
+    windows = {"g": (17.0, 21.0), "g-r": (0.2, 1.0)}
+    steep = {"mass_function": sml.builtin.PowerLawMassFunction(-8.0), "segments": 2, "phot_apply_dm": (True, False)}
+    model = isochrone(("g", "g-r"), curve, phot_bounds=windows, **steep)
+    return Case(model, {name: (*window, 121) for name, window in windows.items()})
+
+
+def three_bands():
+    g, r = CURVE.magnitudes.unbind(-1)
+    curve = sml.builtin.Isochrone(CURVE.mass, torch.stack([g, r, 1.2 * r - 0.2 * g], -1), ("g", "r", "i"))
+    model = isochrone(("g", "r", "i"), curve, phot_bounds={"g": (18.0, 19.0)}, segments=3, scatter=0.3)
+    return Case(model, {"g": (18.0, 19.0, 41), "r": (15.5, 20.5, 61), "i": (15.0, 20.5, 61)})
+
+
+def correlated(**kwargs):
+    errors = {"phot_err_names": ("g_err", "r_err"), "phot_corr_names": {"g_r_corr": ("g", "r")}, "scatter": 0.1}
+    return seen(**errors, **kwargs)
 
 
 def flow(kind, names, window=None, transforms=2):
@@ -295,6 +325,15 @@ CASES = {
     "multivariate-normal-box": multivariate_box,
     "isochrone-1": lambda: Case(isochrone(("g",)), {"g": (13.0, 27.0, 4001)}),
     "isochrone-2": lambda: Case(isochrone(("g", "r")), MAGNITUDES),
+    "isochrone-1-window": lambda: seen(("g",), ("g",), nodes=2001),
+    "isochrone-2-half-window": lambda: seen(windows=("g",), nodes=201),
+    "isochrone-2-windows": seen,
+    "isochrone-colour-windows": colour,
+    "isochrone-3-window": three_bands,
+    "isochrone-correlated": lambda: Case(correlated(windows=()).model, MAGNITUDES),
+    "isochrone-correlated-windows": correlated,
+    "isochrone-scatter-along": lambda: Case(isochrone(("g", "r"), scatter=UNEVEN), MAGNITUDES),
+    "isochrone-scatter-along-windows": lambda: seen(scatter=[0.3, 0.15, 0.4]),
     "nsf-1": lambda: flow("NSF", ("g",)),
     "nsf-1-window": lambda: flow("NSF", ("g",), {"g": FLOW_WINDOW["g"]}),
     "nsf-2": lambda: flow("NSF", ("g", "r")),
@@ -322,7 +361,7 @@ def stars(case, n=40, spread=1.0):
     columns = {"phi1": torch.empty(n).uniform_(-40, 40)}
     for name, (low, high, _) in case.box.items():
         columns[name] = (low + high) / 2 + spread * (high - low) * torch.empty(n).uniform_(-0.499, 0.499)
-    extra = {"pm_corr": torch.empty(n).uniform_(-0.9, 0.9), "pm_angle": torch.empty(n).uniform_(-0.3, 0.3)}
+    extra = {"pm_corr": torch.empty(n).uniform_(-0.9, 0.9), "g_r_corr": torch.full((n,), -0.6), "pm_angle": torch.empty(n).uniform_(-0.3, 0.3)}
     columns |= {name: column for name, column in extra.items() if name in case.model.columns}
     return sml.Data(columns | {name: torch.full((n,), ERROR) for name in errors_of(case.model)})
 
@@ -376,15 +415,32 @@ def test_density_integrates_to_one(make):
     assert total == pytest.approx(1, abs=1e-3)
 
 
+def windowed_isochrone(case):
+    parts = [m for m in case.model.modules() if isinstance(m, b.IsochroneMVNorm)]
+    return {name for part in parts for name in part.coord_bounds}
+
+
 @cases
 def test_a_missing_coordinate_leaves_the_marginal(make):
     case = make()
     rows = stars(case, n=12, spread=0.5)
-    for name in case.box:
+    # Of a star without a magnitude nothing is known of that magnitude's window: what is left is no marginal.
+    free = set(case.box) - windowed_isochrone(case) if len(case.box) > 1 else set(case.box)
+    for name in [name for name in case.box if name in free]:
         found = ln_p(case.model, without(rows, name)).detach()
         difference = found - ln_integral(case, (name,), rows)
         assert difference.square().mean().sqrt() < 0.02
         assert found.isfinite().all()
+
+
+@pytest.mark.parametrize("make", [seen, colour, correlated])
+def test_a_magnitude_that_is_missing_takes_its_window_along(make):
+    """The density of the other magnitude integrates to one over its own window, whatever window the missing one has."""
+    case = make()
+    for name, other in (tuple(case.box), tuple(case.box)[::-1]):
+        rows = without(stars(case, n=3), other)
+        box = {name: (*case.box[name][:2], 2001)}
+        torch.testing.assert_close(ln_integral(Case(case.model, box), (name,), rows), torch.zeros(3), atol=2e-4, rtol=0)
 
 
 @cases

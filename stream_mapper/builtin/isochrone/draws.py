@@ -21,11 +21,11 @@ def draw_magnitudes(distmod: Tensor, noise: Noise, population: Population) -> Te
     Returns:
         Apparent magnitudes, shape (N, F), random by torch's global generator.
     """
-    edges = population.ln_weights.exp().cumsum(0)
-    segment = torch.searchsorted(edges[:-1], edges[-1] * torch.rand_like(distmod), right=True)
+    shares = population.ln_weights.exp().cumsum(0)
+    segment = torch.searchsorted(shares[:-1] / shares[-1], torch.rand_like(distmod).to(shares), right=True)
     tilt, u = population.tilts[segment], torch.rand_like(distmod)
     t = 2 * u / (1 - tilt + ((1 - tilt).square() + 4 * tilt * u).sqrt())
-    absolute = torch.lerp(population.nodes[segment], population.nodes[segment + 1], t[:, None])
+    absolute = population.nodes[segment] + t[:, None] * population.nodes.diff(dim=0)[segment]
     modulus = distmod + noise.ln_spread.exp() * torch.randn_like(distmod)
     scatter = population.scatter if population.scatter.ndim == 1 else population.scatter[segment]
     spread = scatter * torch.randn_like(absolute) + noise.errors * _correlated(torch.randn_like(absolute), noise)

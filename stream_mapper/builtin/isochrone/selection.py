@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -17,9 +18,10 @@ from stream_mapper.distributions._ndtr_mean import ln_ndtr_mean
 from stream_mapper.distributions._stable import ln_normal_interval, near_and_far
 
 _OPEN = 1e6  # mag: an open edge
-_SETTLED = 6.0  # sigma inside a window, where no star is lost: 1e-9
-_NEGLIGIBLE = 30.0  # nats below the segment that contributes most
-_ALONG, _ACROSS = 8, 12  # nodes along a segment, and in each band but the last
+_SETTLED = 5.0  # sigma inside a window, where no star is lost: 3e-7
+_NEGLIGIBLE = 16.0  # nats below the segment that contributes most: 1e-7
+_ACROSS = 20  # nodes in each band but the last
+_LONG, _MOST_ALONG = 3.0, 64  # sigma of a segment that gets more nodes along it than the others, and the most it gets
 _REACH = 5.0  # sigma; what lies beyond it of a normal law is left out, 1e-6
 _CHUNK = 2**20  # numbers held at once
 
@@ -36,7 +38,8 @@ def ln_selection(low: Tensor, high: Tensor, distmod: Tensor, noise: Noise, popul
     population wholly outside. Several bands share the depth and perhaps errors, but on most segments at most one of
     them is near an edge, and the product over bands is exact. For the other pairs of a star and a segment the
     probability of the box is summed over nodes along the segment and over the bands, one after the other, each given
-    those before it; its cost grows as 12 to the power of the number of bands less one.
+    those before it; its cost grows as 20 to the power of the number of bands less one. Segments wholly
+    inside, and those that add nothing, cost nothing.
 
     Arguments:
         low: Lower edges of the windows, shape (F,), in mag; may be -inf.
@@ -53,17 +56,41 @@ def ln_selection(low: Tensor, high: Tensor, distmod: Tensor, noise: Noise, popul
     place = distmod[:, None] * noise.applies
     box = _Box(*edges, place, noise.covariance(depth=True), population)
     sides = [box.side(f) for f in range(len(low))]
-    ln_p = torch.stack([side.ln_p for side in sides]).sum(0)
-    if len(sides) > 1:
-        ln_p = _with_corners(box, sides, ln_p)
+    bound, matters = _bound(sides, population.ln_weights)
+    ln_p = torch.where(matters, 0, bound)
+    for side in sides:
+        pairs = (matters & (side.inside() < _SETTLED)).nonzero(as_tuple=True)
+        ln_p = ln_p.index_put(pairs, side.ln_p(*pairs), accumulate=True)
+    unsettled = torch.stack([side.inside() < _SETTLED for side in sides]).sum(0)
+    width = torch.stack([side.width.detach() for side in sides]).amax(0)
+    for chosen in (width <= _LONG, width > _LONG):
+        pairs = (matters & (unsettled > 1) & chosen).nonzero(as_tuple=True)
+        if len(pairs[0]):
+            along = min(math.ceil(1 + 1.25 * max(_LONG, width[pairs].max().item())), _MOST_ALONG)
+            ln_p = ln_p.index_put(pairs, _corners(box, along, *pairs))
     return torch.logsumexp(ln_p + population.ln_weights, -1)
 
 
 class _Side(NamedTuple):
-    """One band: ln probability of its window on each segment, and distance inside it in sigma, both (N, K)."""
+    """One band of the segments: distances of their middles to the edges and their lengths in sigma, (N, K).
 
-    ln_p: Tensor
-    inside: Tensor
+    Positive inside the window; the tilt (N, K) is towards the inside of the nearer edge.
+    """
+
+    to_near: Tensor
+    to_far: Tensor
+    width: Tensor
+    tilt: Tensor
+
+    def ln_p(self, star: Tensor, segment: Tensor) -> Tensor:
+        """Log probability of the window for pairs of a star and a segment, shape (C,)."""
+        to_near, to_far, width, tilt = (values[star, segment] for values in self)
+        near, far = ln_ndtr_mean(to_near, width, tilt), ln_ndtr_mean(to_far, width, tilt)
+        return near + torch.log(-torch.expm1((far - near).clamp(max=-1e-6)))
+
+    def inside(self) -> Tensor:
+        """Distance from the nearer edge of the end that is nearer to it."""
+        return self.to_near.detach() - 0.5 * self.width.detach()
 
 
 class _Box(NamedTuple):
@@ -79,40 +106,42 @@ class _Box(NamedTuple):
         """One band alone, depth included."""
         nodes = self.population.nodes[:, f]
         middle, step = 0.5 * (nodes[1:] + nodes[:-1]) + self.shift[:, f, None], nodes.diff()
-        low, high, sigma = self.low[:, f, None], self.high[:, f, None], self.covariance[f][f].sqrt()
+        low, high, inverse = self.low[:, f, None], self.high[:, f, None], self.covariance[f][f].rsqrt()
         below = middle < 0.5 * (low + high)
-        to_near = torch.where(below, middle - low, high - middle) / sigma
-        to_far = torch.where(below, middle - high, low - middle) / sigma
-        width, tilt = step.abs() / sigma, self.population.tilts * torch.where(below, step.sign(), -step.sign())
-        near, far = ln_ndtr_mean(to_near, width, tilt), ln_ndtr_mean(to_far, width, tilt)
-        kept = torch.log(-torch.expm1((far - near).clamp(max=-1e-6)))
-        return _Side(near + kept, to_near - 0.5 * width)
+        to_near = torch.where(below, middle - low, high - middle) * inverse
+        to_far = torch.where(below, middle - high, low - middle) * inverse
+        tilt = self.population.tilts * torch.where(below, step.sign(), -step.sign())
+        return _Side(to_near, to_far, step.abs() * inverse, tilt)
 
 
-def _with_corners(box: _Box, sides: list[_Side], ln_p: Tensor) -> Tensor:
-    """The probabilities (N, K), with those of segments near two edges at once done with care."""
-    with torch.no_grad():
-        unsettled = torch.stack([side.inside < _SETTLED for side in sides]).sum(0)
-        bound = torch.stack([side.ln_p for side in sides]).amin(0) + box.population.ln_weights
-        matters = bound > bound.amax(-1, keepdim=True) - _NEGLIGIBLE
-        star, segment = ((unsettled > 1) & matters).nonzero(as_tuple=True)
-    size = max(1, _CHUNK // (_ALONG * _ACROSS ** (len(sides) - 1)))
+@torch.no_grad()
+def _bound(sides: list[_Side], ln_weights: Tensor) -> tuple[Tensor, Tensor]:
+    """More than the log probability of each segment, and whether it counts beside the others', both (N, K)."""
+    reach = torch.stack([side.to_near + 0.5 * side.width for side in sides]).clamp(max=0)
+    middle = torch.stack([side.to_near for side in sides]).clamp(max=0)
+    bound = -0.5 * reach.square().amax(0)
+    least = (-0.5 * middle.square() - torch.log(4 - 3 * middle)).sum(0) + ln_weights  # of a normal law's tail
+    return bound, bound + ln_weights > least.amax(-1, keepdim=True) - _NEGLIGIBLE
+
+
+def _corners(box: _Box, along: int, star: Tensor, segment: Tensor) -> Tensor:
+    """`_corner` in parts that fit the memory."""
+    size = max(1, _CHUNK // (along * _ACROSS ** (box.low.shape[-1] - 1)))
     pairs = list(zip(star.split(size), segment.split(size), strict=True))
-    if len(star) == 0:
-        return ln_p
-    parts = [_corner(box, *pair) if len(pairs) == 1 else _frugal(box, *pair) for pair in pairs]
-    return ln_p.index_put((star, segment), torch.cat(parts))
+    if len(pairs) == 1:
+        return _corner(box, along, star, segment)
+    return torch.cat([_frugal(box, along, *pair) for pair in pairs])
 
 
-def _frugal(box: _Box, star: Tensor, segment: Tensor) -> Tensor:
+def _frugal(box: _Box, along: int, star: Tensor, segment: Tensor) -> Tensor:
     """`_corner`, computed again for the gradient rather than kept."""
-    found: Tensor = checkpoint(_corner, box, star, segment, use_reentrant=False)
+    found: Tensor = checkpoint(_corner, box, along, star, segment, use_reentrant=False)
     return found
 
 
-def _corner(box: _Box, star: Tensor, segment: Tensor) -> Tensor:
-    """Ln probability of the box for pairs of a star and a segment, shape (C,)."""
-    t, ln_weight = _rule(_ALONG, box.shift)
+def _corner(box: _Box, along: int, star: Tensor, segment: Tensor) -> Tensor:
+    """Ln probability of the box for pairs of a star and a segment with nodes along it, shape (C,)."""
+    t, ln_weight = _rule(along, box.shift)
     nodes, bands = box.population.nodes, range(box.low.shape[-1])
     start, step = nodes[:-1][segment, None], nodes.diff(dim=0)[segment, None]
     place = start + step * t[:, None] + box.shift[star, None]
