@@ -5,8 +5,10 @@ from stream_mapper.builtin.box import RotatedBox
 from stream_mapper.builtin.exponential import Exponential
 from stream_mapper.builtin.hooks import Parallax2DistMod, ShareParameters
 from stream_mapper.builtin.isochrone import (
+    CallableMassFunction,
     Isochrone,
     KroupaMassFunction,
+    MassDensity,
     MassFunction,
     PowerLawMassFunction,
     StepMassFunction,
@@ -20,10 +22,12 @@ from stream_mapper.builtin.sloped import Sloped
 from stream_mapper.builtin.uniform import Uniform
 
 __all__ = [
+    "CallableMassFunction",
     "Exponential",
     "Isochrone",
     "IsochroneMVNorm",
     "KroupaMassFunction",
+    "MassDensity",
     "MassFunction",
     "MultivariateNormal",
     "Normal",

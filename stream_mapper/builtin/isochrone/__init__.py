@@ -3,6 +3,7 @@
 from stream_mapper.builtin.isochrone.curve import Isochrone
 from stream_mapper.builtin.isochrone.mass import (
     BrokenPowerLawMassFunction,
+    CallableMassFunction,
     KroupaMassFunction,
     MassDensity,
     MassFunction,
@@ -15,6 +16,7 @@ from stream_mapper.builtin.isochrone.segments import ln_isochrone
 
 __all__ = [
     "BrokenPowerLawMassFunction",
+    "CallableMassFunction",
     "Isochrone",
     "KroupaMassFunction",
     "MassDensity",

@@ -87,15 +87,9 @@ class Isochrone(nn.Module):
     ) -> Isochrone:
         """Curve from a table of the PARSEC web service, CMD 3 (Bressan et al. 2012, MNRAS 427, 127).
 
-        Arguments:
-            path: The file.
-            bands: Columns of the file, as ``("gmag", "rmag")``, or our names for them, as ``{"g": "gmag"}``.
-            log_age: log10(age / yr), needed if the file holds several ages.
-            mass_range: Keep these initial masses only, in solar masses.
-            stop: "rgb_tip" ends at the tip of the red-giant branch (label 3); None keeps every stage.
-
-        Raises:
-            InputError: If the file cannot be used; the message says why.
+        Arguments and errors as in `read_mist`, but that bands are called as ``("gmag", "rmag")`` or ``("Gmag",
+        "G_BPmag")``, and that "rgb_tip" is the last row before stage label 4. Of rows that share a mass the first is
+        kept: masses are printed with few digits.
         """
         table = readers.read_parsec(Path(path), log_age)
         return cls._from_table(table, bands, mass_range, stop)

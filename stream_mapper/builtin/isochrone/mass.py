@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stream_mapper.distributions._stable import exponential_icdf, ln_exponential_norm
 from stream_mapper.errors import InputError
+
+_PARTS = 4096  # of the interval whose quantiles are asked for
 
 
 class MassFunction(nn.Module, ABC):
@@ -58,11 +63,8 @@ class MassFunction(nn.Module, ABC):
         Returns:
             Shape (n,), in solar masses.
         """
-        edges = torch.cat([mass.new_zeros(1), self.segment_weights(mass, magnitudes).cumsum(0)])
         u = torch.rand(n, generator=generator, dtype=mass.dtype, device=mass.device)
-        k = torch.searchsorted(edges[1:-1].contiguous(), u, right=True)
-        within = ((u - edges[k]) / (edges[k + 1] - edges[k])).clamp(0, 1)
-        return mass[k] + within * (mass[k + 1] - mass[k])
+        return _quantile(u, mass, self.segment_weights(mass, magnitudes))
 
 
 class UniformMassFunction(MassFunction):
@@ -74,19 +76,43 @@ class UniformMassFunction(MassFunction):
 
 
 class MassDensity(MassFunction):
-    """A mass function given as a density in initial mass, dN/dm, in any normalisation."""
+    """A mass function given as a density in initial mass, dN/dm, in any normalisation.
+
+    A subclass needs `forward` alone; where the integral and its inverse are known in closed form, it gives them too.
+    """
 
     @abstractmethod
     def forward(self, mass: Tensor) -> Tensor:
         """dN/dm, shape as ``mass`` (in solar masses)."""
 
-    @abstractmethod
     def integral(self, low: Tensor, high: Tensor) -> Tensor:
-        """Number of stars with initial mass in [low, high], shape as the (broadcast) edges."""
+        """Number of stars with initial mass in [low, high], shape as the (broadcast) edges.
 
-    @abstractmethod
+        By Gauss-Legendre quadrature, 8 nodes on each of 8 parts of the interval, in double precision.
+
+        Raises:
+            InputError: If the density is negative or not finite somewhere.
+        """
+        nodes, weights = (torch.from_numpy(v).to(low.device) for v in _rule())
+        start, width = low.double()[..., None], (high - low).double()[..., None]
+        mass = start + width * nodes
+        density = self(mass).double()
+        bad = ~(density.isfinite() & (density >= 0))
+        if bool(bad.any()):
+            raise InputError(
+                f"{self}: dN/dm must be finite and 0 or more; at {mass[bad][0].item():g} solar masses it is "
+                f"{density[bad][0].item():g}."
+            )
+        return (density * weights * width).sum(-1).to(low.dtype)
+
     def icdf(self, quantile: Tensor, low: float, high: float) -> Tensor:
-        """Mass below which a fraction ``quantile`` of the stars of [low, high] lies, shape as ``quantile``."""
+        """Mass below which a fraction ``quantile`` of the stars of [low, high] lies, shape as ``quantile``.
+
+        The density counts as constant on each of 4096 parts of the interval.
+        """
+        edges = torch.linspace(low, high, _PARTS + 1, dtype=torch.float64, device=quantile.device)
+        counts = self.integral(edges[:-1], edges[1:])
+        return _quantile(quantile.double(), edges, counts / counts.sum()).to(quantile.dtype)
 
     def segment_measure(self, mass: Tensor, magnitudes: Tensor) -> Tensor:  # noqa: ARG002
         """Integral of dN/dm over each segment, shape (K,)."""
@@ -192,6 +218,21 @@ class BrokenPowerLawMassFunction(MassDensity):
         return slopes, factors, edges
 
 
+def _quantile(quantile: Tensor, edges: Tensor, shares: Tensor) -> Tensor:
+    """Quantiles of a law that has these ``shares`` (P,) between ``edges`` (P+1,) and is constant between two."""
+    below = torch.cat([shares.new_zeros(1), shares.cumsum(0)])
+    k = torch.searchsorted(below[1:-1].contiguous(), quantile.contiguous(), right=True)
+    within = ((quantile - below[k]) / (below[k + 1] - below[k])).clamp(0, 1)
+    return edges[k] + within * (edges[k + 1] - edges[k])
+
+
+def _rule(nodes: int = 8, parts: int = 8) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Nodes and weights on [0, 1], Gauss-Legendre on each of its equal parts."""
+    x, weight = np.polynomial.legendre.leggauss(nodes)
+    places = (np.arange(parts)[:, None] + 0.5 * (x + 1)) / parts
+    return places.ravel(), np.tile(0.5 * weight / parts, parts)
+
+
 def _continuous(edges: Sequence[float], slopes: Sequence[float]) -> list[float]:
     """Factors that make adjacent power laws meet, the first being one."""
     factors = [1.0]
@@ -219,6 +260,33 @@ class KroupaMassFunction(BrokenPowerLawMassFunction):
 
     def __init__(self) -> None:
         super().__init__((0.0, 0.08, 0.5, float("inf")), (-0.3, -1.3, -2.3))
+
+
+class CallableMassFunction(MassDensity):
+    """Any density in initial mass.
+
+        >>> function = CallableMassFunction(lambda mass: mass**-1.3 * (-mass).exp())
+        >>> function.integral(torch.tensor([0.1, 0.5]), torch.tensor([0.5, 0.8]))
+        tensor([2.0288, 0.2871])
+
+    In a configuration ``function`` is the dotted path of a function of yours.
+
+    Arguments:
+        function: Takes initial masses, a tensor of any shape, in solar masses; returns dN/dm in any normalisation, in
+            that shape or one number.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, mass: Tensor) -> Tensor:
+        """dN/dm, shape as ``mass`` (in solar masses)."""
+        return torch.as_tensor(self.function(mass)).to(mass).expand_as(mass)
+
+    def extra_repr(self) -> str:
+        """Name of the function."""
+        return getattr(self.function, "__qualname__", repr(self.function))
 
 
 class StepMassFunction(BrokenPowerLawMassFunction):
