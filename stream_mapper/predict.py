@@ -31,7 +31,7 @@ def predict(checkpoint: str, catalogue: str, output: str, draws: int = 32) -> Pa
         InputError: If the checkpoint or the table cannot be used.
     """
     from stream_mapper.catalog import table_format, write_table  # noqa: PLC0415
-    from stream_mapper.results.membership import membership_table, memberships  # noqa: PLC0415
+    from stream_mapper.results.membership import membership_names, membership_table, memberships, set_aside  # noqa: PLC0415
     from stream_mapper.training.checkpoint import load_run, photometric_columns  # noqa: PLC0415
     from stream_mapper.training.datamodule import check_columns  # noqa: PLC0415
     from stream_mapper.training.stages import with_frozen_densities  # noqa: PLC0415
@@ -43,6 +43,7 @@ def predict(checkpoint: str, catalogue: str, output: str, draws: int = 32) -> Pa
     datamodule.path = catalogue
     stars, table = datamodule.read(optional=photometric_columns(model))
     check_columns(model, stars)
+    table = set_aside(table, membership_names(model), catalogue)
     _warn_beyond(model, stars)
     if module.draw is None:
         _log.warning("%s has no posterior, so the quantiles are NaN; best.ckpt of a finished fit has one.", checkpoint)

@@ -213,6 +213,17 @@ FILES = {
 }
 
 
+def written(path, text):
+    path.write_text(text)
+    return path
+
+
+FILES |= {
+    "double": (lambda d: written(d / "t.csv", '\nx, y,"x"\n1,2,3\n'), r"more than one column is called \['x'\]"),
+    "binary csv": (lambda d: written(d / "t.csv", "x" * 200_000), "no rows"),
+}
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("make", "match"), FILES.values(), ids=FILES.keys())
 def test_refused_files(make, match, tmp_path):

@@ -12,10 +12,15 @@ import torch
 from astropy import units as u
 
 from stream_mapper.__main__ import main as console
-from stream_mapper.builtin import Isochrone
+from stream_mapper.builtin import Isochrone, Uniform
 from stream_mapper.catalog import read_table, write_table
+from stream_mapper.errors import InputError
 from stream_mapper.fit import main as fit
+from stream_mapper.models import MixtureModel
+from stream_mapper.nn import Constant
+from stream_mapper.params import ModelParameters
 from stream_mapper.predict import main as predict
+from stream_mapper.results.membership import membership_names
 from stream_mapper.simulate import main as simulate
 from stream_mapper.training.cli import StreamCLI
 from stream_mapper.training.literal import _READERS, literal
@@ -193,6 +198,44 @@ def test_stars_outside_the_window_are_kept_with_a_flag(stars, predicted):
     assert out["p_background"][3] == 1
 
 
+def with_names_of_results(table, *names):
+    """The table with its row numbers under other names."""
+    for name in names:
+        table[name] = np.arange(len(table))
+    return table
+
+
+def test_columns_called_like_results_are_kept_under_another_name(stars, predicted, caplog):
+    out = predicted(with_names_of_results(read_table(stars)[:50], "p_member", "in_window"), "taken.fits")
+    for name in ("p_member", "in_window"):
+        assert out[f"{name}_input"].tolist() == list(range(50))
+    assert 0 < np.asarray(out["p_member"]).max() <= 1
+    assert out["in_window"].tolist() == [True] * 50
+    said = (
+        "its columns ['p_member', 'in_window'] are called like results; they are kept as ['p_member_input', 'in_window"
+    )
+    assert said in caplog.text
+    assert "taken.fits" in caplog.text
+
+
+def test_fit_keeps_columns_called_like_results_too(stars, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("stream_mapper.training.stages._train_flow", lambda *a: None)
+    monkeypatch.setattr("lightning.Trainer.fit", lambda *a: None)
+    path = tmp_path / "stars.parquet"
+    write_table(with_names_of_results(read_table(stars), "p_stream"), path)
+    cli = fit(["--config", MOCK, "--data.path", str(path), "--trainer.default_root_dir", str(tmp_path / "runs")])
+    assert "p_stream" not in cli.datamodule.table.colnames
+    assert cli.datamodule.table["p_stream_input"][7] == 7
+    assert f"{path}: its columns ['p_stream'] are called like results" in caplog.text
+
+
+def test_a_component_cannot_be_called_member():
+    law = Uniform(coord_names=["phi2"], coord_bounds={"phi2": (-1, 1)})
+    params = ModelParameters({"member.ln-weight": (-3, 0)})
+    with pytest.raises(InputError, match=r"\['p_member'\] of the memberships"):
+        membership_names(MixtureModel({"member": law, "background": law}, net=Constant(1), params=params))
+
+
 def spoilt(stars, change):
     """The table with one thing wrong, beside it on disk."""
     table = read_table(stars)
@@ -219,11 +262,16 @@ def all_outside(table):
     table["phi2"] = np.asarray(table["phi2"]) + 90
 
 
+def taken(table):
+    with_names_of_results(table, "p_member", "p_member_input")
+
+
 BAD_TABLES = {
     no_parallax: "parallax",
     mass_unit: "kg",
     no_rows: "0 rows|no rows|empty",
     all_outside: "0 of .* stars are inside",
+    taken: r"\['p_member'\] are called like results, and \['p_member_input'\] are taken too",
 }
 
 
@@ -289,6 +337,7 @@ def test_predict_refuses_bad_input_and_writes_nothing(run, stars, tmp_path, caps
         "it has no": (foreign, stars, output),
         "nowhere.fits": (best, "nowhere.fits", output),
         "parallax": (best, spoilt(stars, no_parallax), output),
+        "are called like results": (best, spoilt(stars, taken), output),
         "members.doc": (best, stars, tmp_path / "members.doc"),
         "folder": (best, stars, tmp_path / "nowhere" / "members.parquet"),
     }

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +37,16 @@ def read_table(path: str | os.PathLike[str]) -> Table:
         All rows and columns, missing values masked, text as str.
 
     Raises:
-        InputError: If the file is missing, a folder, of an unknown suffix, broken, or without columns.
+        InputError: If the file is missing, a folder, of an unknown suffix, broken, without columns, or a CSV
+            with two columns of one name.
     """
     path = Path(path)
     kind = table_format(path)
     if not path.is_file():
         found = "is a folder" if path.is_dir() else "does not exist"
         raise InputError(f"{path}: {found}; give the path of a table.")
+    if kind == "ascii.csv":
+        _refuse_doubles(path)
     try:
         table = read_parquet(path) if kind == "parquet" else Table.read(path, format=kind)
         table.convert_bytestring_to_unicode()
@@ -100,6 +105,15 @@ def one_line(error: Exception) -> str:
     """First line of what an exception says, without its full stop."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0].strip().rstrip(".")
+
+
+def _refuse_doubles(path: Path) -> None:
+    """Raise InputError if a CSV has two columns of one name, which astropy would rename."""
+    names: list[str] = []
+    with path.open(newline="", errors="replace") as file, suppress(csv.Error):  # the reader says what is wrong
+        names = [name.strip() for name in next(filter(None, csv.reader(file)), [])]
+    if doubles := sorted({name for name in names if name and names.count(name) > 1}):
+        raise InputError(f"{path}: more than one column is called {doubles}; give every column a name of its own.")
 
 
 def _write(table: Table, path: Path, kind: str) -> None:

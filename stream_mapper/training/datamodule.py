@@ -13,7 +13,8 @@ from stream_mapper.catalog import Column, SkyFrame, load, to_table
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError, check_at_least, check_share
 from stream_mapper.mock import Simulator
-from stream_mapper.models import Model
+from stream_mapper.models import MixtureModel, Model
+from stream_mapper.results.membership import membership_names, set_aside
 from stream_mapper.training.batches import Batches
 
 
@@ -77,6 +78,8 @@ class CatalogueDataModule(L.LightningDataModule):
         """
         self.stars, self.table = self.read()
         check_columns(model, self.stars)
+        if isinstance(model, MixtureModel):
+            self.table = set_aside(self.table, membership_names(model), self.path)
         self.inside = model.in_window(self.stars)
         rows = self.inside.nonzero()[:, 0]
         if len(rows) < 2:
