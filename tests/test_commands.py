@@ -93,6 +93,13 @@ def test_track_and_density_have_their_columns(run):
         for column in (name, f"{name}_sigma", f"{name}_05", f"{name}_95"):
             assert track[column].unit == unit, column
         assert (np.asarray(track[f"{name}_05"]) <= np.asarray(track[f"{name}_95"])).all()
+    weight = np.asarray(density["weight"])
+    assert np.allclose(track["weight"], weight, rtol=1e-6)
+    assert track["weight"].unit is None
+    assert track["supported"].tolist() == (weight > 0.01 * weight.max()).tolist()
+    extent = np.asarray(track["phi1"])[track["supported"]]  # of a field of -45 to 50
+    assert extent.min() == pytest.approx(-20, abs=12)
+    assert extent.max() == pytest.approx(30, abs=12)
     assert density["density"].unit == 1 / u.deg
     step = np.diff(density["phi1"])[0]
     assert np.sum(density["total_density"]) * step == pytest.approx(

@@ -38,7 +38,7 @@ def figures(
         density: Table of :func:`stream_mapper.results.track.density_table`.
         photometry: Names of the magnitudes, blue to red.
     """
-    track = _supported(track, density)
+    track = track[np.asarray(track["supported"])]
     stars = {name: _where(values, stars, name) for name, values in stars.items()}
     if "phi2" in stars:
         yield "sky", sky(stars, p, track)
@@ -127,16 +127,6 @@ def tracks(stars: dict[str, Array], p: Array, track: Table) -> Figure:
     panels[0].legend(fontsize="small")
     panels[-1].set_xlabel(_LABELS["phi1"])
     return figure
-
-
-def _supported(track: Table, density: Table) -> Table:
-    """The rows of the track at which the component has at least a hundredth of its largest weight."""
-    keep = np.ones(len(track), dtype=bool)
-    for name, _ in _components(track):
-        mine = np.asarray(density["component"]) == name
-        weight = np.asarray(density["weight"])[mine]
-        keep[np.asarray(track["component"]) == name] = weight > 0.01 * weight.max()
-    return track[keep]
 
 
 def _where(values: Array, stars: dict[str, Array], name: str) -> Array:

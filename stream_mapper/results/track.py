@@ -18,6 +18,7 @@ from stream_mapper.models.mixture import BACKGROUND
 from stream_mapper.results.posterior import Draw, over_draws, quantiles
 
 _GRID = 256
+_FAINTEST = 0.01  # share of its largest weight below which a component is not there
 
 
 def phi1_grid(phi1: Tensor, size: int = _GRID) -> Tensor:
@@ -36,10 +37,20 @@ def track_table(model: MixtureModel, phi1: Tensor, draw: Draw | None = None, dra
         draws: Number of draws.
 
     Returns:
-        ``component, phi1``, and for every coordinate c, the distance included, ``c``, ``c_sigma``, ``c_05`` and
-        ``c_95``; the quantiles are of the centre.
+        ``component, phi1, weight, supported`` (see :func:`supported`; the track means nothing elsewhere), and for every
+        coordinate c, the distance included, ``c``, ``c_sigma``, ``c_05`` and ``c_95``; the quantiles are of the centre.
     """
-    return _component_table(model, phi1, lambda params, q: _track(scope(params, q)), draw, draws)
+    table = _component_table(model, phi1, lambda params, q: _track(scope(params, q)), draw, draws)
+    params = model(_grid(model, phi1))
+    weights = [params[f"{q}.ln-weight"].exp().cpu() for q in _streams(model)]
+    table.add_column(torch.cat(weights).numpy(), name="weight", index=2)
+    table.add_column(torch.cat([supported(weight) for weight in weights]).numpy(), name="supported", index=3)
+    return table
+
+
+def supported(weight: Tensor) -> Tensor:
+    """Where a component is there at all: its weight is above a hundredth of its largest, shape of ``weight``."""
+    return weight > _FAINTEST * weight.max()
 
 
 @torch.no_grad()
@@ -89,17 +100,25 @@ def _component_table(
     draw: Draw | None,
     draws: int,
 ) -> Table:
-    grid = Data({"phi1": phi1.to(next(model.parameters()).device)})
-    names = [q for q in model.components if q != BACKGROUND]
-    best = {q: columns(model(grid), q) for q in names}
+    grid = _grid(model, phi1)
+    best = {q: columns(model(grid), q) for q in _streams(model)}
     parts = []
-    for q in names:
+    for q, centre in best.items():
         spread = None
         if draw is not None:
             values = partial(_stacked, model, grid, columns, q)
             spread = quantiles(over_draws(model, draw, draws, values))
-        parts.append(_one_table(q, phi1, best[q], spread))
+        parts.append(_one_table(q, phi1, centre, spread))
     return vstack(parts, metadata_conflicts="silent")
+
+
+def _grid(model: MixtureModel, phi1: Tensor) -> Data:
+    return Data({"phi1": phi1.to(next(model.parameters()).device)})
+
+
+def _streams(model: MixtureModel) -> list[str]:
+    """Every component but the background."""
+    return [q for q in model.components if q != BACKGROUND]
 
 
 def _stacked(model: MixtureModel, grid: Data, columns: Callable[[Params, str], dict[str, Tensor]], q: str) -> Tensor:
