@@ -45,6 +45,7 @@ def predict(checkpoint: str, catalogue: str, output: str, draws: int = 32) -> Pa
     check_columns(model, stars)
     table = set_aside(table, membership_names(model), catalogue)
     _warn_beyond(model, stars)
+    _warn_outside(model, stars)
     if module.draw is None:
         _log.warning("%s has no posterior, so the quantiles are NaN; best.ckpt of a finished fit has one.", checkpoint)
     stars = with_frozen_densities(model, stars)
@@ -64,6 +65,19 @@ def _warn_beyond(model: MixtureModel, stars: Data) -> None:
                 "%d of %d stars lie beyond the fitted range, %s %.2f to %.2f; there the fit's values at its ends hold.",
                 *(int(beyond.sum()), len(stars), name, low, high),
             )
+
+
+def _warn_outside(model: MixtureModel, stars: Data) -> None:
+    """Say how many stars are outside the window."""
+    from stream_mapper.training.datamodule import spans, windows_of  # noqa: PLC0415
+
+    inside, window = int(model.in_window(stars).sum()), windows_of(model)
+    if not inside:
+        text = "none of the %d stars is inside the fitted window %s, so every membership is zero; the table spans %s."
+        _log.warning(text, len(stars), window, spans(stars, tuple(window)))
+    elif inside < len(stars):
+        text = "%d of %d stars are outside the fitted window %s; their membership is zero."
+        _log.warning(text, len(stars) - inside, len(stars), window)
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -195,7 +195,7 @@ def test_predict_says_which_stars_are_beyond_the_fit(stars, predicted, caplog):
     assert "2 of 50 stars lie beyond the fitted range, phi1" in caplog.text
 
 
-def test_stars_outside_the_window_are_kept_with_a_flag(stars, predicted):
+def test_stars_outside_the_window_are_kept_with_a_flag(stars, predicted, caplog):
     table = read_table(stars)[:50]
     table["phi2"][3] = 40.0
     out = predicted(table)
@@ -203,6 +203,21 @@ def test_stars_outside_the_window_are_kept_with_a_flag(stars, predicted):
     assert not out["in_window"][3]
     assert out["p_member"][3] == 0
     assert out["p_background"][3] == 1
+    window = "{'phi2': (-2.0, 10.0), 'parallax': (0.058823, 0.200001)}"
+    assert f"1 of 50 stars are outside the fitted window {window}; their membership is zero" in caplog.text
+
+
+def test_predict_says_plainly_that_a_table_is_wholly_outside_the_window(stars, predicted, caplog):
+    table = read_table(stars)[:50]
+    table["phi2"] = np.linspace(40.0, 50.0, 50)
+    assert not np.asarray(predicted(table)["p_member"]).any()
+    assert "none of the 50 stars is inside the fitted window {'phi2': (-2.0, 10.0)" in caplog.text
+    assert "every membership is zero; the table spans {'phi2': (40.0, 50.0)" in caplog.text
+
+
+def test_predict_says_nothing_where_all_is_well(stars, predicted, caplog):
+    predicted(read_table(stars)[:50])
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
 
 
 def with_names_of_results(table, *names):
@@ -225,15 +240,18 @@ def test_columns_called_like_results_are_kept_under_another_name(stars, predicte
     assert "taken.fits" in caplog.text
 
 
-def test_fit_keeps_columns_called_like_results_too(stars, tmp_path, monkeypatch, caplog):
+def test_fit_says_what_it_does_with_the_table(stars, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr("stream_mapper.training.stages._train_flow", lambda *a: None)
     monkeypatch.setattr("lightning.Trainer.fit", lambda *a: None)
     path = tmp_path / "stars.parquet"
-    write_table(with_names_of_results(read_table(stars), "p_stream"), path)
+    table = with_names_of_results(read_table(stars), "p_stream")
+    table["phi2"][:3] = np.nan, 12.0, 40.0
+    write_table(table, path)
     cli = fit(["--config", MOCK, "--data.path", str(path), "--trainer.default_root_dir", str(tmp_path / "runs")])
     assert "p_stream" not in cli.datamodule.table.colnames
     assert cli.datamodule.table["p_stream_input"][7] == 7
     assert f"{path}: its columns ['p_stream'] are called like results" in caplog.text
+    assert f"2 of {len(table)} stars are outside the model's window" in caplog.text
 
 
 def test_a_component_cannot_be_called_member():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,8 @@ from stream_mapper.mock import Simulator
 from stream_mapper.models import MixtureModel, Model
 from stream_mapper.results.membership import membership_names, set_aside
 from stream_mapper.training.batches import Batches
+
+_log = logging.getLogger("stream_mapper")
 
 
 class CatalogueDataModule(L.LightningDataModule):
@@ -85,8 +88,11 @@ class CatalogueDataModule(L.LightningDataModule):
         if len(rows) < 2:
             raise InputError(
                 f"{len(rows)} of {len(self.stars)} stars are inside the model's window {windows_of(model)}; "
-                f"the table spans {_spans(self.stars, tuple(windows_of(model)))}; a fit needs 2 or more."
+                f"the table spans {spans(self.stars, tuple(windows_of(model)))}; a fit needs 2 or more."
             )
+        if outside := len(self.stars) - len(rows):
+            text = "%d of %d stars are outside the model's window %s: not fitted, and in_window is False for them."
+            _log.info(text, outside, len(self.stars), windows_of(model))
         order = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(self.seed))]
         n_val = max(1, round(self.val_fraction * len(rows)))
         self.train_rows, self.val_rows = order[n_val:].sort().values, order[:n_val].sort().values
@@ -121,10 +127,16 @@ def check_columns(model: Model, stars: Data) -> None:
 
 
 def windows_of(model: Model) -> dict[str, tuple[float, float]]:
-    """The window of every coordinate of a model."""
-    return {n: w for part in model.modules() if isinstance(part, Model) for n, w in part.coord_bounds.items()}
+    """The window of every coordinate of a model: where all its parts that have one overlap."""
+    windows: dict[str, tuple[float, float]] = {}
+    for part in model.modules():
+        for name, (low, high) in part.coord_bounds.items() if isinstance(part, Model) else ():
+            lowest, highest = windows.get(name, (low, high))
+            windows[name] = max(low, lowest), min(high, highest)
+    return windows
 
 
-def _spans(stars: Data, names: tuple[str, ...]) -> Mapping[str, tuple[float, float]]:
+def spans(stars: Data, names: tuple[str, ...]) -> Mapping[str, tuple[float, float]]:
+    """Lowest and highest measured value of each of these columns that has any."""
     measured = {name: stars[name][stars.where[name]] for name in names}
     return {n: (round(v.min().item(), 4), round(v.max().item(), 4)) for n, v in measured.items() if len(v)}
