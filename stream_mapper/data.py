@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import overload
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, overload
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from stream_mapper.errors import InputError
 
 Names = str | tuple[str, ...] | list[str]
 Rows = slice | Tensor
+Values = Tensor | NDArray[Any] | Sequence[float]
+"""What can be a column: one number a star, or a row of them."""
 
 
 class Columns(Mapping[str, Tensor]):
@@ -49,25 +53,29 @@ class Data:
         (tensor([18.2000,  0.0000]), tensor([ True, False]), 1)
 
     Arguments:
-        columns: Name to tensor of shape (N,) or (N, F). Integers stay integers.
+        columns: Name to tensor of shape (N,) or (N, F), or to an array or a list, of which it makes a tensor. Integers
+            stay integers and arrays keep their precision; a list is of torch's default one. What is masked in an array
+            is not measured.
         where: Name to boolean tensor of the same shape, True where measured; True where left out.
             A NaN is never measured.
 
     Raises:
-        InputError: If the columns differ in length, there are none, or ``where`` names another.
+        InputError: If the columns differ in length, there are none, one does not hold numbers or carries a unit, or
+            ``where`` does not fit.
     """
 
-    def __init__(self, columns: Mapping[str, Tensor], where: Mapping[str, Tensor] | None = None) -> None:
-        lengths = {name: column.shape[0] if column.ndim else None for name, column in columns.items()}
+    def __init__(self, columns: Mapping[str, Values], where: Mapping[str, Values] | None = None) -> None:
+        found = {name: _tensor(name, values) for name, values in columns.items()}
+        lengths = {name: column.shape[0] if column.ndim else None for name, column in found.items()}
         if not lengths or None in lengths.values() or len(set(lengths.values())) > 1:
             raise InputError(f"the columns of Data need one common length (N, ...); found {lengths}.")
-        measured = {name: ~column.isnan() for name, column in columns.items()}
+        measured = {name: ~column.isnan() for name, column in found.items()}
         unknown = [name for name in where or {} if name not in columns]
         if unknown:
             raise InputError(f"where marks {unknown}, which are not among the columns {list(columns)}.")
         for name, mask in (where or {}).items():
-            measured[name] = measured[name] & mask
-        self._columns = Columns({n: torch.where(measured[n], c, torch.zeros_like(c)) for n, c in columns.items()})
+            measured[name] = measured[name] & _mask(name, mask, found[name])
+        self._columns = Columns({n: torch.where(measured[n], c, torch.zeros_like(c)) for n, c in found.items()})
         self.where = Columns(measured)
 
     @classmethod
@@ -118,7 +126,7 @@ class Data:
         }
         return self._of(columns, {name: mask.to(device=device) for name, mask in self.where.items()})
 
-    def with_columns(self, columns: Mapping[str, Tensor]) -> Data:
+    def with_columns(self, columns: Mapping[str, Values]) -> Data:
         """The same stars with columns added or replaced (NaN = not measured, as everywhere)."""
         added = Data(columns)
         if len(added) != len(self):
@@ -136,3 +144,43 @@ class Data:
     def select(self, names: tuple[str, ...] | list[str]) -> Data:
         """The same stars with only these columns."""
         return self._of({n: self[n] for n in names}, {n: self.where[n] for n in names})
+
+
+def _tensor(name: str, values: Values) -> Tensor:
+    """Numbers as a tensor, in the precision they have."""
+    if unit := str(getattr(values, "unit", None) or ""):
+        wish = "convert it with stream_mapper.catalog.to_data, or give the plain numbers"
+        raise InputError(f"column {name!r} carries the unit {unit!r}; {wish}.")
+    if not isinstance(values, Tensor) and hasattr(values, "__array__"):
+        return _from_array(name, values)
+    try:
+        tensor = torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"column {name!r} is no list of numbers ({error}); give one number a star.") from error
+    if tensor.is_complex():
+        raise InputError(f"column {name!r} holds complex numbers; real ones are needed.")
+    return tensor
+
+
+def _from_array(name: str, values: Any) -> Tensor:
+    """A tensor from an array of any byte order, NaN where it is masked."""
+    mask, array = getattr(values, "mask", None), np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        found = "text" if array.dtype.kind in "US" else array.dtype.name
+        example = f", such as {str(array.flat[0])!r}" if array.size else ""
+        wish = "give one number a star, NaN where there is none"
+        raise InputError(f"column {name!r} holds {found}{example}; {wish}.")
+    if isinstance(mask, np.ndarray) and mask.any():
+        array = np.where(mask, np.nan, array)
+    if array.dtype.kind == "u" or array.dtype.itemsize > 8:  # torch has no such numbers
+        array = array.astype(np.int64 if array.dtype.kind == "u" else np.float64)
+    return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("=")))
+
+
+def _mask(name: str, where: Values, column: Tensor) -> Tensor:
+    """Which values of a column were measured, as given."""
+    mask = _tensor(name, where)
+    if mask.dtype != torch.bool or mask.shape != column.shape:
+        found = f"{str(mask.dtype).removeprefix('torch.')} of shape {tuple(mask.shape)}"
+        raise InputError(f"where of {name!r} must be boolean, of shape {tuple(column.shape)}; found {found}.")
+    return mask
