@@ -28,6 +28,7 @@ def only_warnings(*names: str) -> None:
 
 # Lightning's remarks on what is done here on purpose.
 _EXPECTED = (
+    r".*LightningCLI's args parameter is intended.*",
     r".*is an instance of `nn.Module` and is already saved during checkpointing.*",
     r".*does not have many workers.*",
     r".*is smaller than the logging interval.*",
@@ -47,10 +48,13 @@ def _set_up_messages() -> None:
 
 
 def run(command: Callable[[], Result]) -> Result:
-    """Run a command; an unusable input is printed as one line, and the exit status is 2."""
+    """Run a command; an unusable input is printed as one line, and the exit status is 2, or 130 after Ctrl-C."""
     _set_up_messages()
     try:
         return command()
+    except KeyboardInterrupt as stop:
+        sys.stderr.write(f"interrupted: {one_line(stop) or 'nothing was written'}\n")
+        raise SystemExit(130) from None
     except (InputError, OSError) as error:
         sys.stderr.write(f"error: {one_line(error)}\n")
         raise SystemExit(2) from None

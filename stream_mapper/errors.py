@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 
 class InputError(ValueError):
     """A file, a table, a configuration or an argument that cannot be used.
@@ -20,3 +22,9 @@ def check_share(name: str, value: float) -> None:
     """Raise InputError if a share is not strictly between zero and one."""
     if not 0 < value < 1:
         raise InputError(f"{name} must be between 0 and 1, both excluded; got {value}.")
+
+
+def check_positive(name: str, value: float) -> None:
+    """Raise InputError if a number is not finite and above zero."""
+    if not 0 < value < math.inf:
+        raise InputError(f"{name} must be a number above zero; got {value}.")

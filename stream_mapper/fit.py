@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stream_mapper.commands import run
@@ -22,6 +25,7 @@ def fit(args: ArgsType = None) -> StreamCLI:
 
     Raises:
         InputError: If the configuration or the table cannot be used.
+        KeyboardInterrupt: On Ctrl-C, with what is left.
     """
     from stream_mapper.training.cli import StreamCLI  # noqa: PLC0415 (Lightning takes seconds to load)
     from stream_mapper.training.recorder import RunRecorder  # noqa: PLC0415
@@ -29,14 +33,34 @@ def fit(args: ArgsType = None) -> StreamCLI:
 
     start = time.monotonic()
     cli = StreamCLI(args)
-    prepare(cli.model.model, cli.datamodule, cli.config_init.background, cli.config_init.trainer.accelerator)
     trainer: Any = cli.trainer
-    trainer.fit(cli.model, cli.datamodule)
+    with _interruptible(trainer):
+        prepare(cli.model.model, cli.datamodule, cli.config_init.background, cli.config_init.trainer.accelerator)
+        trainer.fit(cli.model, cli.datamodule)
     if trainer.is_global_zero:
         (recorder,) = (c for c in trainer.callbacks if isinstance(c, RunRecorder))
         if recorder.folder is not None:
             print(summary(recorder.metrics | {"seconds": time.monotonic() - start}, recorder.folder))
     return cli
+
+
+@contextmanager
+def _interruptible(trainer: Any) -> Iterator[None]:
+    """Ctrl-C says what is left; Lightning would make a silent exit of it."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if isinstance(stop, SystemExit) and not isinstance(stop.__context__, KeyboardInterrupt):
+            raise
+        raise KeyboardInterrupt(_what_is_left(Path(getattr(trainer.logger, "log_dir", None) or "none"))) from None
+
+
+def _what_is_left(folder: Path) -> str:
+    if not folder.is_dir():
+        return "nothing was written"
+    if (folder / "memberships.parquet").is_file():
+        return f"{folder} is not complete"
+    return f"nothing complete was written; {folder} holds only checkpoints"
 
 
 def main(args: ArgsType = None) -> StreamCLI:

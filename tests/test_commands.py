@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from stream_mapper.__main__ import main as console
 from stream_mapper.builtin import Isochrone, Uniform
 from stream_mapper.catalog import read_table, write_table
 from stream_mapper.errors import InputError
+from stream_mapper.fit import _what_is_left
 from stream_mapper.fit import main as fit
 from stream_mapper.models import MixtureModel
 from stream_mapper.nn import Constant
@@ -331,6 +333,11 @@ BAD_ARGUMENTS = {
     "no batch": (["--config", MOCK, "--data.batch_size=0"], "data.batch_size must be 1 or more"),
     "no training": (["--config", MOCK, "--data.val_fraction=1"], "data.val_fraction must be between 0 and 1"),
     "no draw": (["--config", MOCK, "--results.draws=0"], "results.draws must be 1 or more"),
+    "no step": (["--config", MOCK, "--model.learning_rate=-1"], "model.learning_rate must be a number above zero"),
+    "no step of the flows": (["--config", MOCK, "--background.learning_rate=0"], "background.learning_rate must be"),
+    "no number": (["--config", MOCK, "--model.learning_rate=.nan"], "above zero; got nan"),
+    "growing weights": (["--config", MOCK, "--model.weight_decay=-1"], "model.weight_decay must be 0 or more"),
+    "rise without end": (["--config", MOCK, "--model.warm_up=1"], "model.warm_up in 0..1; got 0.0 and 1.0"),
     "no end": (["--config", MOCK, "--trainer.max_epochs=0"], "--trainer.max_epochs"),
     "no table at all": (["--config", MOCK, "--data.simulator=null"], "--data.path"),
 }
@@ -341,6 +348,56 @@ def test_fit_refuses_bad_arguments_in_one_line(arguments, message, tmp_path, cap
     line = refused(fit, [*arguments, "--trainer.default_root_dir", str(tmp_path / "runs")], capsys)
     assert message in line
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.fixture
+def interrupted_at(stars, tmp_path, monkeypatch, capsys):
+    """What a fit says when Ctrl-C comes inside a function, and its run folder."""
+    handler = signal.getsignal(signal.SIGINT)  # Lightning ignores further ones
+
+    def at(name):
+        def stop(*_, **__):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(f"stream_mapper.training.{name}", stop)
+        given = ["--config", MOCK, "--data.path", str(stars), "--trainer.default_root_dir", str(tmp_path)]
+        with pytest.raises(SystemExit) as status:
+            fit([*given, *QUICK, "--background.max_epochs=1", "--trainer.max_epochs=1"])
+        assert status.value.code == 130
+        lines = capsys.readouterr().err.splitlines()
+        return [line for line in lines if line.startswith("interrupted: ")], tmp_path / "version_0"
+
+    yield at
+    signal.signal(signal.SIGINT, handler)
+
+
+def test_an_interrupted_fit_says_what_is_left(interrupted_at):
+    for name in ("datamodule.load", "module.StreamModule.validation_step"):  # before, and while the flows are trained
+        lines, folder = interrupted_at(name)
+        assert lines == ["interrupted: nothing was written"]
+        assert not folder.exists()
+
+
+def test_a_fit_interrupted_in_its_epochs_leaves_checkpoints_only(interrupted_at):
+    lines, folder = interrupted_at("callbacks.FitProgress.on_train_epoch_end")
+    assert lines == [f"interrupted: nothing complete was written; {folder} holds only checkpoints"]
+    assert not list(folder.glob("*.parquet"))
+
+
+def test_a_fit_interrupted_after_its_tables_is_not_complete(tmp_path):
+    (tmp_path / "memberships.parquet").touch()
+    assert _what_is_left(tmp_path) == f"{tmp_path} is not complete"
+
+
+def test_an_interrupted_prediction_says_so(monkeypatch, capsys):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("stream_mapper.training.checkpoint.load_run", stop)
+    with pytest.raises(SystemExit) as status:
+        predict(["--checkpoint", "best.ckpt", "--catalogue", "a.fits", "--output", "b.fits"])
+    assert status.value.code == 130
+    assert capsys.readouterr().err == "interrupted: nothing was written\n"
 
 
 def test_fit_names_a_misspelt_key_of_the_file(tmp_path, capsys):

@@ -72,6 +72,11 @@ class FitProgress(ProgressBar):
         """Close the bar."""
         self._bar.close()
 
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:  # noqa: ARG002
+        """Close the bar."""
+        if self._bar is not None:
+            self._bar.close()
+
 
 class MembershipHistogram(Callback):
     """Histogram of the held-out stars' membership, to TensorBoard.

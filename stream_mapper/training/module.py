@@ -12,7 +12,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from stream_mapper.data import Data
-from stream_mapper.errors import InputError
+from stream_mapper.errors import InputError, check_positive
 from stream_mapper.models import MixtureModel, Model, ParametricModel
 from stream_mapper.models.climb import climb
 from stream_mapper.models.mixture import BACKGROUND, ln_total
@@ -40,6 +40,9 @@ class StreamModule(L.LightningModule):
         warm_up: Share of the steps in which the learning rate rises.
         screen_every: Epochs after which it is found anew which stars the components of a mixture may hold; the others'
             densities are not computed in between. 0 computes every density in every step. On a CPU only.
+
+    Raises:
+        InputError: If the learning rate is not positive, the decay negative, or the share not in 0..1.
     """
 
     def __init__(
@@ -51,6 +54,11 @@ class StreamModule(L.LightningModule):
         screen_every: int = 5,
     ) -> None:
         super().__init__()
+        check_positive("model.learning_rate", learning_rate)
+        if not (0 <= weight_decay < math.inf and 0 <= warm_up < 1):
+            raise InputError(
+                f"model.weight_decay must be 0 or more and model.warm_up in 0..1; got {weight_decay} and {warm_up}."
+            )
         self.save_hyperparameters()
         self.model = model
         self.posterior = FunctionPosterior()

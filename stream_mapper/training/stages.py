@@ -14,7 +14,7 @@ from torch import Tensor
 
 from stream_mapper.builtin.compat import FlowModel
 from stream_mapper.data import Data
-from stream_mapper.errors import InputError, check_at_least, check_share
+from stream_mapper.errors import InputError, check_at_least, check_positive, check_share
 from stream_mapper.models import Model
 from stream_mapper.prior import ControlRegions
 from stream_mapper.training.batches import Batches
@@ -88,6 +88,7 @@ class BackgroundStage:
         check_at_least("background.max_epochs", self.max_epochs)
         check_at_least("background.batch_size", self.batch_size)
         check_share("background.val_fraction", self.val_fraction)
+        check_positive("background.learning_rate", self.learning_rate)
 
 
 class _KeepBest(L.Callback):
