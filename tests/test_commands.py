@@ -74,6 +74,12 @@ def test_run_folder_is_complete_and_finds_the_stream(run):
     assert metrics["distance_rms_relative"] < 0.1
 
 
+def test_every_file_of_a_run_is_documented(run):
+    table = (ROOT / "docs" / "quickstart.md").read_text().split("## The run folder")[1]
+    for path in run.iterdir():
+        assert f"`{re.sub(r'tfevents.*', 'tfevents.*', path.name)}" in table, path
+
+
 def test_memberships_keep_the_table_and_are_probabilities(run, stars):
     table, given = read_table(run / "memberships.parquet"), read_table(stars)
     for name in given.colnames:

@@ -1,9 +1,13 @@
-"""The README's code runs."""
+"""The README's code runs, and the documentation names what is there."""
 
+import inspect
 import re
 from pathlib import Path
 
 import torch
+import yaml
+
+from stream_mapper.builtin import Isochrone
 
 ROOT = Path(__file__).parent.parent
 
@@ -22,3 +26,10 @@ def test_readme_commands_name_what_is_there():
     text = (ROOT / "README.md").read_text()
     for path in re.findall(r"--config (\S+)", text):
         assert (ROOT / path).is_file(), path
+
+
+def test_the_isochrone_of_the_documentation_is_one():
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "configuration.md").read_text(), flags=re.DOTALL)
+    (given,) = (block["isochrone"] for block in map(yaml.safe_load, blocks) if "isochrone" in block)
+    reader = given["class_path"].removeprefix("stream_mapper.builtin.Isochrone.")
+    inspect.signature(getattr(Isochrone, reader)).bind(**given["init_args"])
