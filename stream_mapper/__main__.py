@@ -6,21 +6,31 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-_COMMANDS = ("fit", "predict", "simulate")
+_COMMANDS = {
+    "fit": "fit a stream; write memberships, track and figures",
+    "predict": "memberships of a catalogue, by a checkpoint of a fit",
+    "simulate": "a simulated table of stars",
+}
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Hand the arguments to the command of that name."""
     given = list(sys.argv[1:] if args is None else args)
-    if not given or given[0] not in _COMMANDS:
-        asked = given[0] if given else "nothing"
-        stream = sys.stdout if asked in ("-h", "--help") else sys.stderr
-        stream.write(f"usage: stream-mapper {{{','.join(_COMMANDS)}}} --help\n")
-        if stream is sys.stderr:
-            stream.write(f"error: no command {asked!r}.\n")
-            raise SystemExit(2)
-        return
-    importlib.import_module(f"stream_mapper.{given[0]}").main(given[1:])
+    if given and given[0] in _COMMANDS:
+        importlib.import_module(f"stream_mapper.{given[0]}").main(given[1:])
+    elif given and given[0] in ("-h", "--help"):
+        sys.stdout.write(_help())
+    else:
+        asked = f"no command {given[0]!r}" if given else "no command is given"
+        sys.stderr.write(f"error: {asked}; the commands are {', '.join(_COMMANDS)}.\n")
+        raise SystemExit(2)
+
+
+def _help() -> str:
+    """How it is called, and a line for each command."""
+    lines = [f"  {name:<10}{meaning}" for name, meaning in _COMMANDS.items()]
+    usage = f"usage: stream-mapper {{{','.join(_COMMANDS)}}} ..."
+    return "\n".join([usage, "", *lines, "", "stream-mapper COMMAND --help lists the options of a command.", ""])
 
 
 if __name__ == "__main__":

@@ -73,7 +73,8 @@ class OneLineErrors(jsonargparse.ArgumentParser):
 
 def parse(function: Callable[..., Any], args: Sequence[str] | None = None) -> dict[str, Any]:
     """Keyword arguments of ``function`` from the command line, by the names and types of its signature."""
-    parser = OneLineErrors(description=(function.__doc__ or "").split("\n", maxsplit=1)[0])
+    description = (function.__doc__ or "").split("\n", maxsplit=1)[0]
+    parser = OneLineErrors(prog=f"stream-mapper {function.__name__}", description=description)
     parser.add_argument("--config", action="config", help="A configuration file in YAML.")
     parser.add_function_arguments(function, as_positional=False, fail_untyped=True)
     config = parser.instantiate_classes(parser.parse_args(args))

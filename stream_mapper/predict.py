@@ -30,14 +30,14 @@ def predict(checkpoint: str, catalogue: str, output: str, draws: int = 32) -> Pa
     Raises:
         InputError: If the checkpoint or the table cannot be used.
     """
-    from stream_mapper.catalog import table_format, write_table  # noqa: PLC0415
+    from stream_mapper.catalog import check_target, write_table  # noqa: PLC0415
     from stream_mapper.results.membership import membership_names, membership_table, memberships, set_aside  # noqa: PLC0415
     from stream_mapper.training.checkpoint import load_run, photometric_columns  # noqa: PLC0415
     from stream_mapper.training.datamodule import check_columns  # noqa: PLC0415
     from stream_mapper.training.stages import with_frozen_densities  # noqa: PLC0415
 
     check_at_least("draws", draws)
-    table_format(Path(output))
+    check_target(Path(output))
     module, datamodule = load_run(checkpoint)
     model = cast("MixtureModel", module.model)
     datamodule.path = catalogue

@@ -19,9 +19,9 @@ def simulate(simulator: Simulator, output: str) -> Path:
     Raises:
         InputError: If the table cannot be written.
     """
-    from stream_mapper.catalog import table_format, to_table, write_table  # noqa: PLC0415
+    from stream_mapper.catalog import check_target, to_table, write_table  # noqa: PLC0415
 
-    table_format(Path(output))
+    check_target(Path(output))
     write_table(to_table(simulator.simulate()), output)
     return Path(output)
 

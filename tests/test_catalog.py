@@ -23,7 +23,17 @@ from astropy.table import Column as TableColumn
 from astropy.table import MaskedColumn, QTable, Table
 from astropy.utils.masked import Masked
 
-from stream_mapper.catalog import Column, SkyFrame, cut, default_unit, find_column, load, read_table, to_data
+from stream_mapper.catalog import (
+    Column,
+    SkyFrame,
+    cut,
+    default_unit,
+    find_column,
+    load,
+    read_table,
+    replace_file,
+    to_data,
+)
 from stream_mapper.catalog import write_table as write
 from stream_mapper.catalog.frames import angle_of, frame_class, rotate, rotate_errors
 from stream_mapper.data import Data
@@ -174,6 +184,20 @@ def test_write_replaces_only_by_a_complete_file(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["t.ecsv"]
 
 
+def test_a_failed_write_names_the_file_that_was_asked_for(tmp_path, monkeypatch):
+    def full(table, path, **_):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(Table, "write", full)
+    path = tmp_path / "t.ecsv"
+    with pytest.raises(InputError) as caught:
+        write(plain(), path)
+    told = f"{path}: cannot be written as ascii.ecsv: [Errno 28] No space left on device: '{path}'."
+    assert str(caught.value) == told
+    with pytest.raises(RuntimeError, match=rf"^file {path} is odd$"):
+        replace_file(path, lambda new: (_ for _ in ()).throw(RuntimeError(f"file {new} is odd")))
+
+
 @pytest.mark.parametrize("suffix", [".fits", ".ecsv", ".parquet"])
 def test_what_cannot_be_written_leaves_nothing(suffix, tmp_path):
     table = plain(odd=np.array([object(), 1, None], dtype=object))
@@ -201,7 +225,7 @@ def truncated(path, fraction, n=5000):
 
 FILES = {
     "missing": (lambda d: d / "no.fits", "does not exist"),
-    "folder": (lambda d: d, "unknown suffix|is a folder"),
+    "folder": (lambda d: d, "is a folder; give the path of a table"),
     "suffix": (lambda d: d / "t.dat", "unknown suffix '.dat'; use one of .fits"),
     "cut fits": (lambda d: truncated(d / "t.fits", 0.5), "cannot be read as fits: .*; is the file complete?"),
     "cut fits header": (lambda d: truncated(d / "t.fits", 0.05), "cannot be read as fits"),

@@ -72,6 +72,8 @@ def test_run_folder_is_complete_and_finds_the_stream(run):
     assert metrics["optimal_average_precision"] > 0.99
     assert metrics["expected_members"] == pytest.approx(metrics["true_members"], rel=0.1)
     assert metrics["distance_rms_relative"] < 0.1
+    best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    assert metrics["best_epoch"] == best["epoch"] + 1 <= metrics["epochs"] == 30
 
 
 def test_every_file_of_a_run_is_documented(run):
@@ -418,11 +420,17 @@ def test_predict_refuses_bad_input_and_writes_nothing(run, stars, tmp_path, caps
     fake.write_text("this is no checkpoint")
     foreign = tmp_path / "foreign.ckpt"
     torch.save({"weights": torch.zeros(3)}, foreign)
+    cut, empty = tmp_path / "cut.ckpt", tmp_path / "empty.ckpt"
+    cut.write_bytes(Path(best).read_bytes()[:5000])
+    empty.touch()
     output = tmp_path / "members.parquet"
     cases = {
         "no such checkpoint": ("nowhere.ckpt", stars, output),
         "is not a checkpoint": (fake, stars, output),
         "it has no": (foreign, stars, output),
+        "cut.ckpt is damaged or not complete; a fit writes": (cut, stars, output),
+        "empty.ckpt is empty": (empty, stars, output),
+        "is a folder; give the path of a table": (best, tmp_path, output),
         "nowhere.fits": (best, "nowhere.fits", output),
         "parallax": (best, spoilt(stars, no_parallax), output),
         "are called like results": (best, spoilt(stars, taken), output),
@@ -432,7 +440,7 @@ def test_predict_refuses_bad_input_and_writes_nothing(run, stars, tmp_path, caps
     for message, (checkpoint, catalogue, target) in cases.items():
         arguments = ["--checkpoint", str(checkpoint), "--catalogue", str(catalogue), "--output", str(target)]
         assert message in refused(predict, arguments, capsys)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["fake.ckpt", "foreign.ckpt"]
+    assert {path.suffix for path in tmp_path.iterdir()} == {".ckpt"}
 
 
 GD1 = str(ROOT / "experiments" / "gd1" / "config.yaml")
@@ -467,11 +475,19 @@ def test_gd1_without_a_table_says_where_to_get_one(tmp_path, capsys):
 
 
 def test_console_script_knows_its_commands(capsys, tmp_path):
-    assert "no command 'fly'" in refused(console, ["fly"], capsys)
+    assert "no command 'fly'; the commands are fit, predict, simulate" in refused(console, ["fly"], capsys)
+    assert "no command is given; the commands are fit, predict, simulate" in refused(console, [], capsys)
     console(["--help"])
-    assert "fit,predict,simulate" in capsys.readouterr().out
+    assert "{fit,predict,simulate}" in capsys.readouterr().out
     console(["simulate", "--simulator", SMALL, "--output", str(tmp_path / "stars.csv")])
     assert (tmp_path / "stars.csv").is_file()
+
+
+@pytest.mark.parametrize(("name", "command"), {"fit": fit, "predict": predict, "simulate": simulate}.items())
+def test_help_calls_the_command_by_its_name(name, command, capsys):
+    with pytest.raises(SystemExit):
+        command(["--help"])
+    assert capsys.readouterr().out.startswith(f"usage: stream-mapper {name} [")
 
 
 def test_simulate_is_reproducible_and_refuses_a_folder_that_is_not_there(tmp_path, capsys):

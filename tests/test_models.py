@@ -361,7 +361,11 @@ def stars(case, n=40, spread=1.0):
     columns = {"phi1": torch.empty(n).uniform_(-40, 40)}
     for name, (low, high, _) in case.box.items():
         columns[name] = (low + high) / 2 + spread * (high - low) * torch.empty(n).uniform_(-0.499, 0.499)
-    extra = {"pm_corr": torch.empty(n).uniform_(-0.9, 0.9), "g_r_corr": torch.full((n,), -0.6), "pm_angle": torch.empty(n).uniform_(-0.3, 0.3)}
+    extra = {
+        "pm_corr": torch.empty(n).uniform_(-0.9, 0.9),
+        "g_r_corr": torch.full((n,), -0.6),
+        "pm_angle": torch.empty(n).uniform_(-0.3, 0.3),
+    }
     columns |= {name: column for name, column in extra.items() if name in case.model.columns}
     return sml.Data(columns | {name: torch.full((n,), ERROR) for name in errors_of(case.model)})
 

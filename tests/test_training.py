@@ -1,5 +1,8 @@
 """The module that trains a model, and the numbers of a run."""
 
+import logging
+from types import SimpleNamespace
+
 import lightning as L
 import numpy as np
 import pytest
@@ -7,10 +10,13 @@ import torch
 from astropy.table import Table
 
 import stream_mapper as sml
+from stream_mapper.builtin.compat import ZukoFlowModel, flow
 from stream_mapper.nn import Constant
 from stream_mapper.results.metrics import truth_metrics
-from stream_mapper.training import StreamModule
+from stream_mapper.training import BackgroundStage, StreamModule, train_background
 from stream_mapper.training.batches import Batches
+from stream_mapper.training.callbacks import FitProgress, StopOnNonFinite
+from stream_mapper.training.recorder import RunRecorder
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 5, 10, 20, 60])
@@ -44,3 +50,44 @@ def test_the_calibration_error_tells_right_from_wrong(power, error):
     assert metrics["calibration_error"] == pytest.approx(error, abs=0.02)
     assert metrics["few_optimal_calibration_error"] < 0.015
     assert metrics["few_average_precision"] == pytest.approx(metrics["few_optimal_average_precision"], abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("ran", "state", "said"),
+    [
+        (30, {"epoch": 29}, "those of epoch 30, the best on the held-out stars; the fit ran all 30 epochs."),
+        (12, {"epoch": 4}, "those of epoch 5, the best on the held-out stars; the fit stopped early, after 12 of 30"),
+        (30, None, "those of the last epoch, as there is no best checkpoint; the fit ran all 30 epochs."),
+    ],
+)
+def test_the_log_says_which_weights_are_kept(ran, state, said, caplog):
+    caplog.set_level(logging.INFO, logger="stream_mapper")
+    RunRecorder()._say_which(SimpleNamespace(current_epoch=ran, max_epochs=30), state)
+    assert f"the weights are {said}" in caplog.text
+
+
+def test_the_bar_says_whose_members_it_counts(capsys):
+    bar, metrics = FitProgress(), {"train/members": torch.tensor(12.0)}
+    trainer = SimpleNamespace(max_epochs=1, callback_metrics=metrics)
+    bar.on_train_start(trainer, None)
+    bar.on_train_epoch_end(trainer, None)
+    bar.on_train_end(trainer, None)
+    assert "members (training)=12" in capsys.readouterr().err
+
+
+def flow_model():
+    return ZukoFlowModel(net=flow(2), coord_names=["g", "r"])
+
+
+def test_a_flow_without_stars_is_named_by_its_coordinates():
+    stars = sml.Data({"phi1": torch.zeros(12), "g": torch.ones(12), "r": torch.tensor([1.0] * 9 + [torch.nan] * 3)})
+    with pytest.raises(sml.InputError, match=r"the flow over \['g', 'r'\] needs 10 .* or more; found 9"):
+        train_background(sml.IndependentModels({"photometry": flow_model()}), stars, BackgroundStage())
+
+
+def test_a_bad_gradient_is_named_without_what_is_inside():
+    module = StreamModule(sml.IndependentModels({"photometry": flow_model()}))
+    weight = next(module.parameters())
+    weight.grad = torch.full_like(weight, torch.nan)
+    with pytest.raises(FloatingPointError, match=r"step 3: the gradient of \['model.photometry.flow"):
+        StopOnNonFinite().on_before_optimizer_step(SimpleNamespace(global_step=3), module, None)

@@ -2,7 +2,7 @@
 
 from stream_mapper.catalog.columns import Column, Columns, Errors, to_data
 from stream_mapper.catalog.frames import SkyFrame, load
-from stream_mapper.catalog.io import read_table, replace_file, table_format, write_table
+from stream_mapper.catalog.io import check_target, read_table, replace_file, table_format, write_table
 from stream_mapper.catalog.schema import default_unit, find_column
 from stream_mapper.catalog.selection import cut
 from stream_mapper.catalog.tables import to_table, with_units
@@ -12,6 +12,7 @@ __all__ = [
     "Columns",
     "Errors",
     "SkyFrame",
+    "check_target",
     "cut",
     "default_unit",
     "find_column",

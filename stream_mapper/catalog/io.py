@@ -41,10 +41,11 @@ def read_table(path: str | os.PathLike[str]) -> Table:
             with two columns of one name.
     """
     path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; give the path of a table.")
     kind = table_format(path)
     if not path.is_file():
-        found = "is a folder" if path.is_dir() else "does not exist"
-        raise InputError(f"{path}: {found}; give the path of a table.")
+        raise InputError(f"{path}: does not exist; give the path of a table.")
     if kind == "ascii.csv":
         _refuse_doubles(path)
     try:
@@ -68,14 +69,23 @@ def write_table(table: Table, path: str | os.PathLike[str]) -> None:
         InputError: If the suffix is unknown, the folder missing, or the table cannot be written there.
     """
     target = Path(path)
-    kind = table_format(target)
-    if target.is_dir() or not target.parent.is_dir():
-        found = "is a folder" if target.is_dir() else "its folder does not exist"
-        raise InputError(f"{target}: {found}; give the path of a file in a folder that exists.")
+    kind = check_target(target)
     try:
         replace_file(target, lambda new: _write(table, new, kind))
     except Exception as error:
         raise InputError(f"{target}: cannot be written as {kind}: {one_line(error)}.") from error
+
+
+def check_target(path: Path) -> str:
+    """Format of a table that is to be written.
+
+    Raises:
+        InputError: If the path is a folder, its folder does not exist, or its suffix is unknown.
+    """
+    if path.is_dir() or not path.parent.is_dir():
+        found = "is a folder" if path.is_dir() else "its folder does not exist"
+        raise InputError(f"{path}: {found}; give the path of a file in a folder that exists.")
+    return table_format(path)
 
 
 def replace_file(target: Path, write: Callable[[Path], Any]) -> None:
@@ -85,8 +95,18 @@ def replace_file(target: Path, write: Callable[[Path], Any]) -> None:
     try:
         write(new)
         new.replace(target)
+    except Exception as error:
+        _speak_of(target, new, error)
+        raise
     finally:
         new.unlink(missing_ok=True)
+
+
+def _speak_of(target: Path, new: Path, error: Exception) -> None:
+    """Let an exception name the file that was asked for where it names the temporary one."""
+    error.args = tuple(arg.replace(str(new), str(target)) if isinstance(arg, str) else arg for arg in error.args)
+    if isinstance(error, OSError) and str(error.filename) == str(new):
+        error.filename = str(target)
 
 
 def table_format(path: Path) -> str:

@@ -28,12 +28,12 @@ class StopOnNonFinite(Callback):
         grads = {name: p.grad for name, p in pl_module.named_parameters() if p.grad is not None}
         finite = torch.stack([grad.isfinite().all() for grad in grads.values()])
         if not finite.all():
-            bad = [name for name, ok in zip(grads, finite.tolist(), strict=True) if not ok]
+            bad = [name.replace("_components.", "") for name, ok in zip(grads, finite.tolist(), strict=True) if not ok]
             raise FloatingPointError(f"step {trainer.global_step}: the gradient of {bad[:3]} is not finite.")
 
 
 class FitProgress(ProgressBar):
-    """One bar over the epochs, with the loss and the expected number of members."""
+    """One bar over the epochs, with the loss and the expected number of members among the training stars."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class FitProgress(ProgressBar):
         self._bar.update(1)
         if self._bar.n % 10 == 0 or self._bar.n == trainer.max_epochs:
             values = trainer.callback_metrics
-            shown = {"loss": "train/loss", "held-out ln p": "val/ln_likelihood", "members": "train/members"}
+            shown = {"loss": "train/loss", "held-out ln p": "val/ln_likelihood", "members (training)": "train/members"}
             self._bar.set_postfix(
                 {k: f"{values[v].item():.4g}" for k, v in shown.items() if v in values}, refresh=False
             )

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from stream_mapper.builtin import IsochroneMVNorm
-from stream_mapper.commands import one_line
 from stream_mapper.errors import InputError
 from stream_mapper.models import MixtureModel, Model
 from stream_mapper.training.datamodule import CatalogueDataModule
 from stream_mapper.training.module import StreamModule
 
+_MAGIC = b"PK\x03\x04"  # every checkpoint is a zip archive
 _NEEDED = ("state_dict", "hyper_parameters", "datamodule_hyper_parameters")
 
 
@@ -45,7 +46,16 @@ def _check(path: Path) -> None:
     try:
         checkpoint: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise InputError(f"{path} is not a checkpoint of stream_mapper: {one_line(error)[:120]}") from error
+        raise InputError(f"{path} {_fault(path, error)}; a fit writes RUN/checkpoints/best.ckpt.") from error
     missing = [key for key in _NEEDED if not isinstance(checkpoint, dict) or key not in checkpoint]
     if missing:
         raise InputError(f"{path} is not a checkpoint of stream_mapper: it has no {missing}.")
+
+
+def _fault(path: Path, error: Exception) -> str:
+    """What is wrong with a file that torch cannot load; its own words are about its insides."""
+    with path.open("rb") as file:
+        start = file.read(len(_MAGIC))
+    if start == _MAGIC and not isinstance(error, pickle.UnpicklingError):
+        return "is damaged or not complete"
+    return "is not a checkpoint of stream_mapper" if start else "is empty"

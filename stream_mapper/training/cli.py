@@ -49,7 +49,7 @@ class StreamCLI(LightningCLI):
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         """Our parser in place of Lightning's."""
-        kwargs.setdefault("dump_header", None)
+        kwargs = {"dump_header": None, "prog": "stream-mapper fit"} | kwargs
         parser = FitParser(**kwargs)
         parser.add_argument("-c", "--config", action="config", help="A configuration file in YAML.")
         return parser

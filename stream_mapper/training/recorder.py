@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from stream_mapper.training.module import StreamModule
 
 _TOP = 20  # best members shown in TensorBoard
 _BATCH = 20_000  # stars whose scores are held at once
+
+_log = logging.getLogger("stream_mapper")
 
 
 class RunRecorder(Callback):
@@ -71,6 +74,7 @@ class RunRecorder(Callback):
         checkpoint = trainer.checkpoint_callback
         path = Path(getattr(checkpoint, "best_model_path", "") or "none")
         state = torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
+        self._say_which(trainer, state)
         if state is not None:
             module.load_state_dict(state["state_dict"])
         datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
@@ -79,6 +83,18 @@ class RunRecorder(Callback):
         if state is not None:
             state["state_dict"] = module.state_dict()
             replace_file(path, lambda target: torch.save(state, target))
+
+    def _say_which(self, trainer: L.Trainer, state: dict[str, Any] | None) -> None:
+        """Which epoch the weights are of, and whether the fit went to its end."""
+        ran, asked = trainer.current_epoch, trainer.max_epochs
+        end = f"ran all {ran} epochs" if ran == asked else f"stopped early, after {ran} of {asked} epochs"
+        if state is None:
+            _log.info("the weights are those of the last epoch, as there is no best checkpoint; the fit %s.", end)
+            return
+        self.metrics["best_epoch"] = state["epoch"] + 1
+        _log.info(
+            "the weights are those of epoch %d, the best on the held-out stars; the fit %s.", state["epoch"] + 1, end
+        )
 
     def _tables(self, module: StreamModule, stars: Data, table: Table) -> dict[str, Table]:
         model = module.model

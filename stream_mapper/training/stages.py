@@ -161,12 +161,11 @@ def train_background(model: Model, stars: Data, stage: BackgroundStage, accelera
     if flows and stage.off_stream is None:
         _log.warning("no off_stream selection: the background is trained on all stars, those of the stream included.")
     off = stars if stage.off_stream is None else stars[stage.off_stream(stars)]
-    for name, flow in flows.items():
+    for flow in flows.values():
         complete = off[off.where[flow.coord_names].all(-1) & flow.in_window(off)].select(flow.columns)
         if len(complete) < 10:
-            raise InputError(
-                f"flow {name}: {len(complete)} off-stream stars have {list(flow.coord_names)}; it needs 10 or more."
-            )
+            wish = "10 off-stream stars that have them all, or more"
+            raise InputError(f"the flow over {list(flow.coord_names)} needs {wish}; found {len(complete)}.")
         _log.info("training the flow over %s on %d off-stream stars", ", ".join(flow.coord_names), len(complete))
         flow.fit_scalers(complete)
         _train_flow(flow, complete, stage, accelerator)
