@@ -494,6 +494,14 @@ def test_screening_leaves_out_only_what_does_not_matter():
     torch.testing.assert_close(model.ln_joint(model(again), again), model.ln_joint(model(stars), stars))
 
 
+def test_a_component_switched_off_is_not_computed():
+    model = switched((0.0, 2.0), (1.0, math.inf))
+    data = Data({"phi1": torch.tensor([-1.0, 0.5, 1.5, 3.0]), "phi2": torch.full((4,), 0.5)})
+    some = screened(model, data, 1e-5)
+    assert some.where["held:a"].tolist() == [True, False, False, True]
+    assert torch.equal(model.ln_joint(model(some), some), model.ln_joint(model(data), data))
+
+
 def test_names_of_parts_are_prefixes():
     outer = sml.IndependentModels({"a": sml.IndependentModels({"b": normal(net=Constant(2))})})
     params = outer(phi2_at(0.0))

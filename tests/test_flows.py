@@ -7,6 +7,7 @@ import torch
 
 import stream_mapper as sml
 from stream_mapper.builtin.compat import ZukoFlowModel, flow
+from stream_mapper.training import BackgroundStage, train_background, with_frozen_densities
 
 NAMES = ("pm_phi1", "pm_phi2", "g", "r")
 
@@ -72,6 +73,76 @@ def test_a_flow_conditioned_on_the_errors_learns_them():
     unknown = stars.with_columns({"pm_err": torch.full((4000,), torch.nan)})
     usual = stars.with_columns({"pm_err": torch.full((4000,), model.err_scaler.mean.exp().item())})
     torch.testing.assert_close(model.ln_likelihood({}, unknown), model.ln_likelihood({}, usual), atol=1e-4, rtol=1e-4)
+
+
+def boxed():
+    """A flow in a box of the catalogue's axes, and the same flow of those axes' own coordinates."""
+    network = flow(3, transforms=1, hidden_features=(16, 16))
+    numbers = sml.utils.StandardScaler(
+        ("phi1", "pm_phi1", "pm_phi2", "g"), mean=[0.0, -4, -3, 20], scale=[1.0, 1, 1, 1]
+    )
+    box = sml.builtin.RotatedBox(("pm_phi1", "pm_phi2"), "pm_angle", first=(-6.0, -1.0), second=(-5.0, 0.0))
+    turned = ZukoFlowModel(net=network, coord_names=("pm_phi1", "pm_phi2", "g"), box=box, data_scaler=numbers)
+    sides = {"pm_phi1": (-6.0, -1.0), "pm_phi2": (-5.0, 0.0)}
+    plain = ZukoFlowModel(net=network, coord_names=("pm_phi1", "pm_phi2", "g"), coord_bounds=sides, data_scaler=numbers)
+    return turned, plain
+
+
+@torch.no_grad()
+def test_a_flow_in_a_rotated_box():
+    turned, plain = boxed()
+    assert turned.columns == ("phi1", "pm_phi1", "pm_phi2", "g", "pm_angle")
+    angle = torch.empty(3000).uniform_(-3, 3)
+    stars = turned.sample(sml.Data({"phi1": torch.zeros(3000), "pm_angle": angle}))
+    assert turned.in_window(stars).all()
+    pmra = angle.cos() * stars["pm_phi1"] - angle.sin() * stars["pm_phi2"]
+    pmdec = angle.sin() * stars["pm_phi1"] + angle.cos() * stars["pm_phi2"]
+    assert ((pmra >= -6.001) & (pmra <= -0.999) & (pmdec >= -5.001) & (pmdec <= 0.001)).all()
+    same = stars.with_columns({"pm_phi1": pmra, "pm_phi2": pmdec})
+    inside = plain.in_window(same)  # but for the rounding of a star at an edge
+    torch.testing.assert_close(
+        turned.ln_likelihood({}, stars)[inside], plain.ln_likelihood({}, same)[inside], atol=2e-3, rtol=1e-3
+    )
+    far = stars.with_columns({"pm_phi1": torch.full((3000,), 20.0)})
+    assert (turned.ln_likelihood({}, far) == -math.inf).all()
+
+
+@torch.no_grad()
+def test_the_coordinates_of_a_box_are_missing_together():
+    """In a mixture with a Gaussian that could take one proper motion alone, both drop out of both."""
+    turned, _ = boxed()
+    stars = turned.sample(sml.Data({"phi1": torch.zeros(50), "pm_angle": torch.full((50,), 0.7)}))
+    nan = torch.full((50,), torch.nan)
+    one, none = stars.with_columns({"pm_phi1": nan}), stars.with_columns({"pm_phi1": nan, "pm_phi2": nan})
+    assert torch.equal(turned.ln_likelihood({}, one), turned.ln_likelihood({}, none))
+    assert torch.equal(turned.ln_likelihood({}, stars.with_columns({"pm_angle": nan})), turned.ln_likelihood({}, none))
+    normal = sml.builtin.Normal(coord_names=("pm_phi1", "pm_phi2", "g"))
+    both = sml.MixtureModel(
+        {"stream": normal, "background": turned},
+        net=sml.nn.Constant(1),
+        params=sml.params.ModelParameters({"stream.ln-weight": (-2, -1)}),
+    )
+    values = {f"stream.{name}.{p}": torch.zeros(50) for name in normal.coord_names for p in ("mu", "ln-sigma")}
+    params = values | {"stream.ln-weight": torch.full((50,), -1.0), "background.ln-weight": torch.full((50,), -0.5)}
+    torch.testing.assert_close(both.ln_joint(params, one), both.ln_joint(params, none))
+
+
+def test_a_box_over_other_coordinates_is_refused():
+    box = sml.builtin.RotatedBox(("pm_phi1", "pm_phi2"), "pm_angle", first=(-6.0, -1.0), second=(-5.0, 0.0))
+    with pytest.raises(sml.InputError, match=r"the box over .* needs two of these"):
+        ZukoFlowModel(net=flow(1), coord_names=("g",), box=box)
+    with pytest.raises(sml.InputError, match=r"without coord_bounds; \['pm_phi1'\] have them"):
+        ZukoFlowModel(net=flow(2), coord_names=("pm_phi1", "pm_phi2"), box=box, coord_bounds={"pm_phi1": (-6.0, -1.0)})
+
+
+def test_kernels_are_a_background_too():
+    """A kernel density takes the off-stream stars as its points and is frozen like a flow."""
+    kernels = sml.builtin.compat.KDEModel(coord_names=("g",), coord_bounds={"g": (15.0, 22.0)})
+    stars = sml.Data({"phi1": torch.randn(500), "g": torch.empty(500).uniform_(15, 22)})
+    train_background(kernels, stars, BackgroundStage())
+    frozen = with_frozen_densities(kernels, stars)
+    assert torch.equal(kernels.ln_likelihood({}, frozen), frozen[kernels.cache_name])
+    assert kernels.ln_likelihood({}, frozen).exp().mean().item() == pytest.approx(1 / 7, rel=0.1)
 
 
 def test_a_batch_in_which_no_star_has_the_coordinates():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +60,11 @@ class RotatedBox(nn.Module):
     def rotate(self, data: Data) -> Tensor:
         """The two coordinates in the catalogue's axes, shape (N, 2)."""
         return torch.stack(rotate(*data[self.columns].unbind(-1)), -1)
+
+    def turned_back(self, values: Mapping[str, Tensor], data: Data) -> dict[str, Tensor]:
+        """The two coordinates in the axes of the stream, by name, from those in the catalogue's, each (N,)."""
+        x, y = (values[name] for name in self.coord_names)
+        return dict(zip(self.coord_names, rotate(x, y, -data[self.angle_name]), strict=True))
 
     def inside(self, data: Data) -> Tensor:
         """Whether each star is inside, shape (N,); a star that lacks a coordinate or the angle counts as inside."""

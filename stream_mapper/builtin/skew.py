@@ -62,7 +62,5 @@ class TruncatedSkewNormal(_Skewed):
 
     def distribution(self, params: Params, data: Data, name: str) -> Distribution:
         """Skew normal convolved with the error, cut to the window."""
-        low, high = self.coord_bounds[name]
-        ones = torch.ones_like(data[name])
         law = self._measured_law(params, data, name)
-        return _TruncatedSkewNormal(*law, low * ones, high * ones, validate_args=False)
+        return _TruncatedSkewNormal(*law, *self._window(data, name), validate_args=False)

@@ -35,9 +35,7 @@ class Sloped(CoordinateModel):
 
     def distribution(self, params: Params, data: Data, name: str) -> Distribution:
         """Linear density on the window."""
-        low, high = self.coord_bounds[name]
-        ones = torch.ones_like(data[name])
-        return _Sloped(params[f"{name}.slope"], low * ones, high * ones, validate_args=False)
+        return _Sloped(params[f"{name}.slope"], *self._window(data, name), validate_args=False)
 
     def _check_parameters(self) -> None:
         super()._check_parameters()

@@ -170,16 +170,27 @@ class Model(nn.Module, ABC):
         """Column of the measurement error of each of this model's own coordinates that has one."""
         return {}
 
+    @property
+    def together(self) -> tuple[tuple[str, ...], ...]:
+        """Coordinates, and columns they need, that this model itself takes together or not at all."""
+        return ()
+
     def measured(self, data: Data) -> Data:
-        """The stars, each coordinate whose error is missing marked as missing for every part alike.
+        """The stars, each coordinate some part cannot take marked as missing for every part alike.
+
+        A part cannot take a coordinate whose error is missing, nor one that goes together with a missing one.
 
         Without this a part that reads the error would drop the coordinate and one that does not would keep it, and
         their densities would be over different coordinates.
         """
         known: dict[str, Tensor] = {}
-        for part in self.modules():
-            for name, error in part.error_names.items() if isinstance(part, Model) else ():
+        parts = [part for part in self.modules() if isinstance(part, Model)]
+        for part in parts:
+            for name, error in part.error_names.items():
                 known[name] = known.get(name, data.where[name]) & data.where[error]
+        for group in [group for part in parts for group in part.together]:
+            whole = torch.stack([known.get(name, data.where[name]) for name in group]).all(0)
+            known |= dict.fromkeys(group, whole)
         if not known:
             return data
         return data.with_columns({name: torch.where(mask, data[name], torch.nan) for name, mask in known.items()})

@@ -39,6 +39,7 @@ def _held(model: MixtureModel, stars: Data, threshold: float) -> dict[str, Tenso
     out = {}
     for i, q in enumerate(model.components):
         if q != BACKGROUND:
-            held = negligible[:, i] & joint[:, i].isfinite()
-            out[held_column(q)] = torch.where(held, joint[:, i] - params[f"{q}.ln-weight"], torch.nan)
+            ln_weight = params[f"{q}.ln-weight"]
+            ln_p = torch.where(ln_weight.isneginf(), 0.0, joint[:, i] - ln_weight)  # of a component switched off: any
+            out[held_column(q)] = torch.where(negligible[:, i], ln_p, torch.nan)
     return out

@@ -12,7 +12,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from stream_mapper.builtin.compat import FlowModel
+from stream_mapper.builtin.compat import FlowModel, KDEModel
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError, check_at_least, check_positive, check_share
 from stream_mapper.models import Model
@@ -146,13 +146,15 @@ def rehearse(model: Model, stars: Data) -> None:
         flow.cache_name = None
 
 
-def flows_of(model: Model) -> dict[str, FlowModel]:
-    """The flows inside a model, by the path of their module."""
-    return {name: part for name, part in model.named_modules() if isinstance(part, FlowModel)}
+def flows_of(model: Model) -> dict[str, FlowModel | KDEModel]:
+    """The densities inside a model that are trained first, flows and kernels, by the path of their module."""
+    return {name: part for name, part in model.named_modules() if isinstance(part, FlowModel | KDEModel)}
 
 
 def train_background(model: Model, stars: Data, stage: BackgroundStage, accelerator: str = "auto") -> None:
     """Train each flow of ``model`` on the off-stream stars that have all its coordinates, then freeze it.
+
+    A kernel density takes those stars as its points.
 
     Raises:
         InputError: If fewer than ten such stars are left.
@@ -167,9 +169,12 @@ def train_background(model: Model, stars: Data, stage: BackgroundStage, accelera
             wish = "10 off-stream stars that have them all, or more"
             raise InputError(f"the flow over {list(flow.coord_names)} needs {wish}; found {len(complete)}.")
         _log.info("training the flow over %s on %d off-stream stars", ", ".join(flow.coord_names), len(complete))
-        flow.fit_scalers(complete)
-        _train_flow(flow, complete, stage, accelerator)
-        flow.requires_grad_(False)
+        if isinstance(flow, KDEModel):
+            flow.fit_points(complete)
+        else:
+            flow.fit_scalers(complete)
+            _train_flow(flow, complete, stage, accelerator)
+            flow.requires_grad_(False)
 
 
 def _train_flow(flow: FlowModel, stars: Data, stage: BackgroundStage, accelerator: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from stream_mapper.builtin.box import RotatedBox
 from stream_mapper.builtin.compat.marginal import ROWS, check_count, over_nodes, trapezoid
 from stream_mapper.builtin.window import Stretch
 from stream_mapper.data import Data
@@ -36,6 +37,8 @@ class FlowModel(Model):
             ``sample(context)`` to (N, F). F counts the coordinates, D the independent coordinates and the errors.
         coord_names: Coordinates the density is over, F of them.
         coord_bounds: Window of each coordinate, in its unit.
+        box: Window of two of the coordinates in the axes of the catalogue, which turn along the stream. The network
+            then sees those two in the catalogue's axes. A star with one of them counts as one with neither.
         err_names: Columns of errors the density is conditioned on as well.
         data_scaler: Scaler that has the independent coordinates and the coordinates; None for one fitted on the stars
             the density is trained on.
@@ -45,7 +48,7 @@ class FlowModel(Model):
         params: Must be empty: such a density has no named parameters.
 
     Raises:
-        InputError: If there are parameters.
+        InputError: If there are parameters, or the box is over other coordinates or over some with a window.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class FlowModel(Model):
         net: nn.Module,
         coord_names: Sequence[str],
         coord_bounds: Mapping[str, Interval] | None = None,
+        box: RotatedBox | None = None,
         err_names: Sequence[str] = (),
         data_scaler: StandardScaler | None = None,
         jacobian_logdet: float | Tensor | None = None,
@@ -64,8 +68,11 @@ class FlowModel(Model):
         if params is not None and len(params):
             raise InputError(f"{type(self).__name__} has no named parameters; got {list(params.names)}.")
         self.flow = net
+        self.box = box
+        self._check_box()
         self.err_names = tuple(err_names)
-        self.stretch = Stretch(self.coord_names, self.coord_bounds)
+        sides = {} if box is None else dict(zip(box.coord_names, (box.first, box.second), strict=True))
+        self.stretch = Stretch(self.coord_names, self.coord_bounds | sides)
         names = (*self.indep_coord_names, *self.coord_names)
         self.scaler = (data_scaler or StandardScaler(names))[names]
         self.err_scaler = StandardScaler(self.err_names)
@@ -75,8 +82,14 @@ class FlowModel(Model):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Every column the model reads, errors included."""
-        return (*super().columns, *self.err_names)
+        """Every column the model reads, errors and the angle of the box included."""
+        angle = () if self.box is None else (self.box.angle_name,)
+        return (*super().columns, *self.err_names, *angle)
+
+    @property
+    def together(self) -> tuple[tuple[str, ...], ...]:
+        """The coordinates of the box with its angle."""
+        return () if self.box is None else (self.box.columns,)
 
     def forward(self, data: Data) -> Params:  # noqa: ARG002
         """Nothing: there are no named parameters."""
@@ -86,7 +99,8 @@ class FlowModel(Model):
         """Log density of the measured coordinates, shape (N,), in nats; taken from the data where computed before."""
         if self.cache_name is not None and self.cache_name in data:
             return data[self.cache_name]
-        x, where = data[self.coord_names], data.where[self.coord_names]
+        data = self.measured(data)
+        x, where = self._values(data), data.where[self.coord_names]
         context = self._context(data)
         out = x.new_zeros(len(data), dtype=torch.promote_types(x.dtype, self.scaler.mean.dtype))
         for pattern in where.unique(dim=0):
@@ -100,7 +114,31 @@ class FlowModel(Model):
         context = self._context(data)
         mean, scale = self._numbers(self.coord_names)
         drawn = torch.cat([self._draw(part) for part in context.split(ROWS)])
-        return dict(zip(self.coord_names, self.stretch.inverse(mean + scale * drawn).unbind(-1), strict=True))
+        x = self.stretch.inverse(mean + scale * drawn)
+        columns = dict(zip(self.coord_names, x.unbind(-1), strict=True))
+        return columns if self.box is None else columns | self.box.turned_back(columns, data)
+
+    def _in_own_window(self, data: Data) -> Tensor:
+        """Whether the star has a place, and every measured coordinate is inside its window and the box."""
+        inside = super()._in_own_window(data)
+        return inside if self.box is None else inside & self.box.inside(data)
+
+    def _values(self, data: Data) -> Tensor:
+        """The coordinates (N, F), those of the box in its own axes."""
+        if self.box is None:
+            return data[self.coord_names]
+        turned = dict(zip(self.box.coord_names, self.box.rotate(data).unbind(-1), strict=True))
+        return torch.stack([turned.get(name, data[name]) for name in self.coord_names], -1)
+
+    def _check_box(self) -> None:
+        if self.box is None:
+            return
+        names, bounded = self.box.coord_names, [n for n in self.box.coord_names if n in self.coord_bounds]
+        if bounded or not set(names) <= set(self.coord_names):
+            raise InputError(
+                f"{type(self).__name__} over {list(self.coord_names)}: the box over {list(names)} needs two of these, "
+                f"without coord_bounds; {bounded} have them."
+            )
 
     def _in_units(self, x: Tensor, context: Tensor, pattern: Tensor) -> Tensor:
         """Log density over the coordinates measured in ``pattern`` (F,), in the data's units."""
@@ -161,7 +199,8 @@ class FlowModel(Model):
             self.err_scaler.fit_(Data(ln_errors, {name: data.where[name] for name in self.err_names}))
         if self.scaler.fitted:
             return
-        stretched, _ = self.stretch(data[self.coord_names])
+        data = self.measured(data)
+        stretched, _ = self.stretch(self._values(data))
         columns = dict(zip(self.coord_names, stretched.unbind(-1), strict=True))
         where = {name: data.where[name] for name in self.coord_names}
         self.scaler.fit_(Data({**{n: data[n] for n in self.indep_coord_names}, **columns}, where))
