@@ -44,6 +44,7 @@ RUN = {
     "figures/weight.png",
     "figures/density.png",
     "figures/track.png",
+    "figures/widths.png",
 }
 
 

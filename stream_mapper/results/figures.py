@@ -2,162 +2,239 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from astropy.table import Table
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from numpy.typing import NDArray
+
+from stream_mapper.catalog import default_unit
 
 Array = NDArray[np.float64]
 
+_SHOWN = 0.1  # stars above this membership are coloured
 _FAINT: dict[str, Any] = {"s": 1, "color": "0.75", "rasterized": True, "linewidths": 0}
 _BRIGHT: dict[str, Any] = {"s": 6, "cmap": "viridis", "vmin": 0, "vmax": 1, "rasterized": True, "linewidths": 0}
-_SHOWN = 0.1  # stars above this membership are coloured
-_LABELS = {
-    "phi1": r"$\phi_1$ [deg]",
-    "phi2": r"$\phi_2$ [deg]",
-    "pm_phi1": r"$\mu_{\phi_1} \cos\phi_2$ [mas/yr]",
-    "pm_phi2": r"$\mu_{\phi_2}$ [mas/yr]",
-    "parallax": "parallax [mas]",
-    "distance": "distance [kpc]",
+_MEMBERSHIP = f"membership p (coloured: p > {_SHOWN})"
+_BAND, _TRUTH = "band: 5-95 %", "truth"
+_NAMES = {
+    "phi1": r"$\phi_1$",
+    "phi2": r"$\phi_2$",
+    "pm_phi1": r"$\mu_{\phi_1} \cos\phi_2$",
+    "pm_phi2": r"$\mu_{\phi_2}$",
+    "distmod": "distance modulus",
 }
 
 
 def figures(
-    stars: dict[str, Array], p: Array, track: Table, density: Table, photometry: list[str]
+    stars: dict[str, Array],
+    p: Array,
+    track: Table,
+    density: Table,
+    photometry: Sequence[str] = (),
+    isochrone: Array | None = None,
 ) -> Iterator[tuple[str, Figure]]:
     """Name and figure of everything the columns allow.
 
     Arguments:
-        stars: Measured values by internal name, NaN where not measured, each (N,).
+        stars: Measured values by internal name, NaN where not measured, and truth as ``true_<name>``, each (N,).
         p: Membership of each star, (N,).
-        track: Table of :func:`stream_mapper.results.track.track_table`.
-        density: Table of :func:`stream_mapper.results.track.density_table`.
-        photometry: Names of the magnitudes, blue to red.
+        track: Table of :func:`stream_mapper.results.track.track_table`; it is drawn where it is supported.
+        density: Table of :func:`stream_mapper.results.track.density_table` at the same phi1.
+        photometry: Names of F magnitudes, blue to red.
+        isochrone: Absolute magnitudes along the stream's isochrone, (K, F).
     """
-    track = track[np.asarray(track["supported"])]
-    stars = {name: _where(values, stars, name) for name, values in stars.items()}
+    there = np.asarray(track["supported"])
+    track = track[there]
+    stars = _with_truth(stars, density)
     if "phi2" in stars:
         yield "sky", sky(stars, p, track)
     if {"pm_phi1", "pm_phi2"} <= stars.keys():
         yield "proper_motions", scatter(stars, p, "pm_phi1", "pm_phi2")
-    if len(photometry) > 1:
-        yield "colour_magnitude", colour_magnitude(stars, p, track, photometry)
-    yield "weight", along(density, "weight", stars)
-    yield "density", along(density, "density", stars)
-    yield "track", tracks(stars, p, track)
+    if len(photometry) > 1 and np.isfinite(stars[photometry[0]] - stars[photometry[-1]]).any():
+        yield "colour_magnitude", colour_magnitude(stars, p, track, photometry, isochrone)
+    yield "weight", along(stars, density, there, "weight", "weight of the component")
+    yield "density", along(stars, density, there, "density", "density of the component [1/deg]")
+    names = [name for name in track.colnames if f"{name}_sigma" in track.colnames]
+    if names:
+        yield "track", tracks(stars, p, track, names)
+        yield "widths", widths(stars, track, names)
 
 
 def sky(stars: dict[str, Array], p: Array, track: Table) -> Figure:
     """Positions coloured by membership, above the track of each component."""
-    figure = Figure(figsize=(10, 6), layout="constrained")
-    top, bottom = figure.subplots(2, 1, sharex=True, sharey=True)
-    _points(top, stars, p, "phi1", "phi2", figure)
-    _points(bottom, stars, p, "phi1", "phi2", None)
-    for name, part in _components(track):
-        if "phi2" in part.colnames:
-            _band(bottom, part, "phi2", name)
-    bottom.legend(loc="best", fontsize="small")
-    top.set_xlabel("")
+    figure, (top, bottom) = _panels(stars, 2, sharey=True)
+    for axes in (top, bottom):
+        points = _points(axes, stars, p, "phi1", "phi2")
+        axes.set_ylabel(_label("phi2"))
+    _curves(bottom, track, "phi2")
     bottom.set_ylim(np.nanmin(stars["phi2"]), np.nanmax(stars["phi2"]))
-    return figure
+    figure.colorbar(points, ax=[top, bottom], label=_MEMBERSHIP, aspect=40)
+    return _with_legend(figure)
 
 
 def scatter(stars: dict[str, Array], p: Array, x: str, y: str) -> Figure:
     """Two columns, coloured by membership."""
     figure = Figure(figsize=(6, 5), layout="constrained")
-    _points(figure.subplots(), stars, p, x, y, figure)
-    return figure
-
-
-def colour_magnitude(stars: dict[str, Array], p: Array, track: Table, photometry: list[str]) -> Figure:
-    """Colour and magnitude, as observed and moved to the distance of the first component at each phi1."""
-    blue, red = photometry[0], photometry[-1]
-    colour = stars[blue] - stars[red]
-    _, first = next(_components(track))
-    apparent = {**stars, "colour": colour}
-    figure = Figure(figsize=(10, 6), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    _points(left, apparent, p, "colour", blue, None)
-    shift = 0.0
-    if "distmod" in first.colnames:
-        shift = np.interp(stars["phi1"], np.asarray(first["phi1"]), np.asarray(first["distmod"]))
-    _points(right, {**apparent, blue: stars[blue] - shift}, p, "colour", blue, figure)
-    left.set(xlabel=f"{blue} - {red} [mag]", ylabel=f"{blue} [mag]", title="as observed")
-    right.set(xlabel=f"{blue} - {red} [mag]", ylabel=f"{blue} - modulus [mag]", title="at the stream's distance")
-    for axes in (left, right):
-        axes.set_xlim(_span(colour))
-        axes.invert_yaxis()
-    return figure
-
-
-def along(density: Table, column: str, stars: dict[str, Array]) -> Figure:
-    """A column of the density table along phi1, with its 90 % band and the truth where it is known."""
-    figure = Figure(figsize=(9, 4), layout="constrained")
     axes = figure.subplots()
-    for name, part in _components(density):
-        _band(axes, part, column, name)
-    if f"true_{column}" in stars:
-        order = np.argsort(stars["phi1"])
-        axes.plot(stars["phi1"][order], stars[f"true_{column}"][order], "k--", lw=1, label="truth")
-    axes.set(xlabel=_LABELS["phi1"], ylabel=f"{column} of the component" + (" [1/deg]" if column == "density" else ""))
-    axes.set_ylim(0, 1.5 * np.max(density[column]))
-    axes.legend(fontsize="small")
+    points = _points(axes, stars, p, x, y)
+    axes.set(xlabel=_label(x), ylabel=_label(y), xlim=_span(stars[x]), ylim=_span(stars[y]))
+    figure.colorbar(points, ax=axes, label=_MEMBERSHIP)
     return figure
 
 
-def tracks(stars: dict[str, Array], p: Array, track: Table) -> Figure:
+def colour_magnitude(
+    stars: dict[str, Array], p: Array, track: Table, photometry: Sequence[str], isochrone: Array | None = None
+) -> Figure:
+    """Colour and magnitude, as observed and, with the isochrone, at the distance of the stream at each phi1.
+
+    The distance is that of the first component that has one.
+    """
+    blue, red = photometry[0], photometry[-1]
+    distances = (part for _, part in _components(track) if _drawn(part, "distmod"))
+    part = next(distances, None)
+    figure = Figure(figsize=(10 if part else 6, 6), layout="constrained")
+    panels = figure.subplots(1, 2 if part else 1, squeeze=False)[0]
+    shown = {"colour": stars[blue] - stars[red], "magnitude": stars[blue]}
+    points = _points(panels[0], shown, p, "colour", "magnitude")
+    panels[0].set(ylabel=f"{blue} [mag]", title="as observed")
+    if part:
+        modulus = np.interp(stars["phi1"], np.asarray(part["phi1"]), np.asarray(part["distmod"]))
+        _points(panels[1], {**shown, "magnitude": stars[blue] - modulus}, p, "colour", "magnitude")
+        panels[1].set(ylabel=f"{blue} - modulus [mag]", title="at the stream's distance")
+    if part and isochrone is not None:
+        panels[1].plot(isochrone[:, 0] - isochrone[:, -1], isochrone[:, 0], "k-", lw=1, label="isochrone")
+        panels[1].legend(fontsize="small")
+    for axes in panels:
+        axes.set(xlabel=f"{blue} - {red} [mag]", xlim=_span(shown["colour"]))
+        axes.invert_yaxis()
+    figure.colorbar(points, ax=list(panels), label=_MEMBERSHIP)
+    return figure
+
+
+def along(stars: dict[str, Array], density: Table, there: NDArray[np.bool_], column: str, label: str) -> Figure:
+    """A column of the density table along phi1, with its band and the truth where it is known.
+
+    The axis ends above the lines, and above the bands where the components are ``there``.
+    """
+    figure, (axes,) = _panels(stars, 1)
+    _curves(axes, density, column)
+    _truth(axes, stars, column)
+    high = np.asarray(density[f"{column}_95"])[there]
+    top = np.nanmax([*np.asarray(density[column]), *high, *stars.get(f"true_{column}", ())], initial=0)
+    axes.set(ylabel=label, ylim=(0, 1.05 * top or 1))
+    return _with_legend(figure)
+
+
+def tracks(stars: dict[str, Array], p: Array, track: Table, names: Sequence[str]) -> Figure:
     """Every coordinate of the track along phi1, over the stars."""
-    names = [n for n in track.colnames if f"{n}_sigma" in track.colnames]
-    figure = Figure(figsize=(9, 2.6 * len(names)), layout="constrained")
-    panels = np.atleast_1d(figure.subplots(len(names), 1, sharex=True))
+    figure, panels = _panels(stars, len(names))
     for axes, name in zip(panels, names, strict=True):
         if name in stars:
-            _points(axes, stars, p, "phi1", name, None)
-        for component, part in _components(track):
-            if np.isfinite(part[name]).all():
-                _band(axes, part, name, component)
-        if f"true_{name}" in stars:
-            order = np.argsort(stars["phi1"])
-            axes.plot(stars["phi1"][order], stars[f"true_{name}"][order], "k--", lw=1, label="truth")
-        axes.set(ylabel=_LABELS.get(name, f"{name} [mag]"), xlabel="")
-    panels[0].legend(fontsize="small")
-    panels[-1].set_xlabel(_LABELS["phi1"])
+            _points(axes, stars, p, "phi1", name)
+            axes.set_ylim(_span(stars[name]))
+        _curves(axes, track, name)
+        _truth(axes, stars, name)
+        axes.set_ylabel(_label(name))
+    return _with_legend(figure)
+
+
+def widths(stars: dict[str, Array], track: Table, names: Sequence[str]) -> Figure:
+    """The intrinsic width of every coordinate along phi1."""
+    figure, panels = _panels(stars, len(names))
+    for axes, name in zip(panels, names, strict=True):
+        _curves(axes, track, f"{name}_sigma")
+        _truth(axes, stars, f"{name}_sigma")
+        axes.set_ylabel(f"width of\n{_label(name)}")
+        axes.set_ylim(bottom=0)
+    return _with_legend(figure)
+
+
+def _with_truth(stars: dict[str, Array], density: Table) -> dict[str, Array]:
+    """The stars with what follows from their truth; that of the track only where there is a stream."""
+    out = dict(stars)
+    if "true_distance" in out and "true_distmod" not in out:
+        out["true_distmod"] = 5 * np.log10(out["true_distance"]) + 10
+    if {"true_distance", "true_distance_sigma"} <= out.keys() and "true_distmod_sigma" not in out:
+        out["true_distmod_sigma"] = 5 / math.log(10) * out["true_distance_sigma"] / out["true_distance"]
+    if "true_weight" not in out:
+        return out
+    there = out["true_weight"] > 0
+    out = {name: np.where(there, x, np.nan) if name.startswith("true_") else x for name, x in out.items()}
+    _, first = next(_components(density))
+    total = np.interp(out["phi1"], np.asarray(first["phi1"]), np.asarray(first["total_density"]))
+    return {**out, "true_weight": stars["true_weight"], "true_density": stars["true_weight"] * total}
+
+
+def _panels(stars: dict[str, Array], count: int, **options: Any) -> tuple[Figure, list[Axes]]:
+    """A figure with panels along phi1, one below the other."""
+    figure = Figure(figsize=(9, max(4.0, 2.6 * count)), layout="constrained")
+    panels = list(figure.subplots(count, 1, sharex=True, squeeze=False, **options)[:, 0])
+    panels[-1].set(xlabel=_label("phi1"), xlim=(np.nanmin(stars["phi1"]), np.nanmax(stars["phi1"])))
+    return figure, panels
+
+
+def _points(axes: Axes, stars: dict[str, Array], p: Array, x: str, y: str) -> Any:
+    """All stars in grey, likely members on top in the order of their membership."""
+    axes.scatter(stars[x], stars[y], **_FAINT)
+    order = np.argsort(p)
+    order = order[p[order] > _SHOWN]
+    return axes.scatter(stars[x][order], stars[y][order], c=p[order], **_BRIGHT)
+
+
+def _curves(axes: Axes, table: Table, column: str) -> None:
+    """The line of each component that has this column, with its band."""
+    for i, (name, part) in enumerate(_components(table)):
+        if not _drawn(part, column):
+            continue
+        phi1 = np.asarray(part["phi1"])
+        axes.plot(phi1, np.asarray(part[column]), color=f"C{i}", lw=1.2, label=name)
+        if _drawn(part, f"{column}_05"):
+            low, high = (np.asarray(part[f"{column}_{q}"]) for q in ("05", "95"))
+            axes.fill_between(phi1, low, high, alpha=0.3, color=f"C{i}", lw=0, label=_BAND)
+
+
+def _truth(axes: Axes, stars: dict[str, Array], column: str) -> None:
+    """The truth, where it is known."""
+    if f"true_{column}" in stars:
+        order = np.argsort(stars["phi1"])
+        axes.plot(stars["phi1"][order], stars[f"true_{column}"][order], "k--", lw=1, label=_TRUTH)
+
+
+def _with_legend(figure: Figure) -> Figure:
+    """The figure with one legend for all its panels, above them: the components, the band, the truth."""
+    found: dict[str, Any] = {}
+    for axes in figure.axes:
+        found |= dict(zip(*axes.get_legend_handles_labels()[::-1], strict=True))
+    if _BAND in found:
+        found[_BAND] = Patch(color="0.5", alpha=0.3, lw=0)
+    last = [label for label in (_BAND, _TRUTH) if label in found]
+    found |= {label: found.pop(label) for label in last}
+    if found:
+        figure.legend(found.values(), found.keys(), loc="outside upper right", ncols=len(found), fontsize="small")
+    figure.align_ylabels()
     return figure
-
-
-def _where(values: Array, stars: dict[str, Array], name: str) -> Array:
-    """A truth only where there is a stream."""
-    if not name.startswith("true_") or "true_weight" not in stars or name == "true_weight":
-        return values
-    return np.where(stars["true_weight"] > 0, values, np.nan)
 
 
 def _span(values: Array) -> tuple[float, float]:
     """Range of all but the outermost stars, with a margin."""
     low, high = np.nanpercentile(values, [0.2, 99.8])
-    margin = 0.1 * (high - low)
+    margin = 0.1 * (high - low) or 1.0
     return low - margin, high + margin
 
 
-def _points(axes: Axes, stars: dict[str, Array], p: Array, x: str, y: str, figure: Figure | None) -> None:
-    """All stars in grey, likely members on top in the order of their membership."""
-    axes.scatter(stars[x], stars[y], **_FAINT)
-    order = np.argsort(p)
-    order = order[p[order] > _SHOWN]
-    points = axes.scatter(stars[x][order], stars[y][order], c=p[order], **_BRIGHT)
-    axes.set(xlabel=_LABELS.get(x, x), ylabel=_LABELS.get(y, y))
-    if figure is not None:
-        figure.colorbar(points, ax=axes, label="membership")
+def _label(name: str) -> str:
+    return f"{_NAMES.get(name, name)} [{default_unit(name).replace(' ', '')}]"
 
 
-def _band(axes: Axes, part: Table, column: str, label: str) -> None:
-    phi1, centre = np.asarray(part["phi1"]), np.asarray(part[column])
-    (line,) = axes.plot(phi1, centre, lw=1, label=label)
-    axes.fill_between(phi1, part[f"{column}_05"], part[f"{column}_95"], alpha=0.3, color=line.get_color())
+def _drawn(part: Table, column: str) -> bool:
+    """Whether a component has this column; of several components not every one has all."""
+    return column in part.colnames and bool(np.isfinite(np.ma.filled(part[column], np.nan)).all())
 
 
 def _components(table: Table) -> Iterator[tuple[str, Table]]:

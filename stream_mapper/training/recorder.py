@@ -121,12 +121,12 @@ class RunRecorder(Callback):
     def _draw(self, trainer: L.Trainer, model: MixtureModel, stars: Data, tables: dict[str, Table]) -> None:
         assert self.folder is not None
         p = np.asarray(tables["memberships"]["p_member"])
+        inside = np.asarray(tables["memberships"]["in_window"])
+        shown = {name: values[inside] for name, values in _values(stars, tables["memberships"]).items()}
         folder = self.folder / "figures"
         folder.mkdir(exist_ok=True)
         board = trainer.logger.experiment if isinstance(trainer.logger, TensorBoardLogger) else None
-        drawn = figures(
-            _values(stars, tables["memberships"]), p, tables["track"], tables["density"], _photometry(model)
-        )
+        drawn = figures(shown, p[inside], tables["track"], tables["density"], *_photometry(model))
         for name, figure in drawn:
             figure.savefig(folder / f"{name}.png", dpi=130)
             if board is not None:
@@ -165,10 +165,14 @@ def _values(stars: Data, table: Table) -> dict[str, np.ndarray]:
     return columns | {name: np.asarray(table[name]) for name in truth}
 
 
-def _photometry(model: MixtureModel) -> list[str]:
-    """Magnitudes of the first isochrone in the model, in its order."""
-    parts = [part for part in model.modules() if isinstance(part, IsochroneMVNorm)]
-    return list(parts[0].coord_names) if parts else []
+def _photometry(model: MixtureModel) -> tuple[list[str], np.ndarray | None]:
+    """Magnitudes of the first isochrone in the model, in its order, and the isochrone in them."""
+    part = next((part for part in model.modules() if isinstance(part, IsochroneMVNorm)), None)
+    if part is None:
+        return [], None
+    magnitudes = part.applies.bool()  # a colour feels no modulus
+    names = [name for name, kept in zip(part.coord_names, magnitudes.tolist(), strict=True) if kept]
+    return names, part.nodes[:, magnitudes].cpu().numpy()
 
 
 def _markdown(table: Table, p: np.ndarray) -> str:
