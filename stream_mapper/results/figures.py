@@ -98,16 +98,17 @@ def colour_magnitude(
     blue, red = photometry[0], photometry[-1]
     distances = (part for _, part in _components(track) if _drawn(part, "distmod"))
     part = next(distances, None)
-    figure = Figure(figsize=(10 if part else 6, 6), layout="constrained")
-    panels = figure.subplots(1, 2 if part else 1, squeeze=False)[0]
+    count = 1 if part is None else 2
+    figure = Figure(figsize=(4 * count + 2, 6), layout="constrained")
+    panels = figure.subplots(1, count, squeeze=False)[0]
     shown = {"colour": stars[blue] - stars[red], "magnitude": stars[blue]}
     points = _points(panels[0], shown, p, "colour", "magnitude")
     panels[0].set(ylabel=f"{blue} [mag]", title="as observed")
-    if part:
+    if part is not None:
         modulus = np.interp(stars["phi1"], np.asarray(part["phi1"]), np.asarray(part["distmod"]))
         _points(panels[1], {**shown, "magnitude": stars[blue] - modulus}, p, "colour", "magnitude")
         panels[1].set(ylabel=f"{blue} - modulus [mag]", title="at the stream's distance")
-    if part and isochrone is not None:
+    if part is not None and isochrone is not None:
         panels[1].plot(isochrone[:, 0] - isochrone[:, -1], isochrone[:, 0], "k-", lw=1, label="isochrone")
         panels[1].legend(fontsize="small")
     for axes in panels:
