@@ -79,7 +79,8 @@ def test_an_isochrone_outside_its_windows_stays_finite(mu, high, dtype):
     model = IsochroneMVNorm(isochrone=GR, scatter=0.03, phot_bounds=bounds).to(dtype)
     free = [torch.tensor([value], dtype=dtype, requires_grad=True) for value in (mu, math.log(0.04))]
     params = dict(zip(("distmod.mu", "distmod.ln-sigma"), free, strict=True))
-    data = Data({"g": torch.tensor([19.0], dtype=dtype), "r": torch.tensor([18.4], dtype=dtype)})
+    columns = {"phi1": 0.0, "g": 19.0, "r": 18.4}
+    data = Data({name: torch.tensor([value], dtype=dtype) for name, value in columns.items()})
     ln_p = model.ln_likelihood(params, data)
     assert ln_p.isfinite().all()
     assert all(g.isfinite().all() for g in torch.autograd.grad(ln_p.sum(), free))

@@ -147,10 +147,9 @@ class IsochroneMVNorm(ParametricModel):
         cut = [i for i, name in enumerate(self.coord_names) if name in self.coord_bounds]
         if not cut:
             return ln_p
-        low, high = self.windows.unbind(-1)
-        inside = (~noise.where | ((magnitudes >= low) & (magnitudes <= high))).all(-1)
-        ln_inside = ln_selection(low[cut], high[cut], distmod, noise.bands(cut), self._population().bands(cut))
-        return torch.where(inside, ln_p - ln_inside, -torch.inf)
+        low, high = self.windows[cut].unbind(-1)
+        ln_inside = ln_selection(low, high, distmod, noise.bands(cut), self._population().bands(cut))
+        return torch.where(self._in_own_window(data), ln_p - ln_inside, -torch.inf)
 
     def simulate(self, params: Params, data: Data) -> dict[str, Tensor]:
         """One draw of each magnitude for each star, (N,) by name, errors and windows included.
@@ -161,9 +160,8 @@ class IsochroneMVNorm(ParametricModel):
         distmod = params["distmod.mu"]
         noise = self._noise(params, data, distmod.new_ones(len(data), len(self.coord_names), dtype=torch.bool))
         magnitudes = draw_magnitudes(distmod, noise, self._population())
-        low, high = self.windows.unbind(-1)
         for _ in range(_ROUNDS):
-            out = ((magnitudes < low) | (magnitudes > high)).any(-1).nonzero()[:, 0]
+            out = self._outside(magnitudes).nonzero()[:, 0]
             if len(out) == 0:
                 return dict(zip(self.coord_names, magnitudes.unbind(-1), strict=True))
             magnitudes[out] = draw_magnitudes(distmod[out], noise.stars(out), self._population())
@@ -171,6 +169,14 @@ class IsochroneMVNorm(ParametricModel):
             f"IsochroneMVNorm.simulate: {_ROUNDS} draws of each of {len(out)} stars were all outside the windows "
             f"{self.coord_bounds}, at moduli from {distmod[out].min():.2f} to {distmod[out].max():.2f}; widen them."
         )
+
+    def _outside(self, magnitudes: Tensor) -> Tensor:
+        """Whether a star is outside a window, shape (N,)."""
+        outside = torch.zeros_like(magnitudes[:, 0], dtype=torch.bool)
+        for i, name in enumerate(self.coord_names):
+            low, high = self.coord_bounds.get(name, (-torch.inf, torch.inf))
+            outside = outside | (magnitudes[:, i] < low) | (magnitudes[:, i] > high)
+        return outside
 
     def _population(self) -> Population:
         return Population(self.nodes, self.ln_weights, self.tilts, self.scatter)

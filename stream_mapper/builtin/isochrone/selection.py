@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +21,8 @@ from stream_mapper.distributions._stable import ln_normal_interval, near_and_far
 _OPEN = 1e6  # mag: an open edge
 _SETTLED = 5.0  # sigma inside a window, where no star is lost: 3e-7
 _NEGLIGIBLE = 16.0  # nats below the segment that contributes most: 1e-7
-_ACROSS = 20  # nodes in each band but the last
+_ACROSS = 12  # nodes in each band but the last, twice as many if what a band leaves open of another is narrow
+_SHARP = 0.35  # of the other band's sigma
 _LONG, _MOST_ALONG = 3.0, 64  # sigma of a segment that gets more nodes along it than the others, and the most it gets
 _REACH = 5.0  # sigma; what lies beyond it of a normal law is left out, 1e-6
 _CHUNK = 2**20  # numbers held at once
@@ -38,7 +40,7 @@ def ln_selection(low: Tensor, high: Tensor, distmod: Tensor, noise: Noise, popul
     population wholly outside. Several bands share the depth and perhaps errors, but on most segments at most one of
     them is near an edge, and the product over bands is exact. For the other pairs of a star and a segment the
     probability of the box is summed over nodes along the segment and over the bands, one after the other, each given
-    those before it; its cost grows as 20 to the power of the number of bands less one. Segments wholly
+    those before it; its cost grows as 12 or 24 to the power of the number of bands less one. Segments wholly
     inside, and those that add nothing, cost nothing.
 
     Arguments:
@@ -54,21 +56,29 @@ def ln_selection(low: Tensor, high: Tensor, distmod: Tensor, noise: Noise, popul
     low, high = low.clamp(min=-_OPEN), high.clamp(max=_OPEN)
     edges = torch.where(noise.where, low, -_OPEN), torch.where(noise.where, high, _OPEN)
     place = distmod[:, None] * noise.applies
-    box = _Box(*edges, place, noise.covariance(depth=True), population)
+    box = _Box(*edges, place, cholesky(noise.covariance(depth=True)), population)
     sides = [box.side(f) for f in range(len(low))]
     bound, matters = _bound(sides, population.ln_weights)
     ln_p = torch.where(matters, 0, bound)
     for side in sides:
         pairs = (matters & (side.inside() < _SETTLED)).nonzero(as_tuple=True)
         ln_p = ln_p.index_put(pairs, side.ln_p(*pairs), accumulate=True)
-    unsettled = torch.stack([side.inside() < _SETTLED for side in sides]).sum(0)
+    corners = matters & (torch.stack([side.inside() < _SETTLED for side in sides]).sum(0) > 1)
     width = torch.stack([side.width.detach() for side in sides]).amax(0)
-    for chosen in (width <= _LONG, width > _LONG):
-        pairs = (matters & (unsettled > 1) & chosen).nonzero(as_tuple=True)
+    for long, sharp in product((False, True), repeat=2):
+        pairs = (corners & ((width > _LONG) == long) & (box.sharp() == sharp)).nonzero(as_tuple=True)
         if len(pairs[0]):
-            along = min(math.ceil(1 + 1.25 * max(_LONG, width[pairs].max().item())), _MOST_ALONG)
-            ln_p = ln_p.index_put(pairs, _corners(box, along, *pairs))
+            longest = max(_LONG, width[pairs].max().item())
+            mesh = _Mesh(min(math.ceil(1 + 1.25 * longest), _MOST_ALONG), _ACROSS * (1 + sharp))
+            ln_p = ln_p.index_put(pairs, _corners(box, mesh, *pairs))
     return torch.logsumexp(ln_p + population.ln_weights, -1)
+
+
+class _Mesh(NamedTuple):
+    """Numbers of nodes along a segment and in each band but the last."""
+
+    along: int
+    across: int
 
 
 class _Side(NamedTuple):
@@ -99,14 +109,23 @@ class _Box(NamedTuple):
     low: Tensor
     high: Tensor
     shift: Tensor
-    covariance: Lower
+    lower: Lower
     population: Population
+
+    def sigma(self, f: int) -> Tensor:
+        """Standard deviation of a band, (N, 1), or (N, K) if the scatter depends on the segment."""
+        return torch.stack([entry.square() for entry in self.lower[f]]).sum(0).sqrt()
+
+    @torch.no_grad()
+    def sharp(self) -> Tensor:
+        """Whether a band given those before it is much narrower than by itself, shape as `sigma`."""
+        return torch.stack([row[-1] < _SHARP * self.sigma(f) for f, row in enumerate(self.lower)]).any(0)
 
     def side(self, f: int) -> _Side:
         """One band alone, depth included."""
         nodes = self.population.nodes[:, f]
         middle, step = 0.5 * (nodes[1:] + nodes[:-1]) + self.shift[:, f, None], nodes.diff()
-        low, high, inverse = self.low[:, f, None], self.high[:, f, None], self.covariance[f][f].rsqrt()
+        low, high, inverse = self.low[:, f, None], self.high[:, f, None], 1 / self.sigma(f)
         below = middle < 0.5 * (low + high)
         to_near = torch.where(below, middle - low, high - middle) * inverse
         to_far = torch.where(below, middle - high, low - middle) * inverse
@@ -124,31 +143,31 @@ def _bound(sides: list[_Side], ln_weights: Tensor) -> tuple[Tensor, Tensor]:
     return bound, bound + ln_weights > least.amax(-1, keepdim=True) - _NEGLIGIBLE
 
 
-def _corners(box: _Box, along: int, star: Tensor, segment: Tensor) -> Tensor:
+def _corners(box: _Box, mesh: _Mesh, star: Tensor, segment: Tensor) -> Tensor:
     """`_corner` in parts that fit the memory."""
-    size = max(1, _CHUNK // (along * _ACROSS ** (box.low.shape[-1] - 1)))
+    size = max(1, _CHUNK // (mesh.along * mesh.across ** (box.low.shape[-1] - 1)))
     pairs = list(zip(star.split(size), segment.split(size), strict=True))
     if len(pairs) == 1:
-        return _corner(box, along, star, segment)
-    return torch.cat([_frugal(box, along, *pair) for pair in pairs])
+        return _corner(box, mesh, star, segment)
+    return torch.cat([_frugal(box, mesh, *pair) for pair in pairs])
 
 
-def _frugal(box: _Box, along: int, star: Tensor, segment: Tensor) -> Tensor:
+def _frugal(box: _Box, mesh: _Mesh, star: Tensor, segment: Tensor) -> Tensor:
     """`_corner`, computed again for the gradient rather than kept."""
-    found: Tensor = checkpoint(_corner, box, along, star, segment, use_reentrant=False)
+    found: Tensor = checkpoint(_corner, box, mesh, star, segment, use_reentrant=False)
     return found
 
 
-def _corner(box: _Box, along: int, star: Tensor, segment: Tensor) -> Tensor:
+def _corner(box: _Box, mesh: _Mesh, star: Tensor, segment: Tensor) -> Tensor:
     """Ln probability of the box for pairs of a star and a segment with nodes along it, shape (C,)."""
-    t, ln_weight = _rule(along, box.shift)
-    nodes, bands = box.population.nodes, range(box.low.shape[-1])
+    t, ln_weight = _rule(mesh.along, box.shift)
+    nodes = box.population.nodes
     start, step = nodes[:-1][segment, None], nodes.diff(dim=0)[segment, None]
     place = start + step * t[:, None] + box.shift[star, None]
     low, high = ((edge[star, None] - place).unbind(-1) for edge in (box.low, box.high))
-    lower = cholesky([[_at(box.covariance[f][g], star, segment) for g in range(f + 1)] for f in bands])
+    lower = [[_at(entry, star, segment) for entry in row] for row in box.lower]
     density = torch.log1p(2 * box.population.tilts[segment, None] * (t - 0.5))
-    return torch.logsumexp(_ln_box(lower, low, high, []) + density + ln_weight, -1)
+    return torch.logsumexp(_ln_box(lower, low, high, [], mesh.across) + density + ln_weight, -1)
 
 
 def _at(values: Tensor, star: Tensor, segment: Tensor) -> Tensor:
@@ -156,7 +175,7 @@ def _at(values: Tensor, star: Tensor, segment: Tensor) -> Tensor:
     return values[star] if values.shape[1] == 1 else values[star, segment][:, None]
 
 
-def _ln_box(lower: Lower, low: Sequence[Tensor], high: Sequence[Tensor], given: list[Tensor]) -> Tensor:
+def _ln_box(lower: Lower, low: Sequence[Tensor], high: Sequence[Tensor], given: list[Tensor], across: int) -> Tensor:
     """Ln probability of the windows of the bands after those ``given``, in sigma of what they leave open.
 
     Each given band has added a last axis; the edges count from the isochrone.
@@ -168,8 +187,8 @@ def _ln_box(lower: Lower, low: Sequence[Tensor], high: Sequence[Tensor], given: 
     ln_p = ln_normal_interval(a, b)
     if i == len(low) - 1:
         return ln_p
-    z, ln_weight = _truncated_normal(a, b)
-    return ln_p + torch.logsumexp(_ln_box(lower, low, high, [*given, z]) + ln_weight, -1)
+    z, ln_weight = _truncated_normal(a, b, across)
+    return ln_p + torch.logsumexp(_ln_box(lower, low, high, [*given, z], across) + ln_weight, -1)
 
 
 def _deeper(values: Tensor, axes: int) -> Tensor:
@@ -177,12 +196,12 @@ def _deeper(values: Tensor, axes: int) -> Tensor:
     return values[(..., *[None] * axes)]
 
 
-def _truncated_normal(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+def _truncated_normal(a: Tensor, b: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Nodes of a normal law cut to [a, b] and the logs of their weights, which sum to one, on a new last axis."""
     near, far = near_and_far(a, b)
     start = near.clamp(min=-_REACH)
     length = torch.minimum(far, (start.clamp(min=0).square() + _REACH**2).sqrt()) - start
-    x, ln_weight = _rule(_ACROSS, a)
+    x, ln_weight = _rule(size, a)
     depth = length[..., None] * x
     ln_density = -depth * (start[..., None] + 0.5 * depth)
     z = start[..., None] + depth
