@@ -14,6 +14,7 @@ import pytest
 import torch
 import zuko
 from scipy import stats
+from torch.optim.swa_utils import AveragedModel
 
 import stream_mapper as sml
 from stream_mapper.nn import Constant
@@ -549,6 +550,31 @@ def test_gradients_are_finite(make, spread):
         assert any((g != 0).any() for g in found.values())
 
 
+@cases
+def test_gradients_equal_finite_differences(make):
+    """Along a random direction in the space of all weights, in double precision."""
+    case = make()
+    model = case.model.to(torch.float64)
+    rows = stars(case, n=12, spread=0.6).to(dtype=torch.float64)
+    weights = list(model.parameters())
+    if not weights:
+        return
+    start = [weight.detach().clone() for weight in weights]
+    direction = [torch.randn_like(weight) for weight in weights]
+
+    @torch.no_grad()
+    def after(step):
+        for weight, at, d in zip(weights, start, direction, strict=True):
+            weight.copy_(at + step * d)
+        return ln_p(model, rows).sum().item()
+
+    slopes = torch.autograd.grad(ln_p(model, rows).sum(), weights)
+    slope = sum((s * d).sum() for s, d in zip(slopes, direction, strict=True)).item()
+    h = 1e-5
+    numerical = (8 * (after(h) - after(-h)) - (after(2 * h) - after(-2 * h))) / (12 * h)
+    assert slope == pytest.approx(numerical, rel=2e-5, abs=1e-5)
+
+
 COLD = [f"{name}-cold" for name in ("normal", "truncated-normal", "skew-normal", "truncated-skew-normal")]
 
 
@@ -605,8 +631,12 @@ def test_state_copy_and_pickle_keep_the_numbers(make):
     if list(other.parameters()) and make not in (CASES["exponential-flat"], CASES["sloped-flat"]):
         assert not torch.equal(ln_p(other, rows), expected)
     other.load_state_dict(torch.load(file, weights_only=True))
+    averaged = AveragedModel(case.model)
+    for _ in range(3 if list(case.model.parameters()) else 0):
+        averaged.update_parameters(case.model)
     for model in (other, copy.deepcopy(case.model), pickle.loads(pickle.dumps(case.model))):
         assert torch.equal(ln_p(model, rows), expected)
+    torch.testing.assert_close(ln_p(averaged.module, rows), expected)
 
 
 @cases
