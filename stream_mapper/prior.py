@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -138,7 +139,7 @@ class FunctionPrior(Prior):
     phi1: Tensor
 
     def __init__(
-        self, function: Callable[[dict[str, Tensor], Tensor], Tensor], phi1: Sequence[float], coord: str = "phi1"
+        self, function: Callable[..., Any], phi1: Sequence[float], coord: str = "phi1"
     ) -> None:
         super().__init__()
         self.function, self.coord = function, coord

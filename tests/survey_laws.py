@@ -122,14 +122,14 @@ def phi2(phi1):
 LAWS = {
     "stream": Laws(
         lambda x: taper(x, -32, 33, 8) * gaps(x) * share(x),
-        lambda x: stats.norm(phi2(x), 0.15),
-        motion(pm_phi1, pm_phi2, 0.045, 0.045),
+        lambda x: stats.norm(phi2(x), 0.1),
+        motion(pm_phi1, pm_phi2, 0.03, 0.03),
         stream_photometry,
     ),
     "spur": Laws(
         lambda x: taper(x, -8, 9, 5) * share(x),
         lambda x: stats.norm(phi2(x) + 0.8, 0.15),
-        motion(lambda x: pm_phi1(x) + 0.3, pm_phi2, 0.045, 0.045),
+        motion(lambda x: pm_phi1(x) + 0.3, pm_phi2, 0.03, 0.03),
         stream_photometry,
     ),
     "disc": Laws(

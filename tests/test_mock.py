@@ -151,7 +151,7 @@ def test_errors_of_stars_without_photometry_tell_nothing(rich):
 
 @pytest.mark.parametrize("lost", [(), PM, PHOTOMETRY, (*PM, *PHOTOMETRY)], ids=["complete", "pm", "photometry", "both"])
 def test_truth_is_bayes_theorem_with_what_is_measured(rich, lost):
-    numbers = dict(zip(LAWS, (3000, 600, 28_000, 12_000), strict=True))
+    numbers = dict(zip(LAWS, (3000, 600, 30_000, 10_000), strict=True))
     rows = np.all([np.isnan(rich[name]) == (name in lost) for name in (*PM, *PHOTOMETRY)], axis=0)
     uncertain = np.flatnonzero(rows & (rich["true_p_member"] > 1e-3))[:80]
     stars = {name: column[uncertain] for name, column in rich.items()}
@@ -227,7 +227,7 @@ def test_tracks_are_those_of_the_documentation(rich):
     phi1 = rich["phi1"]
     modulus = distmod(phi1)
     expected = {"phi2": phi2(phi1), "pm_phi1": pm_phi1(phi1), "pm_phi2": pm_phi2(phi1), "distmod": modulus}
-    expected |= {"phi2_sigma": 0.15, "pm_phi1_sigma": 0.045, "pm_phi2_sigma": 0.045, "distmod_sigma": 0.03}
+    expected |= {"phi2_sigma": 0.1, "pm_phi1_sigma": 0.03, "pm_phi2_sigma": 0.03, "distmod_sigma": 0.03}
     expected |= {"distance": 10 ** (modulus / 5 - 2), "distance_sigma": 0.03 * np.log(10) / 5 * 10 ** (modulus / 5 - 2)}
     for name, values in expected.items():
         assert np.allclose(rich[f"true_{name}"], values), name

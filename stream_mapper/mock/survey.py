@@ -24,18 +24,18 @@ class SurveyMock(Simulator):
     Each star has phi1, phi2, two proper motions, g and r, the errors of the last four, and lacks some of them. The
     window is phi1 -40..40 deg, phi2 -4..4 deg and 15..21.2 mag in the observed g. With u = phi1 / 40 deg:
 
-    - Stream (1,000 stars): phi2 = 0.9 - 1.9 u^2 + 0.8 u^3 deg, 0.15 deg wide; pm_phi1 = -6.9 + 0.5 u + 1.9 u^2 and
-      pm_phi2 = -2.2 - 0.4 u - 0.6 u^2 + 0.2 u^3 mas/yr, each with a dispersion of 0.045; distance modulus
+    - Stream (1,000 stars): phi2 = 0.9 - 1.9 u^2 + 0.8 u^3 deg, 0.1 deg wide; pm_phi1 = -6.9 + 0.5 u + 1.9 u^2 and
+      pm_phi2 = -2.2 - 0.4 u - 0.6 u^2 + 0.2 u^3 mas/yr, each with a dispersion of 0.03; distance modulus
       14.55 + 0.6 u + 0.4 u^2 mag (7.3 to 11.6 kpc within its ends) with a depth of 0.03, common to both bands;
       absolute magnitudes of the synthetic isochrone with :math:`dN/dm \propto m^{-1/2}` and a scatter of 0.015 in each
       band. It runs from phi1 = -32 to 33 deg, tapers over 8 deg at both ends, and has three Gaussian gaps.
     - Spur (150 stars): phi1 -8..9 deg, tapered over 5 deg, without gaps; 0.8 deg above the stream and 0.15 deg wide;
       pm_phi1 larger by 0.3 mas/yr; all else as the stream.
-    - Disc (70 % of the 118,000 background stars): phi1, phi2 and g exponential, :math:`e^{-0.008 \phi_1}`,
+    - Disc (75 % of the 118,000 background stars): phi1, phi2 and g exponential, :math:`e^{-0.008 \phi_1}`,
       :math:`e^{-0.12 \phi_2}` and :math:`e^{0.25 g}`; g - r = 1.35 +- 0.12 for 45 % of them and
       0.45 + 0.09 (g - 18) +- 0.16 for the others; proper motions (-2.5 + 0.03 phi1, -3.5 - 0.015 phi1) mas/yr with
       dispersions of 4.2 and 3.4 and a correlation of 0.35.
-    - Halo (the other 30 %): phi1 and phi2 uniform, g as :math:`e^{0.75 g}`, g - r = 0.3 + 0.025 (g - 18) +- 0.08;
+    - Halo (the other 25 %): phi1 and phi2 uniform, g as :math:`e^{0.75 g}`, g - r = 0.3 + 0.025 (g - 18) +- 0.08;
       proper motions (-6 + 0.01 phi1, -2.6) mas/yr with dispersions of 1.8 and 1.6 and a correlation of 0.1.
 
     The background's laws of g and r are those of the observed magnitudes; every intrinsic proper motion is blurred by
@@ -75,10 +75,10 @@ class SurveyMock(Simulator):
         n_background: int = 118_000,
         n_stream: int = 1000,
         n_spur: int = 150,
-        halo_share: float = 0.3,
+        halo_share: float = 0.25,
         gaps: Sequence[Gap] = ((-20.0, 1.0, 0.95), (-4.0, 3.0, 0.6), (15.0, 1.8, 0.85)),
-        width: float = 0.15,
-        dispersion: float = 0.045,
+        width: float = 0.1,
+        dispersion: float = 0.03,
         depth: float = 0.03,
         scatter: float = 0.015,
         missing_photometry: float = 0.08,
