@@ -138,9 +138,7 @@ class FunctionPrior(Prior):
 
     phi1: Tensor
 
-    def __init__(
-        self, function: Callable[..., Any], phi1: Sequence[float], coord: str = "phi1"
-    ) -> None:
+    def __init__(self, function: Callable[..., Any], phi1: Sequence[float], coord: str = "phi1") -> None:
         super().__init__()
         self.function, self.coord = function, coord
         self.register_buffer("phi1", torch.tensor([float(v) for v in phi1]))

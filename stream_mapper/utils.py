@@ -61,7 +61,7 @@ class StandardScaler(nn.Module):
     def fit_(self, data: Data) -> Self:
         """Set the numbers from the measured values of ``data``."""
         for i, name in enumerate(self.names):
-            values = data[name][data.where[name]]
+            values = data[name][data.where[name]].double()
             if len(values) == 0:
                 raise InputError(f"column {name!r} has no measured value to fit its scale on.")
             spread = values.std(correction=0)

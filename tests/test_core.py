@@ -494,6 +494,41 @@ def test_screening_leaves_out_only_what_does_not_matter():
     torch.testing.assert_close(model.ln_joint(model(again), again), model.ln_joint(model(stars), stars))
 
 
+def test_screening_of_a_mixture_within_a_mixture():
+    """The parts of the inner one may be called like those of the outer one."""
+    inner = mixture("stream")
+    outer = sml.MixtureModel(
+        {"stream": normal(net=Constant(2)), "background": inner},
+        net=Constant(1),
+        data_scaler=numbers(),
+        params=ModelParameters({"stream.ln-weight": ModelParameter()}),
+    )
+    outer.components["stream"].net.value.data = torch.tensor([0.2, -3.0])
+    data = phi2_at(*torch.linspace(-1.9, 1.9, 40).tolist())
+    some = screened(outer, data, 1e-5)
+    assert some.where["held:stream"].any()
+    torch.testing.assert_close(outer.ln_joint(outer(some), some), outer.ln_joint(outer(data), data))
+
+
+def test_a_hook_may_set_one_number_for_all_stars():
+    model = mixture("stream", stream=lambda: normal(net=Constant(1), params=ONLY_WIDTH))
+    model.unpack_params_hooks = (lambda params: {**params, "stream.phi2.mu": torch.tensor(0.3)},)
+    data = phi2_at(*torch.linspace(-1.9, 1.9, 40).tolist())
+    some = screened(model, data, 0.3)
+    torch.testing.assert_close(model.ln_joint(model(some), some), model.ln_joint(model(data), data))
+
+
+def test_all_components_of_a_mixture_without_background_may_be_switched_off():
+    priors = [HardThreshold(name, 0.0, 2.0) for name in NAMES]
+    weights = ModelParameters(dict.fromkeys(NAMES, (-2.0, -1.0)))
+    parts = {"a": uniform("phi2"), "b": uniform("phi2")}
+    model = sml.MixtureModel(parts, net=Constant(2), params=weights, data_scaler=numbers(), priors=priors)
+    data = Data({"phi1": torch.tensor([1.0, 5.0]), "phi2": torch.full((2,), 0.5)})
+    params = model(data)
+    assert model.ln_likelihood(params, data).tolist() == [0.0, -math.inf]
+    torch.testing.assert_close(model.membership(params, data), torch.full((2, 2), 0.5))
+
+
 def test_a_component_switched_off_is_not_computed():
     model = switched((0.0, 2.0), (1.0, math.inf))
     data = Data({"phi1": torch.tensor([-1.0, 0.5, 1.5, 3.0]), "phi2": torch.full((4,), 0.5)})
@@ -888,7 +923,9 @@ REFUSED = {
     "to sample, Normal needs the columns ['phi2_err']; it was given ('phi1',)": lambda: normal(
         net=Constant(2), params=PARTS, coord_err_names=["phi2_err"]
     ).sample(torch.zeros(1)),
-    "to sample, every star needs a place; some have no ['phi1']": lambda: uniform("g").sample(torch.tensor([NAN])),
+    "to sample, every star needs a place and its errors; some have no ['phi1']": lambda: uniform("g").sample(
+        torch.tensor([NAN])
+    ),
     "the network of FlowModel, a Linear, has no log_prob": lambda: FlowModel(
         net=torch.nn.Linear(1, 1), coord_names=("phi2",)
     ).ln_likelihood({}, phi2_at(0.0)),

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 import stream_mapper as sml
-from stream_mapper.builtin.compat import ZukoFlowModel, flow
+from stream_mapper.builtin.compat import FlowModel, ZukoFlowModel, flow
 from stream_mapper.training import BackgroundStage, train_background, with_frozen_densities
+from stream_mapper.training.stages import rehearse
 
 NAMES = ("pm_phi1", "pm_phi2", "g", "r")
 
@@ -40,6 +41,41 @@ def test_the_marginal_of_a_flow_is_that_of_brute_force(transforms, missing):
     lacking = stars.with_columns({name: torch.full((8,), torch.nan) for name in missing})
     error = model.ln_likelihood({}, lacking) - brute_force(model, stars, missing)
     assert error.square().mean().sqrt() < 0.02
+
+
+class Ridge(torch.nn.Module):
+    """Two coordinates along a ridge a hundredth of its length wide."""
+
+    def log_prob(self, x, context):
+        across = torch.distributions.Normal(x[:, 0], 0.01, validate_args=False).log_prob(x[:, 1])
+        return torch.distributions.Normal(0.0, 1.0).log_prob(x[:, 0]) + across
+
+
+def test_a_grid_too_wide_for_a_density_says_so():
+    numbers = sml.utils.StandardScaler(("phi1", "g", "r"), mean=[0.0] * 3, scale=[1.0] * 3)
+    model = FlowModel(net=Ridge(), coord_names=("g", "r"), data_scaler=numbers)
+    stars = sml.Data({"phi1": torch.zeros(5), "g": torch.full((5,), torch.nan), "r": torch.linspace(-1.01, 1.03, 5)})
+    with pytest.warns(UserWarning, match=r"the marginal over \['g'\] is uncertain for 5 of 5 stars"):
+        model.ln_likelihood({}, stars)
+
+
+def test_too_many_missing_coordinates_are_found_before_the_training():
+    names = ("a", "b", "c", "d", "e")
+    model = ZukoFlowModel(net=flow(5, transforms=2), coord_names=names)
+    stars = sml.Data({"phi1": torch.zeros(9)} | {name: torch.zeros(9) for name in names})
+    lacking = stars.with_columns({name: torch.where(torch.arange(9) == 7, torch.nan, 0.0) for name in names[:4]})
+    rehearse(model, stars)
+    with pytest.raises(sml.InputError, match="a star lacks 4 of the coordinates"):
+        rehearse(model, lacking)
+
+
+def test_a_star_is_not_its_own_kernel():
+    """Else the stars that are points would seem better explained than those that are not."""
+    kernels = sml.builtin.compat.KDEModel(coord_names=("a", "b", "c"))
+    points, others = (sml.Data({"phi1": torch.randn(1500)} | {n: torch.randn(1500) for n in "abc"}) for _ in range(2))
+    kernels.fit_points(points)
+    here, there = (kernels.ln_likelihood({}, stars).mean().item() for stars in (points, others))
+    assert here == pytest.approx(there, abs=0.2)
 
 
 def test_a_chain_drops_any_number_of_last_coordinates():

@@ -608,6 +608,15 @@ def test_outside_its_window_a_star_is_impossible(make):
 
 
 @cases
+def test_positions_in_whole_numbers(make):
+    case = make()
+    rows = stars(case)
+    whole = rows.with_columns({"phi1": rows["phi1"].round()})
+    integers = whole.with_columns({"phi1": whole["phi1"].long()})
+    torch.testing.assert_close(ln_p(case.model, integers), ln_p(case.model, whole))
+
+
+@cases
 def test_double_precision(make):
     case = make()
     rows = stars(case)

@@ -39,6 +39,37 @@ def test_a_fit_of_any_length_ends_nearer_the_truth(epochs):
     assert trainer.optimizers[0].param_groups[0]["lr"] <= 0.05 + 1e-9
 
 
+def fitted(screen_every, epochs=40):
+    """Parameters of a thin stream in a wide window after a short fit of stars drawn from it."""
+    torch.manual_seed(1)
+    names = sml.params.ModelParameters({"phi2": {"mu": (-1.0, 1.0), "ln-sigma": (-4.0, -1.0)}})
+    window = {"phi2": (-10.0, 10.0)}
+    stream = sml.builtin.TruncatedNormal(coord_names=["phi2"], coord_bounds=window, net=Constant(2), params=names)
+    model = sml.MixtureModel(
+        {"stream": stream, "background": sml.builtin.Uniform(coord_names=["phi2"], coord_bounds=window)},
+        net=Constant(1),
+        params=sml.params.ModelParameters({"stream.ln-weight": (-4.0, -1.0)}),
+    )
+    member = torch.rand(3000) < 0.1
+    phi2 = torch.where(member, 0.3 + 0.1 * torch.randn(3000), torch.empty(3000).uniform_(-10, 10))
+    batches = Batches(sml.Data({"phi1": torch.zeros(3000), "phi2": phi2}), 500, shuffle=True)
+    model.fit_scalers(batches.data)
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = L.Trainer(max_epochs=epochs, accelerator="cpu", devices=1, enable_model_summary=False, **quiet)
+    trainer.fit(StreamModule(model, learning_rate=0.1, screen_every=screen_every), batches)
+    held = batches.data.where["held:stream"].float().mean().item() if "held:stream" in batches.data else 0.0
+    return {name: value[0].item() for name, value in model(batches.data[:1]).items()}, held
+
+
+def test_a_screened_fit_ends_where_a_full_one_does():
+    (full, none), (screened, share) = fitted(0), fitted(5)
+    assert none == 0
+    assert share > 0.5
+    assert screened == pytest.approx(full, abs=0.01)
+    assert screened["stream.phi2.mu"] == pytest.approx(0.3, abs=0.03)
+    assert screened["stream.ln-weight"] == pytest.approx(np.log(0.1), abs=0.15)
+
+
 @pytest.mark.parametrize(("power", "error"), [(1.0, 0.0), (0.5, 1 / 6), (2.0, 1 / 6)])
 def test_the_calibration_error_tells_right_from_wrong(power, error):
     """Stars that are members with probability p, given p to some power as their membership."""

@@ -104,7 +104,8 @@ class CoordinateModel(ParametricModel):
         """Edges of a coordinate's window, one a star, (N,)."""
         low, high = self.coord_bounds[name]
         places = data[self.indep_coord_names[0]]
-        return places.new_full(places.shape, low), places.new_full(places.shape, high)
+        dtype = torch.result_type(places, 1.0)  # positions may be whole numbers; a window is not
+        return places.new_full(places.shape, low, dtype=dtype), places.new_full(places.shape, high, dtype=dtype)
 
     def _measured(self, data: Data, name: str) -> Tensor:
         if name in self.coord_err_names:

@@ -117,14 +117,14 @@ class Model(nn.Module, ABC):
             return given.with_columns(self.simulate(self(given), given))
 
     def _check_places(self, given: Data) -> None:
-        missing = [name for name in self.columns if name not in self.coord_names and name not in given]
+        needed = [name for name in dict.fromkeys(self.columns) if name not in self.coord_names]
+        missing = [name for name in needed if name not in given]
         if missing:
-            raise InputError(
-                f"to sample, {type(self).__name__} needs the columns {missing}; it was given {given.names}."
-            )
-        unknown = [name for name in self.indep_coord_names if not bool(given.where[name].all())]
+            kind = type(self).__name__
+            raise InputError(f"to sample, {kind} needs the columns {missing}; it was given {given.names}.")
+        unknown = [name for name in needed if not bool(given.where[name].all())]
         if unknown:
-            raise InputError(f"to sample, every star needs a place; some have no {unknown}.")
+            raise InputError(f"to sample, every star needs a place and its errors; some have no {unknown}.")
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -58,14 +58,12 @@ def held_column(component: str) -> str:
     return f"held:{component}"
 
 
-def _ln_component(name: str, model: Model, params: Params, data: Data) -> Tensor:
-    """Log density of a component (N,), computed for the stars for which it is not held."""
-    column = held_column(name)
-    if column not in data:
-        return model.ln_likelihood(params, data)
-    rows = (~data.where[column]).nonzero()[:, 0]
-    some = model.ln_likelihood({key: value[rows] for key, value in params.items()}, data[rows])
-    return data[column].to(some.dtype).index_put((rows,), some)
+def _partly_held(model: Model, params: Params, stars: Data, held: Data, column: str) -> Tensor:
+    """Log density of a component (N,), computed for the stars for which it is not held in a column."""
+    rows = (~held.where[column]).nonzero()[:, 0]
+    some = {key: value.expand(len(stars))[rows] for key, value in params.items()}
+    ln_p = model.ln_likelihood(some, stars[rows])
+    return held[column].to(ln_p.dtype).index_put((rows,), ln_p)
 
 
 class MixtureModel(ComponentModel):
@@ -118,7 +116,9 @@ class MixtureModel(ComponentModel):
     def _normalised(self, params: Params) -> Params:
         names = self.weights.params.names
         if BACKGROUND not in self.components:
-            values = torch.stack([params[name] for name in names], -1).log_softmax(-1)
+            values = torch.stack([params[name] for name in names], -1)
+            nothing = values.isneginf().all(-1, keepdim=True)  # all are switched off: no star is allowed here
+            values = torch.where(nothing, -torch.inf, torch.where(nothing, 0.0, values).log_softmax(-1))
             return {**params, **dict(zip(names, values.unbind(-1), strict=True))}
         if not names:
             raise InputError("a mixture of a background alone has no weight; add a component.")
@@ -132,10 +132,12 @@ class MixtureModel(ComponentModel):
         component needs and does not find.
         """
         data = self.measured(data)
-        terms = [
-            params[f"{q}.ln-weight"] + _ln_component(q, model, scope(params, q), data)
-            for q, model in self.components.items()
-        ]
+        inner = data.without(*map(held_column, self.components))  # a mixture within this one may use the same names
+        terms = []
+        for q, model in self.components.items():
+            own, name = scope(params, q), held_column(q)
+            ln_p = _partly_held(model, own, inner, data, name) if name in data else model.ln_likelihood(own, inner)
+            terms.append(params[f"{q}.ln-weight"] + ln_p)
         return torch.stack(terms, -1)
 
     def ln_likelihood(self, params: Params, data: Data) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from stream_mapper.data import Data
 from stream_mapper.models.mixture import BACKGROUND, MixtureModel, held_column
+from stream_mapper.models.scores import evaluating
 
 _CHUNK = 20_000  # stars whose densities are computed at once
 
@@ -27,7 +28,8 @@ def screened(model: MixtureModel, stars: Data, threshold: float) -> Data:
         threshold: Membership in a component below which its density is held.
     """
     stars = stars.without(*(held_column(q) for q in model.components))
-    parts = [_held(model, part, threshold) for part in stars.split(_CHUNK)]
+    with evaluating(model):
+        parts = [_held(model, part, threshold) for part in stars.split(_CHUNK)]
     return stars.with_columns({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
 
 

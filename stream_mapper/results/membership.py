@@ -39,7 +39,7 @@ def memberships(model: MixtureModel, stars: Data, draw: Draw | None = None, draw
         without draws), ``n_missing`` (coordinates not measured) and ``in_window``, each (N,), on the CPU.
     """
     device = next(model.parameters()).device
-    parts = [_chunk(model, stars[i : i + _CHUNK].to(device), draw, draws) for i in range(0, len(stars), _CHUNK)]
+    parts = [_chunk(model, part.to(device), draw, draws) for part in stars.split(_CHUNK)]
     return {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}
 
 

@@ -66,7 +66,7 @@ class StreamModule(L.LightningModule):
         self.screen_every = screen_every
 
     def on_train_epoch_start(self) -> None:
-        """Find anew which stars each component may hold: every epoch at first, then now and then."""
+        """Find anew which stars each component may hold: every epoch in the first fifth, then now and then."""
         batches = self.trainer.train_dataloader
         if isinstance(self.model, MixtureModel) and isinstance(batches, Batches) and self._screen_is_due:
             batches.data = screened(self.model, batches.data, _NEGLIGIBLE)
@@ -75,7 +75,8 @@ class StreamModule(L.LightningModule):
     def _screen_is_due(self) -> bool:
         """On a CPU only: elsewhere, to choose rows is to wait for the device."""
         epoch, every = self.current_epoch, self.screen_every
-        return self.device.type == "cpu" and every > 0 and (epoch <= every or epoch % every == 0)
+        early = max(every, (self.trainer.max_epochs or 0) // 5)  # while the parameters move far
+        return self.device.type == "cpu" and every > 0 and (epoch <= early or epoch % every == 0)
 
     def training_step(self, data: Data, batch_idx: int) -> Tensor:  # noqa: ARG002
         """Minus the log posterior per star of one batch, in nats."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -121,7 +122,7 @@ def prepare(model: Model, datamodule: CatalogueDataModule, stage: BackgroundStag
         InputError: If the table cannot be used with this model.
     """
     datamodule.prepare(model)
-    rehearse(model, datamodule.train_stars[:2])
+    rehearse(model, datamodule.train_stars)
     train_background(model, datamodule.train_stars, stage, accelerator)
     model.fit_scalers(datamodule.train_stars)
     datamodule.stars = with_frozen_densities(model, datamodule.stars)
@@ -134,9 +135,14 @@ def rehearse(model: Model, stars: Data) -> None:
     """Ask the model for everything a fit will ask, so that what does not fit together is found before the training.
 
     Raises:
-        InputError: If a network has not one output a parameter, nobody sets a parameter, or a prior's is unknown.
+        InputError: If a network has not one output a parameter, nobody sets a parameter, a prior's is unknown, or a
+            star lacks more of a flow's coordinates than can be integrated over.
     """
     untrained = flows_of(model)
+    measured = model.measured(stars)
+    for flow in untrained.values():
+        _rehearse_marginals(flow, measured)
+    stars = stars[:2]
     for name, flow in untrained.items():
         stars = stars.with_columns({f"ln_p:{name}": torch.zeros(len(stars))})
         flow.cache_name = f"ln_p:{name}"
@@ -144,6 +150,15 @@ def rehearse(model: Model, stars: Data) -> None:
     model.ln_likelihood(model(stars), stars)
     for flow in untrained.values():
         flow.cache_name = None
+
+
+def _rehearse_marginals(flow: FlowModel | KDEModel, stars: Data) -> None:
+    """One star of each pattern of missing coordinates, through a flow that knows nothing yet."""
+    if isinstance(flow, FlowModel):
+        _, pattern = stars.where[flow.coord_names].unique(dim=0, return_inverse=True)
+        first = [int((pattern == i).nonzero()[0]) for i in pattern.unique()]
+        with warnings.catch_warnings(action="ignore"):
+            flow.ln_likelihood({}, stars[torch.tensor(first, device=stars.device)])
 
 
 def flows_of(model: Model) -> dict[str, FlowModel | KDEModel]:

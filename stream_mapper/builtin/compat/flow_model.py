@@ -19,6 +19,8 @@ from stream_mapper.models.base import Interval, Model, Params
 from stream_mapper.params import ModelParameters
 from stream_mapper.utils import StandardScaler
 
+_ROUGH = 0.3  # nats between two grids, beyond which the finer one is not trusted
+
 
 class FlowModel(Model):
     r"""A conditional density of standardised numbers, :math:`p(x \mid \phi_1)`, in the units of the data.
@@ -29,7 +31,7 @@ class FlowModel(Model):
     trapezoidal rule; a star that lacks all of them has zero.
 
     The density may also depend on the size of a star's errors (``err_names``), through their logarithms; an error that
-    is missing counts as one of mean logarithm. Let it do so only for errors that do not give away a coordinate
+    is missing or zero counts as one of mean logarithm. Let it do so only for errors that do not give away a coordinate
     of another part: where magnitudes are modelled too, an error that follows from the magnitude adds nothing.
 
     Arguments:
@@ -163,7 +165,16 @@ class FlowModel(Model):
             filled = rows[:, : len(pattern)].index_copy(-1, missing, rows[:, len(pattern) :])
             return self._ln_density(filled, given)
 
-        return over_nodes(u, context, *trapezoid(len(missing), like=u), ln_density)
+        fine, coarse = over_nodes(u, context, *trapezoid(len(missing), like=u), ln_density).unbind(0)
+        rough = int(((fine - coarse).abs() > _ROUGH).sum())
+        if rough:
+            names = [self.coord_names[i] for i in missing.tolist()]
+            warnings.warn(
+                f"the marginal over {names} is uncertain for {rough} of {len(u)} stars: the density is narrower than "
+                "the steps of its grid. An NSF of one transformation needs no grid.",
+                stacklevel=2,
+            )
+        return fine
 
     def _ln_density(self, u: Tensor, context: Tensor) -> Tensor:
         """The network's own log density of standardised coordinates (N, F), shape (N,)."""
@@ -185,8 +196,8 @@ class FlowModel(Model):
         mean, scale = self._numbers(self.indep_coord_names)
         parts = [((data[self.indep_coord_names] - mean) / scale).to(mean.dtype)]
         if self.err_names:
-            ln_errors = self.err_scaler.transform(_ln_positive(data[self.err_names]))
-            parts.append(torch.where(data.where[self.err_names], ln_errors, 0.0))
+            ln_errors, known = _ln_errors(data, self.err_names)
+            parts.append(torch.where(known, self.err_scaler.transform(ln_errors), 0.0))
         return torch.cat(parts, -1)
 
     def _numbers(self, names: Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -195,8 +206,9 @@ class FlowModel(Model):
 
     def _fit_own_scaler(self, data: Data) -> None:
         if self.err_names and not self.err_scaler.fitted:
-            ln_errors = {name: _ln_positive(data[name]) for name in self.err_names}
-            self.err_scaler.fit_(Data(ln_errors, {name: data.where[name] for name in self.err_names}))
+            both = _ln_errors(data, self.err_names)
+            values, known = (dict(zip(self.err_names, columns.unbind(-1), strict=True)) for columns in both)
+            self.err_scaler.fit_(Data(values, known))
         if self.scaler.fitted:
             return
         data = self.measured(data)
@@ -219,6 +231,8 @@ class FlowModel(Model):
             )
 
 
-def _ln_positive(errors: Tensor) -> Tensor:
-    """Logarithm of errors; those that are zero, as a missing one is stored, count as tiny."""
-    return errors.clamp(min=torch.finfo(errors.dtype).tiny).log()
+def _ln_errors(data: Data, names: tuple[str, ...]) -> tuple[Tensor, Tensor]:
+    """Logarithms of errors and whether they are known, both (N, E); an error of zero is not."""
+    errors = data[names]
+    known = data.where[names] & (errors > 0)
+    return torch.where(known, errors, 1.0).log(), known

@@ -25,9 +25,10 @@ class KDEModel(Model):
         {\sum_i K(\phi_1 - \phi_{1,i})}
 
     with Gaussian kernels, each :math:`k_f` cut and normalised anew at the window, so that the density integrates to one
-    over it. The kernels are products, so the marginal of a star that lacks coordinates is exact; a star that lacks all
-    of them has zero. Those of scipy and scikit-learn are not cut at a window and do not run on torch's devices, hence
-    this one. It has no parameters to train: :meth:`fit_points` takes the stars.
+    over it. A star that is itself a point is left out of its own density; else the stars that are points would seem
+    better explained than others. The kernels are products, so the marginal of a star that lacks coordinates is exact;
+    a star that lacks all of them has zero. Those of scipy and scikit-learn are not cut at a window and do not run on
+    torch's devices, hence this one. It has no parameters to train: :meth:`fit_points` takes the stars.
 
     Arguments:
         coord_names: Coordinates the density is over, F of them.
@@ -130,16 +131,24 @@ class KDEModel(Model):
         return {name: law.sample() for name, law in zip(self.coord_names, laws, strict=True)}
 
     def _ln_density(self, kernels: Sequence[_Kernel], places: Tensor, x: Tensor, where: Tensor) -> Tensor:
-        terms = self._ln_weights(places)
+        terms = self._ln_weights(places, x, where)
         for kernel, value, measured in zip(kernels, x.unbind(-1), where.unbind(-1), strict=True):
             terms = terms + torch.where(measured[:, None], kernel.ln_density(value), 0)
         return terms.logsumexp(-1)
 
-    def _ln_weights(self, places: Tensor) -> Tensor:
-        """Log weights of the points at places (N, D), shape (N, P), each row's exponentials summing to one."""
+    def _ln_weights(self, places: Tensor, x: Tensor | None = None, where: Tensor | None = None) -> Tensor:
+        """Log weights of the points at places (N, D), shape (N, P), each row's exponentials summing to one.
+
+        A star that is one of the points has no weight of its own kernel.
+        """
         size = len(self.indep_coord_names)
         distance = (places[:, None] - self.points[:, :size]) / self.bandwidths[:size]
-        return (-0.5 * distance.square().sum(-1)).log_softmax(-1)
+        ln_weights = -0.5 * distance.square().sum(-1)
+        if x is not None and where is not None:
+            rows = torch.cat([places, torch.where(where, x, torch.nan)], -1).to(self.points)
+            itself = torch.stack([row[:, None] == p for row, p in zip(rows.T, self.points.T, strict=True)]).all(0)
+            ln_weights = torch.where(itself, -torch.inf, ln_weights)
+        return ln_weights.log_softmax(-1)
 
     def _kernels(self) -> Iterator[_Kernel]:
         """The kernels of each coordinate."""
@@ -170,7 +179,3 @@ class _Kernel:
     def ln_density(self, value: Tensor) -> Tensor:
         """Log densities at values (N,), shape (N, P), as if the window had no end."""
         return -0.5 * ((value[:, None] - self.centres) / self.width).square() - self.ln_norm
-
-    def sample(self, chosen: Tensor) -> Tensor:
-        """One draw of each of the chosen kernels, (N,)."""
-        return TruncatedNormal(self.centres[chosen], self.width, self.low, self.high, validate_args=False).sample()

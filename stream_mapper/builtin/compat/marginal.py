@@ -28,32 +28,38 @@ def check_count(missing: int, coord_names: tuple[str, ...]) -> None:
 
 
 def over_nodes(x: Tensor, context: Tensor, nodes: Tensor, ln_weights: Tensor, ln_density: LnDensity) -> Tensor:
-    """Log of a weighted sum over M nodes for each star, a bounded number of rows at once, shape (N,).
+    """Log of a weighted sum over M nodes for each star, a bounded number of rows at once, shape (N,) or (W, N).
 
     Arguments:
         x: Coordinates (N, F); what was not measured is any finite number.
         context: What the density is conditioned on, (N, D).
         nodes: Nodes (M, S).
-        ln_weights: Their ln-weights (M,).
+        ln_weights: Their ln-weights (M,), or of W rules (W, M).
         ln_density: From rows [x, node] (N M, F + S) and their contexts to a log density (N M,).
     """
     step = max(1, ROWS // len(nodes))
-    parts = [x.new_zeros(0)]
+    parts = [x.new_zeros(*ln_weights.shape[:-1], 0)]
     for some, given in zip(x.split(step), context.split(step), strict=True):
         n, m = len(some), len(nodes)
         rows = torch.cat([some.repeat_interleave(m, 0), nodes.repeat(n, 1)], -1)
         ln_p = ln_density(rows, given.repeat_interleave(m, 0)).view(n, m)
-        parts.append((ln_p + ln_weights).logsumexp(-1))
-    return torch.cat(parts)
+        parts.append((ln_p + ln_weights[..., None, :]).logsumexp(-1))
+    return torch.cat(parts, -1)
 
 
 def trapezoid(dimensions: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Nodes (M, dimensions) and ln-weights (M,) of the trapezoidal rule in standardised coordinates."""
+    """Nodes (M, dimensions) and ln-weights (2, M) of the trapezoidal rule in standardised coordinates.
+
+    The second rule uses every other node. Where a density is smooth over the steps both agree, the first far better.
+    """
     line = torch.linspace(-_REACH, _REACH, _TRAPEZOID_NODES[dimensions], device=like.device, dtype=like.dtype)
     ln_line = torch.full_like(line, math.log(2 * _REACH / (len(line) - 1)))
     ln_line[[0, -1]] -= math.log(2)
+    every_other = torch.arange(len(line), device=line.device) % 2 == 0
+    rules = ln_line, torch.where(every_other, ln_line + math.log(2), -torch.inf)
     nodes = torch.cartesian_prod(*[line] * dimensions).view(-1, dimensions)
-    return nodes, torch.cartesian_prod(*[ln_line] * dimensions).view(-1, dimensions).sum(-1)
+    products = [torch.cartesian_prod(*[rule] * dimensions).view(-1, dimensions).sum(-1) for rule in rules]
+    return nodes, torch.stack(products)
 
 
 def normal_lattice(dimensions: int, like: Tensor) -> tuple[Tensor, Tensor]:
