@@ -53,7 +53,7 @@ class Truncated(Named):
         return torch.where(inside, self._ln_density(self._into_window(value, inside)), -torch.inf)
 
     def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008
-        """Draws inside the window, differentiable in the parameters, shape (*sample_shape, *B)."""
+        """Draws inside the window, differentiable in the parameters, shape ``(*sample_shape, *B)``."""
         shape = self._extended_shape(sample_shape)
         return self.icdf(torch.rand(shape, dtype=self.low.dtype, device=self.low.device))
 

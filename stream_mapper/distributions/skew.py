@@ -87,7 +87,7 @@ class SkewNormal(Named):
         return self._open_window().icdf(value)
 
     def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008
-        """Draws, differentiable in the parameters, shape (*sample_shape, *B)."""
+        """Draws, differentiable in the parameters, shape ``(*sample_shape, *B)``."""
         shape = self._extended_shape(sample_shape)
         half, whole = torch.randn((2, *shape), dtype=self.loc.dtype, device=self.loc.device)
         rest = 1 / torch.hypot(torch.ones_like(self.skewness), self.skewness)
