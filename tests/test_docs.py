@@ -32,4 +32,5 @@ def test_the_isochrone_of_the_documentation_is_one():
     blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "configuration.md").read_text(), flags=re.DOTALL)
     (given,) = (block["isochrone"] for block in map(yaml.safe_load, blocks) if "isochrone" in block)
     reader = given["class_path"].removeprefix("stream_mapper.builtin.Isochrone.")
-    inspect.signature(getattr(Isochrone, reader)).bind(**given["init_args"])
+    bound = inspect.signature(getattr(Isochrone, reader)).bind(**given["init_args"])
+    assert bound.arguments == given["init_args"]
