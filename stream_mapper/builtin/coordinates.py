@@ -82,11 +82,6 @@ class CoordinateModel(ParametricModel):
         """Column of the measurement error of each coordinate that has one."""
         return self.coord_err_names
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Every column the model reads, errors included."""
-        return (*super().columns, *self.coord_err_names.values())
-
     @abstractmethod
     def distribution(self, params: Params, data: Data, name: str) -> Distribution:
         """Density of coordinate ``name`` for each star, batch shape (N,), measurement errors included."""

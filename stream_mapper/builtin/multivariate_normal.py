@@ -117,7 +117,7 @@ class MultivariateNormal(ParametricModel):
     def columns(self) -> tuple[str, ...]:
         """Every column the model reads: errors, their correlations and the angle of the box included."""
         angle = () if self.box is None else (self.box.angle_name,)
-        return (*super().columns, *self.coord_err_names.values(), *self.coord_corr_names, *angle)
+        return (*super().columns, *self.coord_corr_names, *angle)
 
     def _in_own_window(self, data: Data) -> Tensor:
         """Whether every measured coordinate is inside the window, and both of the box's inside it, (N,)."""

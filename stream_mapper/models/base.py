@@ -129,7 +129,7 @@ class Model(nn.Module, ABC):
     @property
     def columns(self) -> tuple[str, ...]:
         """Every column the model reads, errors included."""
-        return (*self.indep_coord_names, *self.coord_names)
+        return (*self.indep_coord_names, *self.coord_names, *self.error_names.values())
 
     def held_priors(self) -> list[tuple[Model, Prior]]:
         """Every prior of this model and its parts, after the part that holds it."""

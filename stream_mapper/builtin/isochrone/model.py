@@ -124,7 +124,7 @@ class IsochroneMVNorm(ParametricModel):
     @property
     def columns(self) -> tuple[str, ...]:
         """Every column the model reads, errors and their correlations included."""
-        return (*super().columns, *self.phot_err_names.values(), *self.phot_corr_names)
+        return (*super().columns, *self.phot_corr_names)
 
     def ln_likelihood(self, params: Params, data: Data) -> Tensor:
         """Log density of the measured magnitudes inside their windows, shape (N,), in nats.
