@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from stream_mapper.distributions._stable import WithSlopes
 
 _SHORT_INTERVAL = 0.01  # the series below leaves out a relative 1e-9 here
 _FAR = 25.0  # the closed form of `_tail` loses x^2 of its digits, its series leaves out 5e-14 here
@@ -35,7 +37,7 @@ def ln_ndtr_mean(middle: Tensor, width: Tensor, tilt: Tensor) -> Tensor:
     return value
 
 
-class _NdtrMean(torch.autograd.Function):
+class _NdtrMean(WithSlopes):
     """`ln_ndtr_mean` with its derivatives in the middle and in the width as further outputs."""
 
     @staticmethod
@@ -45,16 +47,6 @@ class _NdtrMean(torch.autograd.Function):
         series, closed = _short(u, delta, c), _long(u, torch.where(short, 1, delta), c)
         value, by_middle, by_width = (torch.where(short, s, k).to(middle) for s, k in zip(series, closed, strict=True))
         return value, by_middle, by_width
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: tuple[Tensor, Tensor, Tensor]) -> None:  # noqa: ARG004
-        ctx.mark_non_differentiable(*output[1:])
-        ctx.save_for_backward(*output[1:])
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, None]:
-        by_middle, by_width = ctx.saved_tensors
-        return grad * by_middle, grad * by_width, None
 
 
 class _Tail(NamedTuple):

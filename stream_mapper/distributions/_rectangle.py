@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from stream_mapper.distributions._stable import HALF_LN_2PI, ln_normal_mean_and_slopes
+from stream_mapper.distributions._stable import HALF_LN_2PI, WithSlopes, ln_normal_mean_and_slopes
 
 _DEEP = 6.5  # sigma from every edge at which the probability is one, but for 2e-10
 _DROP = 22.0  # nats below its peak at which the integrand is left out
@@ -54,7 +52,7 @@ def ln_rectangle(
     return out.index_put((rows,), torch.cat(values)) if len(rows) else out
 
 
-class _LnRectangle(torch.autograd.Function):
+class _LnRectangle(WithSlopes):
     """`ln_rectangle` with its derivatives as further outputs: means of those of the integrand, weighted by it."""
 
     @staticmethod
@@ -74,15 +72,6 @@ class _LnRectangle(torch.autograd.Function):
         means = [(share * slope).sum(0) for slope in slopes]
         means[1] = (1 + means[1]) / width1
         return total - 0.5 * middle1.square(), means[0], means[1], *(mean / cond for mean in means[2:])
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: tuple[Tensor, ...]) -> None:  # noqa: ARG004
-        ctx.mark_non_differentiable(*output[1:])
-        ctx.save_for_backward(*output[1:])
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor, ...]:
-        return tuple(grad * slope for slope in ctx.saved_tensors)
 
 
 class _Integrand:

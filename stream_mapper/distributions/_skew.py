@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stream_mapper.distributions._stable import HALF_LN_2PI, ln_tail_mean, near_and_far
+from stream_mapper.distributions._stable import HALF_LN_2PI, WithSlopes, ln_tail_mean, near_and_far
 
 _SQRT_HALF, _LN2 = math.sqrt(0.5), math.log(2)
 # Nodes, and the exponent beyond which nothing is left: together 3e-14 in double precision, 2e-8 in single
@@ -130,7 +130,7 @@ def _unit_rule(order: int) -> tuple[list[float], list[float]]:
     return (0.5 + 0.5 * nodes).tolist(), (0.5 * weights).tolist()
 
 
-class _SuppressedMean(torch.autograd.Function):
+class _SuppressedMean(WithSlopes):
     """`ln_suppressed_mean` with its derivatives as further outputs."""
 
     generate_vmap_rule = True
@@ -144,15 +144,6 @@ class _SuppressedMean(torch.autograd.Function):
         by_width = (at.weight * at.share * (a * pull - steep * at.t)).sum(-1)
         by_alpha = (at.weight * (at.t * pull - 2 * a * at.fall)).sum(-1)
         return at.ln_mean, by_near, by_width, by_alpha
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: tuple[Tensor, ...]) -> None:  # noqa: ARG004
-        ctx.mark_non_differentiable(*output[1:])
-        ctx.save_for_backward(*output[1:])
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor, ...]:
-        return tuple(grad * slope for slope in ctx.saved_tensors)
 
 
 class _LnErfcx(torch.autograd.Function):

@@ -83,7 +83,22 @@ def ln_normal_mean_and_slopes(
     return mean.ln_mean(), mean.slope_middle.mul_(sign), mean.slope_width
 
 
-class _NormalMean(torch.autograd.Function):
+class WithSlopes(torch.autograd.Function):
+    """A function whose ``forward`` gives its value, then its derivatives in its first arguments (with no gradients)."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: tuple[Tensor, ...]) -> None:  # noqa: ARG004
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(*output[1:])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        slopes = ctx.saved_tensors
+        held = (None,) * (len(ctx.needs_input_grad) - len(slopes))
+        return (*(grad * slope for slope in slopes), *held)
+
+
+class _NormalMean(WithSlopes):
     """`ln_normal_mean` with its derivatives in the middle and in the width as further outputs."""
 
     generate_vmap_rule = True
@@ -91,16 +106,6 @@ class _NormalMean(torch.autograd.Function):
     @staticmethod
     def forward(middle: Tensor, width: Tensor, tilt: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         return ln_normal_mean_and_slopes(middle, width, tilt)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: tuple[Tensor, Tensor, Tensor]) -> None:  # noqa: ARG004
-        ctx.mark_non_differentiable(*output[1:])
-        ctx.save_for_backward(*output[1:])
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, None]:
-        slope_middle, slope_width = ctx.saved_tensors
-        return grad * slope_middle, grad * slope_width, None
 
 
 class _Mean(NamedTuple):
