@@ -14,6 +14,7 @@ from stream_mapper.builtin.isochrone import (
     UniformMassFunction,
     ln_isochrone,
     populate,
+    segments,
 )
 
 
@@ -179,6 +180,39 @@ def test_gradients_equal_finite_differences():
 
     free = [v.clone().requires_grad_() for v in (stars["distmod"], stars["ln_spread"], population.nodes)]
     assert torch.autograd.gradcheck(ln_p, free, eps=1e-6, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("errors", [(0.002, 0.01), (0.008, 0.05), (0.5, 5.0)])
+@pytest.mark.parametrize("scatter", [0.0, "by segment"])
+def test_far_segments_are_left_out_without_loss(dtype, errors, scatter, monkeypatch):
+    curve, function = Isochrone.synthetic(), PowerLawMassFunction(-0.5)
+    stars = make_stars(curve, n=300, errors=errors, dtype=dtype)
+    stars["magnitudes"][:60] += torch.linspace(-2, 2, 60, dtype=dtype)[:, None] * torch.tensor([1.0, -0.3])
+    free = [stars[name].requires_grad_() for name in ("distmod", "ln_spread")]
+    changes = {"scatter": torch.linspace(0.01, 0.1, 80, dtype=dtype)[:, None].expand(80, 2)} if scatter else {}
+
+    def values():
+        ln_p = density(stars, curve, function, **changes)
+        return [ln_p.detach(), *torch.autograd.grad(ln_p.sum(), free)]
+
+    near = values()
+    monkeypatch.setattr(segments, "_ln_near", segments._ln_all)
+    tolerance = {"rtol": 2e-3, "atol": 2e-3} if dtype == torch.float32 else {"rtol": 1e-10, "atol": 1e-10}
+    for found, expected in zip(near, values(), strict=True):
+        torch.testing.assert_close(found, expected, **tolerance)
+
+
+def test_segments_that_matter_are_few():
+    curve = Isochrone.synthetic()
+    stars = make_stars(curve, n=300, missing=0.0)
+    population = populate(curve, UniformMassFunction(), 60).to(stars["magnitudes"])
+    residual = stars["magnitudes"] - stars["distmod"][:, None]
+    noise = segments.Noise(stars["errors"], stars["where"], stars["ln_spread"], torch.ones(2), population.scatter)
+    steps = population.nodes.diff(dim=0)
+    along = segments._Curve(population.nodes[1:] - steps / 2, steps, population.ln_weights, population.tilts)
+    rows, _ = segments._pairs(residual, segments.whiten(noise), along)
+    assert 300 <= len(rows) < 0.3 * 300 * 60
 
 
 def test_repeated_nodes_and_empty_segments_are_harmless():

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from itertools import combinations
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from stream_mapper.builtin.isochrone.whitening import Noise, whiten
+from stream_mapper.builtin.isochrone.whitening import Noise, Whitening, whiten
 from stream_mapper.distributions._stable import ln_normal_mean
 
 _SMALLEST_LENGTH2 = 1e-20
+_NEGLIGIBLE = {torch.float32: 20.0, torch.float64: 40.0}  # nats below a star's best segment: beneath all rounding
+_ROUNDINGS = 64  # by which two ways to the same number may differ
+_CHUNK = 4096  # stars compared with all segments at once: what a core's cache holds
 
 
 def ln_isochrone(
@@ -39,6 +43,9 @@ def ln_isochrone(
     Nothing is subtracted that could cancel: q is a cross product, and a segment far shorter than the errors is no
     special case.
 
+    On a CPU the mean is computed only for the segments that matter to a star, a few in sixty; elsewhere, where to
+    choose is to wait for the device, for all.
+
     A band that was not measured drops out exactly; a star with none has ln p = 0.
 
     Arguments:
@@ -58,34 +65,108 @@ def ln_isochrone(
         Nats, shape (N,).
     """
     star = whiten(Noise(errors, where, ln_spread, applies, scatter, correlation))
-    middles, steps = 0.5 * (nodes[1:] + nodes[:-1]), nodes.diff(dim=0)
+    curve = _Curve(0.5 * (nodes[1:] + nodes[:-1]), nodes.diff(dim=0), ln_weights, tilts)
     residual = magnitudes - distmod[:, None] * applies
-    from_middle = _mapped(star.matrix, [residual[:, f, None] - middles[:, f] for f in range(nodes.shape[1])])
-    along = _mapped(star.matrix, list(steps.unbind(-1)))
-    ln_p = torch.logsumexp(_ln_segment(from_middle, along, tilts) + (ln_weights + star.ln_norm), dim=-1)
+    ln_p = _ln_near(residual, star, curve) if residual.device.type == "cpu" else _ln_all(residual, star, curve)
     return torch.where(where.any(-1), ln_p, 0)
 
 
-def _mapped(matrix: Tensor, vectors: list[Tensor]) -> list[Tensor]:
-    """Whitened components of vectors, given as one tensor per band, each (K,) or (N, K); to (N, K)."""
-    rows = []
-    for f in range(len(vectors)):
-        row = matrix[:, :, f, 0] * vectors[0]
-        for g in range(1, len(vectors)):
-            row = torch.addcmul(row, matrix[:, :, f, g], vectors[g])
-        rows.append(row)
-    return rows
+class _Curve(NamedTuple):
+    """Middles and steps (K, F), ln-weights (K,) and tilts (K,) of segments, or (P, F) and (P,) of chosen ones."""
+
+    middles: Tensor
+    steps: Tensor
+    ln_weights: Tensor
+    tilts: Tensor | None
+
+    def segments(self, index: Tensor) -> _Curve:
+        """Chosen segments."""
+        return _Curve(*(None if values is None else values[index] for values in self))  # type: ignore[arg-type]
 
 
-def _ln_segment(from_middle: list[Tensor], along: list[Tensor], tilt: Tensor | None) -> Tensor:
-    """Log of the mean over a segment of exp(-|y|^2 / 2) / sqrt(2 pi), shape (N, K)."""
+class _Place(NamedTuple):
+    """Where a star lies beside a segment, whitened: x along from its middle, the length, and q^2 across."""
+
+    along: Tensor
+    length: Tensor
+    across2: Tensor
+
+    def ln_mean(self, tilt: Tensor | None) -> Tensor:
+        """Log of the mean over the segment of exp(-|y|^2 / 2) / sqrt(2 pi)."""
+        return torch.add(ln_normal_mean(self.along, self.length, tilt), self.across2, alpha=-0.5)
+
+
+def _ln_all(residual: Tensor, star: Whitening, curve: _Curve) -> Tensor:
+    """Log density (N,) from every segment."""
+    ln_mean = _place(residual[:, None], star.matrix, curve).ln_mean(curve.tilts)
+    return torch.logsumexp(ln_mean + (curve.ln_weights + star.ln_norm), dim=-1)
+
+
+def _ln_near(residual: Tensor, star: Whitening, curve: _Curve) -> Tensor:
+    """Log density (N,) from the segments that matter."""
+    rows, segments = _pairs(residual, star, curve)
+    some = curve.segments(segments)
+    matrix, ln_norm = (_at(values, rows, segments) for values in star)
+    terms = _place(residual.index_select(0, rows), matrix, some).ln_mean(some.tilts) + (some.ln_weights + ln_norm)
+    none = terms.new_full((len(residual),), -torch.inf)
+    top = none.scatter_reduce(0, rows, terms.detach(), "amax").clamp(min=torch.finfo(terms.dtype).min)
+    return top + torch.zeros_like(top).index_add(0, rows, torch.exp(terms - top[rows])).log()
+
+
+def _at(values: Tensor, rows: Tensor, segments: Tensor) -> Tensor:
+    """Entries (P, ...) of a tensor (N, 1, ...) or (N, K, ...)."""
+    return values[:, 0].index_select(0, rows) if values.shape[1] == 1 else values[rows, segments]
+
+
+@torch.no_grad()
+def _pairs(residual: Tensor, star: Whitening, curve: _Curve) -> tuple[Tensor, Tensor]:
+    """Pairs of a star and a segment that matters to it, (P,) and (P,), by star."""
+    parts = zip(*(values.split(_CHUNK) for values in (residual, *star)), strict=True)
+    pairs = [_matters(rows, Whitening(*some), curve).nonzero() for rows, *some in parts]
+    rows = torch.cat([pair[:, 0] + i * _CHUNK for i, pair in enumerate(pairs)])
+    return rows, torch.cat([pair[:, 1] for pair in pairs])
+
+
+def _matters(residual: Tensor, star: Whitening, curve: _Curve) -> Tensor:
+    r"""Whether a segment counts beside the star's best, (N, K).
+
+    A segment's mean density is at most that at its point nearest to the star, at a distance d along; and at least that
+    over :math:`1 + \ell (1 + d)`, for Mills' ratio is above 1 / (1 + d).
+    """
+    place = _place(residual[:, None], star.matrix, curve)
+    beyond = torch.add(place.along.abs(), place.length, alpha=-0.5).clamp_(min=0)
+    tilt = torch.zeros_like(curve.ln_weights) if curve.tilts is None else curve.tilts.abs()
+    ln_most = curve.ln_weights + tilt.log1p() + star.ln_norm
+    most = torch.addcmul(place.across2, beyond, beyond).mul_(-0.5).add_(ln_most)
+    best, which = most.max(-1, keepdim=True)
+    length, distance = (values.gather(-1, which) for values in (place.length.expand_as(most), beyond))
+    least = best - torch.log1p(length * (1 + distance)) + ((1 - tilt) / (1 + tilt)).log()[which]
+    least -= _NEGLIGIBLE.get(most.dtype, 20.0) + _ROUNDINGS * torch.finfo(most.dtype).eps * best.abs()
+    return ~(most < least)  # kept if unknown
+
+
+def _place(residual: Tensor, matrix: Tensor, curve: _Curve) -> _Place:
+    """Of stars (N, 1, F) beside all segments, each (N, K), or of pairs of both, (P, F), each (P,)."""
+    gaps = [r - middle for r, middle in zip(residual.unbind(-1), curve.middles.unbind(-1), strict=True)]
+    from_middle, along = _mapped(matrix, gaps), _mapped(matrix, list(curve.steps.unbind(-1)))
     length = _dot(along, along).clamp(min=_SMALLEST_LENGTH2).sqrt()
     inverse = 1 / length
-    ln_mean = ln_normal_mean(_dot(from_middle, along) * inverse, length, tilt)
+    across2 = torch.zeros_like(from_middle[0])
     for i, j in combinations(range(len(along)), 2):
         across = torch.addcmul(from_middle[i] * along[j], from_middle[j], along[i], value=-1) * inverse
-        ln_mean = torch.addcmul(ln_mean, across, across, value=-0.5)
-    return ln_mean
+        across2 = torch.addcmul(across2, across, across)
+    return _Place(_dot(from_middle, along) * inverse, length, across2)
+
+
+def _mapped(matrix: Tensor, vectors: list[Tensor]) -> list[Tensor]:
+    """Whitened components of vectors, given and returned as one tensor per band."""
+    rows = []
+    for f in range(len(vectors)):
+        row = matrix[..., f, 0] * vectors[0]
+        for g in range(1, len(vectors)):
+            row = torch.addcmul(row, matrix[..., f, g], vectors[g])
+        rows.append(row)
+    return rows
 
 
 def _dot(a: list[Tensor], b: list[Tensor]) -> Tensor:
