@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from stream_mapper.builtin.box import RotatedBox
-from stream_mapper.builtin.compat.marginal import ROWS, check_count, over_nodes, trapezoid
+from stream_mapper.builtin.compat.marginal import at_once, check_count, over_nodes, trapezoid
 from stream_mapper.builtin.window import Stretch
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError
@@ -115,7 +115,7 @@ class FlowModel(Model):
         """One draw of each coordinate for each star, (N,) by name."""
         context = self._context(data)
         mean, scale = self._numbers(self.coord_names)
-        drawn = torch.cat([self._draw(part) for part in context.split(ROWS)])
+        drawn = torch.cat([self._draw(part) for part in context.split(at_once(context))])
         x = self.stretch.inverse(mean + scale * drawn)
         columns = dict(zip(self.coord_names, x.unbind(-1), strict=True))
         return columns if self.box is None else columns | self.box.turned_back(columns, data)
@@ -153,7 +153,8 @@ class FlowModel(Model):
         return self._marginal(torch.where(pattern, u, 0.0), context, pattern) + ln_jacobian
 
     def _whole(self, u: Tensor, context: Tensor) -> Tensor:
-        rows = zip(u.split(ROWS), context.split(ROWS), strict=True)
+        size = at_once(u)
+        rows = zip(u.split(size), context.split(size), strict=True)
         return torch.cat([self._ln_density(*part) for part in rows])
 
     def _marginal(self, u: Tensor, context: Tensor, pattern: Tensor) -> Tensor:

@@ -13,9 +13,15 @@ from stream_mapper.errors import InputError
 _REACH = 6.0  # a missing coordinate is integrated over this many standard deviations about its mean
 _TRAPEZOID_NODES = {1: 193, 2: 65, 3: 33}  # a coordinate, by the number of missing ones
 _LATTICE_NODES = {1: 128, 2: 144, 3: 512}
-ROWS = 200_000  # rows given to a flow at once
+_ROWS = {"cpu": 16_000}  # given to a flow at once: what a core's cache holds
+_ROWS_ELSEWHERE = 500_000
 
 LnDensity = Callable[[Tensor, Tensor], Tensor]
+
+
+def at_once(like: Tensor) -> int:
+    """Rows to give to a flow at once, on the device of a tensor."""
+    return _ROWS.get(like.device.type, _ROWS_ELSEWHERE)
 
 
 def check_count(missing: int, coord_names: tuple[str, ...]) -> None:
@@ -37,7 +43,7 @@ def over_nodes(x: Tensor, context: Tensor, nodes: Tensor, ln_weights: Tensor, ln
         ln_weights: Their ln-weights (M,), or of W rules (W, M).
         ln_density: From rows [x, node] (N M, F + S) and their contexts to a log density (N M,).
     """
-    step = max(1, ROWS // len(nodes))
+    step = max(1, at_once(x) // len(nodes))
     parts = [x.new_zeros(*ln_weights.shape[:-1], 0)]
     for some, given in zip(x.split(step), context.split(step), strict=True):
         n, m = len(some), len(nodes)
