@@ -490,8 +490,15 @@ def test_screening_leaves_out_only_what_does_not_matter():
     new, old = (model.membership(model(data), data) for data in (stars, some))
     torch.testing.assert_close(old, new, atol=1e-3, rtol=0)
     assert not torch.equal(model.ln_joint(model(some), some), model.ln_joint(model(stars), stars))
+    expected = model.ln_joint(model(stars), stars)
     again = screened(model, some, 1e-5)
-    torch.testing.assert_close(model.ln_joint(model(again), again), model.ln_joint(model(stars), stars))
+    torch.testing.assert_close(model.ln_joint(model(again), again), expected)
+    light = screened(model, some, 1e-5, certain=1e-14)  # those far off keep what they had, the others do not
+    far = model.membership(model(some), some)[:, 0] < 1e-14
+    assert 0 < far.sum() < some.where["held:stream"].sum()
+    now, before = (data["held:stream"] for data in (light, some))
+    torch.testing.assert_close(now[far], before[far], rtol=0, atol=0)
+    torch.testing.assert_close(model.ln_joint(model(light), light)[~far], expected[~far])
 
 
 def test_screening_of_a_mixture_within_a_mixture():

@@ -11,11 +11,11 @@ from stream_mapper.data import Data
 from stream_mapper.models.mixture import BACKGROUND, MixtureModel, held_column
 from stream_mapper.models.scores import evaluating
 
-_CHUNK = 20_000  # stars whose densities are computed at once
+_CHUNK = 8192  # stars whose densities are computed at once
 
 
 @torch.no_grad()
-def screened(model: MixtureModel, stars: Data, threshold: float) -> Data:
+def screened(model: MixtureModel, stars: Data, threshold: float, certain: float = 0.0) -> Data:
     """The stars, with the log density of a component beside each star it has less than ``threshold`` of.
 
     The mixture then takes that number instead of computing it. A star's part in the derivatives of a component is in
@@ -26,11 +26,21 @@ def screened(model: MixtureModel, stars: Data, threshold: float) -> Data:
         model: The mixture, at its present parameters.
         stars: N stars; numbers of an earlier screening are replaced.
         threshold: Membership in a component below which its density is held.
+        certain: Membership, by the numbers of an earlier screening, below which these are left as they are.
     """
-    stars = stars.without(*(held_column(q) for q in model.components))
     with evaluating(model):
-        parts = [_held(model, part, threshold) for part in stars.split(_CHUNK)]
+        parts = [_held(model, _opened(model, part, certain), threshold) for part in stars.split(_CHUNK)]
     return stars.with_columns({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+
+
+def _opened(model: MixtureModel, stars: Data, certain: float) -> Data:
+    """The stars without the numbers that are to be replaced."""
+    held = {held_column(q): i for i, q in enumerate(model.components) if held_column(q) in stars}
+    if certain == 0 or not held:
+        return stars.without(*held)
+    p = model.ln_joint(model(stars), stars).softmax(-1)
+    left = {name: stars.where[name] & (p[:, i] < certain) for name, i in held.items()}
+    return stars.with_columns({name: torch.where(kept, stars[name], torch.nan) for name, kept in left.items()})
 
 
 def _held(model: MixtureModel, stars: Data, threshold: float) -> dict[str, Tensor]:

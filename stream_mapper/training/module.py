@@ -25,6 +25,7 @@ from stream_mapper.training.batches import Batches
 from stream_mapper.training.literal import literal
 
 _NEGLIGIBLE = 1e-5  # membership below which a component's density is not computed in every step
+_CERTAIN = 1e-14  # and below which it is not even looked at whenever others are
 
 
 class StreamModule(L.LightningModule):
@@ -66,17 +67,25 @@ class StreamModule(L.LightningModule):
         self.screen_every = screen_every
 
     def on_train_epoch_start(self) -> None:
-        """Find anew which stars each component may hold: every epoch in the first fifth, then now and then."""
-        batches = self.trainer.train_dataloader
-        if isinstance(self.model, MixtureModel) and isinstance(batches, Batches) and self._screen_is_due:
-            batches.data = screened(self.model, batches.data, _NEGLIGIBLE)
+        """Find anew which of the training stars each component may hold, if that is due."""
+        self._screen(self.trainer.train_dataloader)
 
-    @property
-    def _screen_is_due(self) -> bool:
-        """On a CPU only: elsewhere, to choose rows is to wait for the device."""
+    def on_validation_epoch_start(self) -> None:
+        """The same for the held-out stars."""
+        self._screen(self.trainer.val_dataloaders)
+
+    def _screen(self, batches: object) -> None:
+        """Every epoch in the first fifth of the fit, then now and then; those far from any limit less often.
+
+        On a CPU only: elsewhere, to choose rows is to wait for the device.
+        """
         epoch, every = self.current_epoch, self.screen_every
-        early = max(every, (self.trainer.max_epochs or 0) // 5)  # while the parameters move far
-        return self.device.type == "cpu" and every > 0 and (epoch <= early or epoch % every == 0)
+        if every <= 0 or self.device.type != "cpu":
+            return
+        early = epoch <= max(every, (self.trainer.max_epochs or 0) // 5)  # while the parameters move far
+        if (early or epoch % every == 0) and isinstance(self.model, MixtureModel) and isinstance(batches, Batches):
+            whole = epoch % (every if early else 4 * every) == 0
+            batches.data = screened(self.model, batches.data, _NEGLIGIBLE, 0.0 if whole else _CERTAIN)
 
     def training_step(self, data: Data, batch_idx: int) -> Tensor:  # noqa: ARG002
         """Minus the log posterior per star of one batch, in nats."""
