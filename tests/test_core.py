@@ -21,7 +21,7 @@ from torch import nn
 import stream_mapper as sml
 from stream_mapper import Data, InputError
 from stream_mapper.builtin.compat import FlowModel, ZukoFlowModel, flow, marginal
-from stream_mapper.models import scope
+from stream_mapper.models import pieces, scope
 from stream_mapper.models.climb import climb
 from stream_mapper.models.mixture import ln_weights
 from stream_mapper.models.posterior import FunctionPosterior
@@ -466,6 +466,34 @@ def test_a_large_table_goes_to_a_flow_in_parts(monkeypatch):
     whole = model.ln_likelihood({}, data)
     monkeypatch.setitem(marginal._ROWS, "cpu", 3)
     torch.testing.assert_close(model.ln_likelihood({}, data), whole)
+
+
+def test_many_stars_in_pieces_are_the_same_stars(monkeypatch):
+    """Value, derivatives and terms; a flow that is still trained is left to ordinary differentiation."""
+    model = mixture("stream", stream=lambda: normal(net=Constant(2)))
+    model.unpack_params_hooks = (lambda params: {**params, "stream.phi2.mu": params["stream.phi2.mu"][0]},)
+    data = phi2_at(*torch.linspace(-1.9, 1.9, 41).tolist())
+    data = data.with_columns({"phi2": torch.where(torch.arange(41) == 7, torch.nan, data["phi2"])})
+
+    def values(trained=model):
+        joint, total = pieces.ln_terms(trained, trained(data), data)
+        weight = torch.linspace(0.5, 2, 41)
+        return [joint, total.detach(), *torch.autograd.grad((weight * total).sum(), list(trained.parameters()))]
+
+    whole = values()
+    calls = []
+    monkeypatch.setitem(pieces._STARS, "cpu", 10)
+    monkeypatch.setattr(pieces, "_piece", lambda *a, f=pieces._piece: calls.append(1) or f(*a))
+    for found, expected in zip(values(), whole, strict=True):
+        torch.testing.assert_close(found, expected)
+    assert len(calls) == 5
+    with torch.no_grad():
+        torch.testing.assert_close(pieces.ln_terms(model, model(data), data)[1], whole[1])
+    joint = ZukoFlowModel(
+        net=flow(1, transforms=1), coord_names=("phi2",), data_scaler=StandardScaler(("phi1", "phi2"))
+    )
+    trained = mixture("stream", stream=lambda: joint)
+    assert all(grad.isfinite().all() and grad.any() for grad in values(trained)[2:3])
 
 
 def test_screening_leaves_out_only_what_does_not_matter():

@@ -15,7 +15,8 @@ from stream_mapper.data import Data
 from stream_mapper.errors import InputError, check_positive
 from stream_mapper.models import MixtureModel, Model, ParametricModel
 from stream_mapper.models.climb import climb
-from stream_mapper.models.mixture import BACKGROUND, ln_total
+from stream_mapper.models.mixture import BACKGROUND
+from stream_mapper.models.pieces import ln_terms
 from stream_mapper.models.posterior import FunctionPosterior
 from stream_mapper.models.screen import screened
 from stream_mapper.nn import draw as draw_dropout
@@ -103,9 +104,9 @@ class StreamModule(L.LightningModule):
         params = self.model(data)
         if not isinstance(self.model, MixtureModel):
             return self.model.ln_likelihood(params, data)
-        joint = self.model.ln_joint(params, data)
-        self._log_members(joint.detach(), stage)
-        return ln_total(joint)
+        joint, total = ln_terms(self.model, params, data)
+        self._log_members(joint, stage)
+        return total
 
     def _log_members(self, joint: Tensor, stage: str) -> None:
         """Expected number of members among all the stars of the stage."""
