@@ -9,10 +9,11 @@ from torch import Tensor
 
 from stream_mapper.data import Data
 from stream_mapper.models.base import ParametricModel, Params
-from stream_mapper.models.mixture import MixtureModel, ln_total
+from stream_mapper.models.mixture import MixtureModel, held_column, ln_total
 
 _STARS = {"cpu": 16_384}  # at once: what they need fits a core's cache
 _STARS_ELSEWHERE = 1_000_000
+_LEAST_SHARE = 1 / 8  # of the stars, for which alone the components are computed; as if it were so much, if less
 
 
 def ln_terms(model: MixtureModel, params: Params, data: Data) -> tuple[Tensor, Tensor]:
@@ -29,13 +30,22 @@ def ln_terms(model: MixtureModel, params: Params, data: Data) -> tuple[Tensor, T
     Returns:
         ``model.ln_joint``, shape (N, K), which has no derivatives, and ``model.ln_likelihood``, shape (N,), in nats.
     """
-    size = _STARS.get(data.device.type, _STARS_ELSEWHERE)
+    size = _at_once(model, data)
     if len(data) <= size or not _through_parameters(model):
         joint = model.ln_joint(params, data)
         return joint.detach(), ln_total(joint)
     values = [value.expand(len(data)) for value in params.values()]
     joint, total = _InPieces.apply(model, data, size, tuple(params), *values)  # type: ignore[no-untyped-call]
     return joint, total
+
+
+def _at_once(model: MixtureModel, data: Data) -> int:
+    """Stars in a piece: more, if a screening has left few to be computed."""
+    if data.device.type not in _STARS:
+        return _STARS_ELSEWHERE
+    held = [data.where[held_column(q)] for q in model.components if held_column(q) in data]
+    share = 1 - min((where.float().mean().item() for where in held), default=0.0)
+    return int(_STARS[data.device.type] / max(share, _LEAST_SHARE))
 
 
 def _through_parameters(model: MixtureModel) -> bool:
