@@ -1,0 +1,76 @@
+"""Stars a second of `predict` on a Parquet file, with and without photometry, and its peak memory.
+
+python experiments/benchmarks/inference.py --checkpoint runs/version_0/checkpoints/best.ckpt --stars 1000000
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from common import FIT, options, peak_memory, report
+
+from stream_mapper.catalog import load
+from stream_mapper.mock import TailoredMock
+from stream_mapper.predict import predict
+from stream_mapper.results.membership import memberships
+from stream_mapper.training.checkpoint import load_run, photometric_columns
+from stream_mapper.training.stages import with_frozen_densities
+
+_ROWS = 100_000  # written at once
+_IN_MEMORY = 1_000_000  # stars up to which the parts are timed too
+_DRAWS = 32
+
+
+def write_stars(path: Path, count: int, without: tuple[str, ...]) -> None:
+    """A Parquet file of this many stars of the mock, some columns left out."""
+    simulated = TailoredMock(seed=0).simulate()
+    columns = {n: v for n, v in simulated.items() if not n.startswith("true_") and n not in without}
+    schema = pa.table({"source_id": np.arange(1), **{n: v[:1] for n, v in columns.items()}}).schema
+    rng = np.random.default_rng(0)
+    with pq.ParquetWriter(path, schema) as writer:
+        for start in range(0, count, _ROWS):
+            rows = rng.integers(0, len(columns["phi1"]), min(_ROWS, count - start))
+            numbers = {"source_id": start + np.arange(len(rows))}
+            writer.write_table(pa.table({**numbers, **{n: v[rows] for n, v in columns.items()}}))
+
+
+def parts(checkpoint: str, path: Path) -> dict[str, float]:
+    """Seconds of reading, of the flows, of the memberships without draws, and of those with them."""
+    module, datamodule = load_run(checkpoint)
+    clock = [time.perf_counter()]
+    stars, _ = load(path, datamodule.columns, optional=photometric_columns(module.model))
+    clock.append(time.perf_counter())
+    stars = with_frozen_densities(module.model, stars)
+    clock.append(time.perf_counter())
+    memberships(module.model, stars)
+    clock.append(time.perf_counter())
+    memberships(module.model, stars, module.draw, _DRAWS)
+    clock.append(time.perf_counter())
+    names = ("part: reading", "part: flows", "part: memberships", "part: memberships and draws")
+    return dict(zip(names, np.diff(clock).tolist(), strict=True))
+
+
+def main() -> None:
+    """Print the times as JSON."""
+    without = ("--without", {"nargs": "*", "default": []})
+    processes = ("--processes", {"type": int, "default": 1})
+    asked = options(__doc__, *FIT, without, processes)
+    with tempfile.TemporaryDirectory() as folder:
+        path, output = Path(folder) / "stars.parquet", Path(folder) / "members.parquet"
+        write_stars(path, asked.stars, tuple(asked.without))
+        start = time.perf_counter()
+        predict(asked.checkpoint, str(path), str(output), draws=_DRAWS, processes=asked.processes)
+        found = {"stars": asked.stars, "seconds": {"predict": time.perf_counter() - start}}
+        found["peak_memory"] = peak_memory(asked.device)
+        if asked.stars <= _IN_MEMORY:
+            found["seconds"] |= parts(asked.checkpoint, path)
+    report(found)
+
+
+if __name__ == "__main__":
+    main()
