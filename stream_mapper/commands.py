@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -37,12 +38,28 @@ _EXPECTED = (
 )
 
 
+# Number of this process among those of a fit, as launchers set it: the first that is set holds.
+_RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+
+
+def is_first() -> bool:
+    """Whether this process is the first of those that fit together, or is alone."""
+    return next((os.environ[name] for name in _RANKS if name in os.environ), "0") == "0"
+
+
+def _launched_with_the_first() -> bool:
+    """Whether a cluster started all the processes alike, so that all meet the same errors; else the first did."""
+    return any(name in os.environ for name in _RANKS if name != "LOCAL_RANK")
+
+
 def _set_up_messages() -> None:
-    """Our messages plainly on the error stream, Lightning's only if they are warnings."""
+    """Our messages plainly on the error stream, Lightning's only if they are warnings; the first process' alone."""
     ours = logging.getLogger("stream_mapper")
-    ours.setLevel(logging.INFO)
+    ours.setLevel(logging.INFO if is_first() else logging.ERROR)
     if not ours.handlers:
         ours.addHandler(logging.StreamHandler())
+    if not is_first():
+        warnings.filterwarnings("ignore")
     for message in _EXPECTED:
         warnings.filterwarnings("ignore", message=message)
 
@@ -53,10 +70,12 @@ def run(command: Callable[[], Result]) -> Result:
     try:
         return command()
     except KeyboardInterrupt as stop:
-        sys.stderr.write(f"interrupted: {one_line(stop) or 'nothing was written'}\n")
+        if is_first():
+            sys.stderr.write(f"interrupted: {one_line(stop) or 'nothing was written'}\n")
         raise SystemExit(130) from None
     except (InputError, OSError) as error:
-        sys.stderr.write(f"error: {one_line(error)}\n")
+        if is_first() or not _launched_with_the_first():
+            sys.stderr.write(f"error: {one_line(error)}\n")
         raise SystemExit(2) from None
 
 

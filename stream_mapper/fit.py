@@ -35,7 +35,8 @@ def fit(args: ArgsType = None) -> StreamCLI:
     cli = StreamCLI(args)
     trainer: Any = cli.trainer
     with _interruptible(trainer):
-        prepare(cli.model.model, cli.datamodule, cli.config_init.background, cli.config_init.trainer.accelerator)
+        processes, device = trainer.num_devices * trainer.num_nodes, trainer.strategy.root_device
+        prepare(cli.model.model, cli.datamodule, cli.config_init.background, cli.runs_on(), processes, device)
         trainer.fit(cli.model, cli.datamodule)
     if trainer.is_global_zero:
         (recorder,) = (c for c in trainer.callbacks if isinstance(c, RunRecorder))

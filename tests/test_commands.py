@@ -136,7 +136,7 @@ def test_isochrones_of_files_are_kept_as_numbers(module, monkeypatch):
 
 def test_flows_are_trained_where_the_mixture_is(stars, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr("stream_mapper.training.stages._train_flow", lambda *a: seen.append(a[-1]))
+    monkeypatch.setattr("stream_mapper.training.stages._train_flow", lambda *a: seen.append(a[-1]["accelerator"]))
     monkeypatch.setattr("lightning.Trainer.fit", lambda *a: None)
     root = str(tmp_path / "runs")
     fit(["--config", MOCK, "--data.path", str(stars), "--trainer.default_root_dir", root, "--trainer.accelerator=cpu"])

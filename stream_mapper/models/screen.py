@@ -14,7 +14,6 @@ from stream_mapper.models.scores import evaluating
 _CHUNK = 8192  # stars whose densities are computed at once
 
 
-@torch.no_grad()
 def screened(model: MixtureModel, stars: Data, threshold: float, certain: float = 0.0) -> Data:
     """The stars, with the log density of a component beside each star it has less than ``threshold`` of.
 
@@ -28,9 +27,15 @@ def screened(model: MixtureModel, stars: Data, threshold: float, certain: float 
         threshold: Membership in a component below which its density is held.
         certain: Membership, by the numbers of an earlier screening, below which these are left as they are.
     """
+    return stars.with_columns(held_columns(model, stars, threshold, certain))
+
+
+@torch.no_grad()
+def held_columns(model: MixtureModel, stars: Data, threshold: float, certain: float = 0.0) -> dict[str, Tensor]:
+    """The columns that `screened` adds, (N,), NaN for a star whose density of that component is to be computed."""
     with evaluating(model):
         parts = [_held(model, _opened(model, part, certain), threshold) for part in stars.split(_CHUNK)]
-    return stars.with_columns({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def _opened(model: MixtureModel, stars: Data, certain: float) -> Data:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import torch
 
 from stream_mapper.data import Data
+from stream_mapper.errors import InputError
 
 
 class Batches:
@@ -22,6 +23,9 @@ class Batches:
         seed: Seed of that order.
         rank: Number of this process.
         world_size: Number of processes.
+
+    Raises:
+        InputError: If a batch has not one star for each process.
     """
 
     def __init__(
@@ -34,8 +38,8 @@ class Batches:
         world_size: int = 1,
     ) -> None:
         self.data, self.shuffle, self.seed = data, shuffle, seed
-        self.batch_size = min(batch_size or len(data), len(data))
         self.rank, self.world_size = rank, world_size
+        self.sizes = batch_sizes(len(data), batch_size, world_size)
         self.epoch = 0
 
     @property
@@ -44,7 +48,7 @@ class Batches:
         return len(self.data)
 
     def __len__(self) -> int:
-        return math.ceil(self.n_stars / self.batch_size)
+        return len(self.sizes)
 
     def __iter__(self) -> Iterator[Data]:
         if len(self) == 1 and self.world_size == 1:
@@ -53,5 +57,26 @@ class Batches:
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
         self.epoch += 1
         order = torch.randperm(self.n_stars, generator=generator) if self.shuffle else torch.arange(self.n_stars)
-        for rows in order.to(self.data.device).tensor_split(len(self)):  # even: no process is left without stars
+        for rows in order.to(self.data.device).split(self.sizes):
             yield self.data[rows[self.rank :: self.world_size]]
+
+
+def batch_sizes(n_stars: int, batch_size: int | None = None, processes: int = 1) -> list[int]:
+    """Number of stars in each batch over all processes, as even as can be.
+
+    Arguments:
+        n_stars: Stars in all, 1 or more.
+        batch_size: Stars in a batch at most; None for all at once.
+        processes: Processes that share each batch.
+
+    Raises:
+        InputError: If a batch has not one star for each process.
+    """
+    count = math.ceil(n_stars / min(batch_size or n_stars, n_stars))
+    smallest, larger = divmod(n_stars, count)
+    if smallest < processes:
+        raise InputError(
+            f"{n_stars} stars in batches of {batch_size or n_stars} leave {smallest} for {processes} processes to "
+            "share; use fewer devices or larger batches."
+        )
+    return [smallest + (i < larger) for i in range(count)]

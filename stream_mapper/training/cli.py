@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from jsonargparse import Namespace
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, instantiate_class
 
 from stream_mapper.commands import OneLineErrors
 from stream_mapper.errors import InputError
@@ -16,6 +17,7 @@ from stream_mapper.training.module import StreamModule
 from stream_mapper.training.recorder import RunRecorder
 from stream_mapper.training.stages import BackgroundStage
 
+_RUNS_ON = ("accelerator", "devices", "num_nodes", "strategy")
 _MONITOR = {"monitor": "val/ln_likelihood", "mode": "max"}
 
 
@@ -64,6 +66,13 @@ class StreamCLI(LightningCLI):
         stopping = {"patience": 60, **_MONITOR}
         parser.set_defaults({f"checkpoint.{key}": value for key, value in best.items()})
         parser.set_defaults({f"early_stopping.{key}": value for key, value in stopping.items()})
+
+    def runs_on(self) -> dict[str, Any]:
+        """Arguments for further trainers, which run on what this one's does."""
+        given = {name: self.config_init.trainer[name] for name in _RUNS_ON}
+        if isinstance(self.config.trainer.strategy, Namespace):  # a strategy serves one trainer
+            given["strategy"] = instantiate_class((), self.config.trainer.strategy.as_dict())
+        return given
 
     def before_instantiate_classes(self) -> None:
         """TensorBoard events go into the run folder, ``default_root_dir/version_K``, also from a saved config."""

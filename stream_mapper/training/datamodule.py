@@ -16,7 +16,7 @@ from stream_mapper.errors import InputError, check_at_least, check_share
 from stream_mapper.mock import Simulator
 from stream_mapper.models import MixtureModel, Model
 from stream_mapper.results.membership import membership_names, set_aside
-from stream_mapper.training.batches import Batches
+from stream_mapper.training.batches import Batches, batch_sizes
 
 _log = logging.getLogger("stream_mapper")
 
@@ -96,6 +96,11 @@ class CatalogueDataModule(L.LightningDataModule):
         order = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(self.seed))]
         n_val = max(1, round(self.val_fraction * len(rows)))
         self.train_rows, self.val_rows = order[n_val:].sort().values, order[:n_val].sort().values
+
+    def check_shares(self, processes: int) -> None:
+        """Raise InputError if some process would have no star of a batch or of the held-out stars."""
+        batch_sizes(len(self.train_rows), self.batch_size, processes)
+        batch_sizes(len(self.val_rows), None, processes)
 
     @property
     def train_stars(self) -> Data:

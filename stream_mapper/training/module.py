@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import lightning as L
@@ -18,12 +19,13 @@ from stream_mapper.models.climb import climb
 from stream_mapper.models.mixture import BACKGROUND
 from stream_mapper.models.pieces import ln_terms
 from stream_mapper.models.posterior import FunctionPosterior
-from stream_mapper.models.screen import screened
+from stream_mapper.models.screen import held_columns, screened
 from stream_mapper.nn import draw as draw_dropout
 from stream_mapper.nn import has_dropout
 from stream_mapper.results.posterior import Draw
 from stream_mapper.training.batches import Batches
 from stream_mapper.training.literal import literal
+from stream_mapper.training.processes import together
 
 _NEGLIGIBLE = 1e-5  # membership below which a component's density is not computed in every step
 _CERTAIN = 1e-14  # and below which it is not even looked at whenever others are
@@ -66,6 +68,7 @@ class StreamModule(L.LightningModule):
         self.posterior = FunctionPosterior()
         self.learning_rate, self.weight_decay, self.warm_up = learning_rate, weight_decay, warm_up
         self.screen_every = screen_every
+        self._kept: dict[str, Tensor] = {}
 
     def on_train_epoch_start(self) -> None:
         """Find anew which of the training stars each component may hold, if that is due."""
@@ -85,37 +88,56 @@ class StreamModule(L.LightningModule):
             return
         early = epoch <= max(every, (self.trainer.max_epochs or 0) // 5)  # while the parameters move far
         if (early or epoch % every == 0) and isinstance(self.model, MixtureModel) and isinstance(batches, Batches):
-            whole = epoch % (every if early else 4 * every) == 0
-            batches.data = screened(self.model, batches.data, _NEGLIGIBLE, 0.0 if whole else _CERTAIN)
+            certain = 0.0 if epoch % (every if early else 4 * every) == 0 else _CERTAIN
+            held = partial(held_columns, self.model, threshold=_NEGLIGIBLE, certain=certain)
+            batches.data = batches.data.with_columns(together(held, batches.data, self.device))
 
-    def training_step(self, data: Data, batch_idx: int) -> Tensor:  # noqa: ARG002
+    def training_step(self, data: Data, batch_idx: int) -> Tensor:
         """Minus the log posterior per star of one batch, in nats."""
-        ln_p = self._ln_likelihood(data, "train")
-        loss = -(ln_p.mean() + self.model.ln_prior() / self.trainer.train_dataloader.n_stars)  # type: ignore[union-attr]
-        self.log("train/loss", loss, batch_size=len(data), on_step=False, on_epoch=True, sync_dist=True)
+        batches: Any = self.trainer.train_dataloader
+        size = batches.sizes[batch_idx]
+        joint, ln_p = self._terms(data)
+        loss = -(self._mean(ln_p, size) + self.model.ln_prior() / batches.n_stars)
+        self._keep({"train/loss": loss.detach(), **self._members(joint, size, batches.n_stars)}, size, batch_idx)
         return loss
 
-    def validation_step(self, data: Data, batch_idx: int) -> None:  # noqa: ARG002
+    def validation_step(self, data: Data, batch_idx: int) -> None:
         """Logs the bare mean log-likelihood of held-out stars, in nats."""
-        ln_p = self._ln_likelihood(data, "val")
-        self.log("val/ln_likelihood", ln_p.mean(), batch_size=len(data), sync_dist=True)
+        batches: Any = self.trainer.val_dataloaders
+        size = batches.sizes[batch_idx]
+        _, ln_p = self._terms(data)
+        self.log("val/ln_likelihood", self._mean(ln_p, size), batch_size=size, sync_dist=True)
 
-    def _ln_likelihood(self, data: Data, stage: str) -> Tensor:
+    def _mean(self, terms: Tensor, size: int) -> Tensor:
+        """Mean over the ``size`` stars of a batch, of which this process has these (N,).
+
+        It is the average over the processes, of which some have one star more, that is the mean; gradients and what is
+        logged are averaged.
+        """
+        return terms.sum() * (self.trainer.world_size / size)
+
+    def _terms(self, data: Data) -> tuple[Tensor, Tensor]:
+        """Logs of the terms of a mixture (N, K), or of the density alone (N, 1), and of their sum (N,)."""
         params = self.model(data)
-        if not isinstance(self.model, MixtureModel):
-            return self.model.ln_likelihood(params, data)
-        joint, total = ln_terms(self.model, params, data)
-        self._log_members(joint, stage)
-        return total
+        if isinstance(self.model, MixtureModel):
+            return ln_terms(self.model, params, data)
+        ln_p = self.model.ln_likelihood(params, data)
+        return ln_p[:, None].detach(), ln_p
 
-    def _log_members(self, joint: Tensor, stage: str) -> None:
-        """Expected number of members among all the stars of the stage."""
-        names = list(self.model.components)  # type: ignore[arg-type]
-        if BACKGROUND not in names or stage != "train":
-            return
-        share = 1 - joint.softmax(-1)[:, names.index(BACKGROUND)].mean()
-        n_stars = self.trainer.train_dataloader.n_stars  # type: ignore[union-attr]
-        self.log("train/members", share * n_stars, batch_size=len(joint), on_step=False, on_epoch=True, sync_dist=True)
+    def _members(self, joint: Tensor, size: int, n_stars: int) -> dict[str, Tensor]:
+        """Expected number of members among all the training stars, if there is a background."""
+        names = list(self.model.components) if isinstance(self.model, MixtureModel) else []
+        if BACKGROUND not in names:
+            return {}
+        return {"train/members": n_stars * self._mean(1 - joint.softmax(-1)[:, names.index(BACKGROUND)], size)}
+
+    def _keep(self, values: dict[str, Tensor], size: int, batch_idx: int) -> None:
+        """Log the means over an epoch, once: to log each step takes longer than the step of a small batch."""
+        batches: Any = self.trainer.train_dataloader
+        kept = self._kept if batch_idx else {}
+        self._kept = {name: kept.get(name, 0) + value * (size / batches.n_stars) for name, value in values.items()}
+        if batch_idx == len(batches) - 1:
+            self.log_dict(self._kept, batch_size=1, on_step=False, on_epoch=True, sync_dist=True)
 
     def fit_posterior(self, batches: Sequence[Data]) -> None:
         """Bring the last layers to the top and fit their posterior about it, unless the model draws by dropout."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import lightning as L
 import torch
@@ -18,11 +20,15 @@ from stream_mapper.data import Data
 from stream_mapper.errors import InputError, check_at_least, check_positive, check_share
 from stream_mapper.models import Model
 from stream_mapper.prior import ControlRegions
-from stream_mapper.training.batches import Batches
+from stream_mapper.training.batches import Batches, batch_sizes
 from stream_mapper.training.datamodule import CatalogueDataModule
 from stream_mapper.training.module import StreamModule
+from stream_mapper.training.processes import together
 
 _log = logging.getLogger("stream_mapper")
+
+_LEAST = 10  # stars a flow is trained on
+_ROWS = 200_000  # stars on the device at once
 
 
 class OffStream:
@@ -109,23 +115,37 @@ class _KeepBest(L.Callback):
             pl_module.load_state_dict(self.weights)
 
 
-def prepare(model: Model, datamodule: CatalogueDataModule, stage: BackgroundStage, accelerator: str = "auto") -> None:
+def prepare(
+    model: Model,
+    datamodule: CatalogueDataModule,
+    stage: BackgroundStage,
+    runs_on: Mapping[str, Any] | None = None,
+    processes: int = 1,
+    device: torch.device | None = None,
+) -> None:
     """Everything before the mixture is trained: read, scale, train and freeze the background, start from the guides.
+
+    Under several processes each of them does so, and they share the training of the flows and what the flows say of the
+    stars. Lightning starts the others when the first of these trainings begins, so that an input that cannot be used
+    stops one process alone.
 
     Arguments:
         model: What is to be trained.
         datamodule: Its stars; they are read here.
         stage: How the flows are trained.
-        accelerator: What they are trained on, as in Lightning's ``Trainer``.
+        runs_on: What they are trained on: arguments of Lightning's ``Trainer``, such as its ``accelerator``.
+        processes: Processes that will share each batch.
+        device: That of this process; the CPU by default.
 
     Raises:
-        InputError: If the table cannot be used with this model.
+        InputError: If the table cannot be used with this model, or leaves too few stars for each process.
     """
     datamodule.prepare(model)
+    datamodule.check_shares(processes)
     rehearse(model, datamodule.train_stars)
-    train_background(model, datamodule.train_stars, stage, accelerator)
+    train_background(model, datamodule.train_stars, stage, runs_on, processes)
     model.fit_scalers(datamodule.train_stars)
-    datamodule.stars = with_frozen_densities(model, datamodule.stars)
+    datamodule.stars = with_frozen_densities(model, datamodule.stars, device)
     start_from_guides(model)
     model.train()
 
@@ -166,60 +186,99 @@ def flows_of(model: Model) -> dict[str, FlowModel | KDEModel]:
     return {name: part for name, part in model.named_modules() if isinstance(part, FlowModel | KDEModel)}
 
 
-def train_background(model: Model, stars: Data, stage: BackgroundStage, accelerator: str = "auto") -> None:
+def train_background(
+    model: Model,
+    stars: Data,
+    stage: BackgroundStage,
+    runs_on: Mapping[str, Any] | None = None,
+    processes: int = 1,
+) -> None:
     """Train each flow of ``model`` on the off-stream stars that have all its coordinates, then freeze it.
 
-    A kernel density takes those stars as its points.
+    A kernel density takes those stars as its points. Arguments are those of `prepare`.
 
     Raises:
-        InputError: If fewer than ten such stars are left.
+        InputError: If fewer than ten such stars are left, or too few for each process.
     """
     flows = flows_of(model)
     if flows and stage.off_stream is None:
         _log.warning("no off_stream selection: the background is trained on all stars, those of the stream included.")
     off = stars if stage.off_stream is None else stars[stage.off_stream(stars)]
-    for flow in flows.values():
-        complete = off[off.where[flow.coord_names].all(-1) & flow.in_window(off)].select(flow.columns)
-        if len(complete) < 10:
-            wish = "10 off-stream stars that have them all, or more"
-            raise InputError(f"the flow over {list(flow.coord_names)} needs {wish}; found {len(complete)}.")
-        _log.info("training the flow over %s on %d off-stream stars", ", ".join(flow.coord_names), len(complete))
+    complete = {name: _complete(flow, off, stage, processes) for name, flow in flows.items()}
+    for name, flow in flows.items():
+        _log.info("training the flow over %s on %d off-stream stars", ", ".join(flow.coord_names), len(complete[name]))
         if isinstance(flow, KDEModel):
-            flow.fit_points(complete)
+            flow.fit_points(complete[name])
         else:
-            flow.fit_scalers(complete)
-            _train_flow(flow, complete, stage, accelerator)
+            flow.fit_scalers(complete[name])
+            _train_flow(flow, complete[name], stage, runs_on or {})
             flow.requires_grad_(False)
 
 
-def _train_flow(flow: FlowModel, stars: Data, stage: BackgroundStage, accelerator: str) -> None:
+def _complete(flow: FlowModel | KDEModel, stars: Data, stage: BackgroundStage, processes: int) -> Data:
+    """The stars inside the flow's window that have all its coordinates; enough of them to train it."""
+    complete = stars[stars.where[flow.coord_names].all(-1) & flow.in_window(stars)].select(flow.columns)
+    if len(complete) < _LEAST:
+        wish = f"{_LEAST} off-stream stars that have them all, or more"
+        raise InputError(f"the flow over {list(flow.coord_names)} needs {wish}; found {len(complete)}.")
+    if isinstance(flow, FlowModel):
+        n_val = _held_out(complete, stage)
+        batch_sizes(len(complete) - n_val, stage.batch_size, processes)
+        batch_sizes(n_val, None, processes)
+    return complete
+
+
+def _held_out(stars: Data, stage: BackgroundStage) -> int:
+    return max(1, int(stage.val_fraction * len(stars)))
+
+
+def _train_flow(flow: FlowModel, stars: Data, stage: BackgroundStage, runs_on: Mapping[str, Any]) -> None:
     order = torch.randperm(len(stars), generator=torch.Generator().manual_seed(stage.seed)).to(stars.device)
-    n_val = max(1, int(stage.val_fraction * len(stars)))
+    n_val = _held_out(stars, stage)
     trainer = L.Trainer(
         max_epochs=stage.max_epochs,
-        accelerator=accelerator,
-        devices=1,
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,
         enable_progress_bar=False,
+        use_distributed_sampler=False,
         num_sanity_val_steps=0,
         gradient_clip_val=10.0,
         callbacks=[_KeepBest()],
+        **{"devices": 1, **runs_on},
     )
-    train = Batches(stars[order[n_val:]], stage.batch_size, shuffle=True, seed=stage.seed)
-    trainer.fit(StreamModule(flow, learning_rate=stage.learning_rate), train, Batches(stars[order[:n_val]]))
+    there = stars.to(trainer.strategy.root_device)
+    share = partial(Batches, rank=trainer.global_rank, world_size=trainer.world_size)
+    train = share(there[order[n_val:]], stage.batch_size, shuffle=True, seed=stage.seed)
+    trainer.fit(StreamModule(flow, learning_rate=stage.learning_rate), train, share(there[order[:n_val]]))
 
 
 @torch.no_grad()
-def with_frozen_densities(model: Model, stars: Data) -> Data:
-    """The stars with the log density of every frozen flow as a column, which the flows then use."""
+def with_frozen_densities(model: Model, stars: Data, device: torch.device | None = None) -> Data:
+    """The stars with the log density of every frozen flow as a column, which the flows then use.
+
+    Arguments:
+        model: The model; it stays where it is.
+        stars: The stars, in the memory of the computer.
+        device: Where the densities are computed; by default where the stars are.
+    """
+    device = device or stars.device
     for name, flow in flows_of(model).items():
         flow.cache_name = None
         if not any(p.requires_grad for p in flow.parameters()):
-            stars = stars.with_columns({f"ln_p:{name}": flow.ln_likelihood({}, model.measured(stars))})
+            found = together(partial(_frozen, flow, f"ln_p:{name}", device), model.measured(stars), device)
+            stars = stars.with_columns(found)
             flow.cache_name = f"ln_p:{name}"
     return stars
+
+
+def _frozen(flow: FlowModel | KDEModel, column: str, device: torch.device, stars: Data) -> dict[str, Tensor]:
+    """The log density of a flow as a column (N,), where the stars are."""
+    home = next(flow.buffers()).device
+    flow.to(device)
+    found = [flow.ln_likelihood({}, part.to(device)).to(stars.device) for part in stars.split(_ROWS)]
+    flow.to(home)
+    return {column: torch.cat(found)}
 
 
 def start_from_guides(model: Model, steps: int = 500, learning_rate: float = 1e-2) -> None:

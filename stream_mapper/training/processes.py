@@ -1,0 +1,36 @@
+"""Work that the processes of a fit share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, distributed
+
+from stream_mapper.data import Data
+
+
+def together(compute: Callable[[Data], dict[str, Tensor]], stars: Data, device: torch.device) -> dict[str, Tensor]:
+    """Columns (N,) of all the stars, of which each process computes those of its own share.
+
+    What one process would find is found exactly; by one process alone, if it is alone.
+
+    Arguments:
+        compute: Columns of some of the stars, floating-point numbers, by name.
+        stars: N stars, the same in every process.
+        device: Where the processes exchange them: that of the fit.
+    """
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return compute(stars)
+    rank, size = distributed.get_rank(), distributed.get_world_size()
+    first, last = (len(stars) * i // size for i in (rank, rank + 1))
+    own = compute(stars[first:last])
+    return {name: _put_together(values, first, last, len(stars), device) for name, values in own.items()}
+
+
+def _put_together(own: Tensor, first: int, last: int, size: int, device: torch.device) -> Tensor:
+    """A column (N,) from each process's part of it: the others add zero, which changes nothing, not even NaN."""
+    column = torch.zeros(size, dtype=own.dtype, device=device)
+    column[first:last] = own.to(device)
+    distributed.all_reduce(column)
+    return column.to(own.device)

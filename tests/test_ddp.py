@@ -1,0 +1,107 @@
+"""A fit on several processes is the fit on one."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from stream_mapper.catalog import read_table
+from stream_mapper.data import Data
+from stream_mapper.errors import InputError
+from stream_mapper.fit import main as fit
+from stream_mapper.training.batches import Batches
+
+ROOT = Path(__file__).parent.parent
+# Odd numbers of stars in the batches of the flows, of the mixture and held out: the processes' shares differ.
+SMALL = "{class_path: stream_mapper.mock.TailoredMock, init_args: {n_stream: 100, n_background: 412, seed: 3}}"
+QUICK = ["--background.max_epochs=2", "--trainer.max_epochs=4", "--results.draws=2", "--results.track_draws=2"]
+ARGUMENTS = ["--config", str(ROOT / "experiments" / "mock" / "config.yaml"), "--data.simulator", SMALL, *QUICK]
+TWO = ["--trainer.devices=2", "--trainer.strategy=ddp"]
+
+
+def on_two(*arguments):
+    """A fit on two processes; whether there is a GPU or not, on the CPU."""
+    command = [sys.executable, "-m", "stream_mapper.fit", *ARGUMENTS, *arguments, *TWO]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Run folders of one process and of two, and what the two said."""
+    root = tmp_path_factory.mktemp("runs")
+    batches = ["--data.batch_size=92"]
+    fit([*ARGUMENTS, *batches, "--trainer.default_root_dir", str(root / "one"), "--trainer.accelerator=cpu"])
+    two = on_two(*batches, "--trainer.default_root_dir", str(root / "two"))
+    assert two.returncode == 0, two.stderr
+    return root / "one" / "version_0", root / "two" / "version_0", two
+
+
+def curves(run):
+    events = EventAccumulator(str(run))
+    events.Reload()
+    return {tag: np.array([event.value for event in events.Scalars(tag)]) for tag in events.Tags()["scalars"]}
+
+
+def test_the_loss_falls_as_with_one_process(runs):
+    one, two = curves(runs[0]), curves(runs[1])
+    assert one.keys() == two.keys() >= {"train/loss", "train/members", "val/ln_likelihood"}
+    for tag, values in one.items():
+        assert len(two[tag]) == len(values) >= 4, tag
+        assert two[tag] == pytest.approx(values, rel=1e-5), tag
+    assert np.ptp(one["train/loss"]) > 0.1
+
+
+def test_the_memberships_are_those_of_one_process(runs):
+    one, two = (read_table(run / "memberships.parquet") for run in runs[:2])
+    assert one.colnames == two.colnames
+    assert len(one) == len(two)
+    for name in one.colnames:
+        if name.startswith("p_"):
+            assert np.abs(np.asarray(one[name]) - np.asarray(two[name])).max() < 1e-4, name
+        else:
+            assert np.array_equal(np.asarray(one[name]), np.asarray(two[name])), name
+    assert np.ptp(np.asarray(one["p_member"])) > 0.9
+
+
+def test_only_the_first_process_speaks_and_writes(runs):
+    folder, said = runs[1], runs[2]
+    assert said.stderr.count("training the flow over") == 2
+    assert said.stderr.count("the weights are those of epoch") == 1
+    assert said.stdout.count("expected members") == 1
+    assert [path.name for path in folder.parent.iterdir()] == ["version_0"]
+    for pattern in ("events.out.tfevents*", "config.yaml", "metrics.json", "checkpoints/best*", "checkpoints/last*"):
+        assert len(list(folder.glob(pattern))) == 1, pattern
+
+
+def test_an_input_that_cannot_be_used_is_one_line_before_there_is_a_second_process(capsys):
+    with pytest.raises(SystemExit) as stop:
+        fit([*ARGUMENTS, *TWO, "--data.batch_size=1", "--trainer.accelerator=cpu"])
+    said = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert said.count("\n") == 1
+    assert "in batches of 1 leave 1 for 2 processes to share; use fewer devices" in said
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize(("stars", "size", "processes"), [(10, 5, 2), (11, 4, 3), (7, None, 2), (101, 20, 4)])
+def test_the_shares_of_a_batch_are_the_batch(stars, size, processes, shuffle):
+    data = Data({"x": torch.arange(stars)})
+    shares = [Batches(data, size, shuffle, 1, rank, processes) for rank in range(processes)]
+    whole = Batches(data, size, shuffle, 1)
+    for _ in range(2):
+        for batch, *parts in zip(whole, *shares, strict=True):
+            assert min(len(part) for part in parts) > 0
+            assert torch.cat([part["x"] for part in parts]).sort().values.equal(batch["x"].sort().values)
+    assert sum(whole.sizes) == stars
+    assert whole.sizes == [len(batch) for batch in whole]
+
+
+def test_batches_too_small_to_share_are_refused():
+    with pytest.raises(InputError, match="7 stars in batches of 2 leave 1 for 2 processes to share"):
+        Batches(Data({"x": torch.arange(7)}), 2, world_size=2)
