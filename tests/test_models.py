@@ -175,7 +175,11 @@ class FromElsewhere(torch.nn.Module):
         self.line = torch.nn.Linear(2, 2)
 
     def log_prob(self, x, context):
-        return torch.distributions.Normal(self.line(context), 0.5, validate_args=False).log_prob(x).sum(-1)
+        return (
+            torch.distributions.Normal(self.line(context), torch.full_like(x, 0.5), validate_args=False)
+            .log_prob(x)
+            .sum(-1)
+        )
 
     def sample(self, context):
         return self.line(context) + 0.5 * torch.randn_like(self.line(context))

@@ -11,6 +11,7 @@ from astropy.table import Table
 
 import stream_mapper as sml
 from stream_mapper.builtin.compat import ZukoFlowModel, flow
+from stream_mapper.devices import not_looking
 from stream_mapper.nn import Constant
 from stream_mapper.results.metrics import truth_metrics
 from stream_mapper.training import BackgroundStage, StreamModule, train_background
@@ -122,3 +123,21 @@ def test_a_bad_gradient_is_named_without_what_is_inside():
     weight.grad = torch.full_like(weight, torch.nan)
     with pytest.raises(FloatingPointError, match=r"step 3: the gradient of \['model.photometry.flow"):
         StopOnNonFinite().on_before_optimizer_step(SimpleNamespace(global_step=3), module, None)
+
+
+def test_a_bad_gradient_is_named_by_its_first_step_when_looked_at_later():
+    """As on a device that is only looked at now and then, in which time all the weights have become NaN."""
+    module = StreamModule(sml.IndependentModels({"photometry": flow_model()}))
+    first, *others = module.parameters()
+    guard = StopOnNonFinite(every_n_steps=5)
+    with not_looking():
+        for step in range(4):
+            for weight in (first, *others):
+                weight.grad = torch.full_like(weight, torch.nan if (step == 1 and weight is first) or step > 1 else 0.0)
+            guard.on_before_optimizer_step(SimpleNamespace(global_step=step), module, None)
+        with pytest.raises(FloatingPointError, match=r"step 1: the gradient of \['[^',]*'\] is not finite"):
+            guard.on_before_optimizer_step(SimpleNamespace(global_step=4), module, None)
+        guard.on_validation_start(None, module)
+        guard.on_before_optimizer_step(SimpleNamespace(global_step=5), module, None)
+        with pytest.raises(FloatingPointError, match="step 5"):
+            guard.on_validation_start(None, module)

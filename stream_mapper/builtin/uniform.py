@@ -34,5 +34,5 @@ class Uniform(CoordinateModel):
         for name in self.coord_names:
             low, high = self.coord_bounds[name]
             inside = (data[name] >= low) & (data[name] <= high)
-            terms.append(torch.where(inside, data[name].new_tensor(-math.log(high - low)), -torch.inf))
+            terms.append(torch.where(inside, data[name].new_full((), -math.log(high - low)), -torch.inf))
         return masked_sum(terms, [self._measured(data, name) for name in self.coord_names])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
+from stream_mapper.devices import may_look
+from stream_mapper.distributions._quadrature import unit_rule
 from stream_mapper.distributions._stable import HALF_LN_2PI, WithSlopes, ln_normal_mean_and_slopes
 
 _DEEP = 6.5  # sigma from every edge at which the probability is one, but for 2e-10
@@ -14,7 +17,8 @@ _REACH = 6.0  # sigma of a normal law that are integrated over
 _PANELS = 3  # equal ones, before those about the soft edges
 _SOFT = 3.0  # half-width of the panel about a soft edge, in its own width
 _NODES = 12  # a panel
-_ROWS = 4096  # stars at once
+_ROWS, _ALL_ROWS = 4096, 2**16  # stars at once, chosen and if all are computed
+_INSIDE = (0.0, 1.0, 0.0, 1.0, 0.0, 1.0)  # arguments for a star deep inside, whose probability is not needed
 _LEAST = 16  # roundings of the offsets that are integrated over at least
 _SMALLEST = 1e-6  # stands for a smaller correlation where it divides
 
@@ -45,11 +49,19 @@ def ln_rectangle(
     """
     arguments = (middle1, width1, middle2, width2, corr, cond)
     nearest = torch.minimum(0.5 * width1 - middle1.abs(), 0.5 * width2 - middle2.abs())
-    rows = (nearest < _DEEP).nonzero()[:, 0]
-    parts = zip(*(argument[rows].split(_ROWS) for argument in arguments), strict=True)
-    values: list[Tensor] = [_LnRectangle.apply(*part)[0] for part in parts]  # type: ignore[no-untyped-call]
+    near = nearest < _DEEP
+    if not may_look(near.device):
+        safe = [torch.where(near, argument, inside) for argument, inside in zip(arguments, _INSIDE, strict=True)]
+        return torch.where(near, _in_parts(safe, _ALL_ROWS), 0.0)
+    rows = near.nonzero()[:, 0]
     out = torch.zeros_like(middle1)
-    return out.index_put((rows,), torch.cat(values)) if len(rows) else out
+    return out.index_put((rows,), _in_parts([a[rows] for a in arguments], _ROWS)) if len(rows) else out
+
+
+def _in_parts(arguments: Sequence[Tensor], size: int) -> Tensor:
+    """`_LnRectangle` of ``size`` stars at a time."""
+    parts = zip(*(argument.split(size) for argument in arguments), strict=True)
+    return torch.cat([_LnRectangle.apply(*part)[0] for part in parts])  # type: ignore[no-untyped-call]
 
 
 class _LnRectangle(WithSlopes):
@@ -108,9 +120,8 @@ class _Integrand:
         edges += [edge + side * soft for edge in bracket for side in (-1, 1)]
         ordered = torch.minimum(torch.maximum(torch.stack(edges), low), high).sort(0).values
         start, width = ordered[:-1, None], ordered.diff(dim=0)[:, None]
-        places, weights = (torch.from_numpy(a).to(low)[:, None] for a in np.polynomial.legendre.leggauss(_NODES))
-        offset = start + width * (0.5 + 0.5 * places)
-        return offset.flatten(0, 1), (0.5 * width * weights).flatten(0, 1).log()
+        places, weights = (values[:, None] for values in unit_rule(_NODES, low))
+        return (start + width * places).flatten(0, 1), (width * weights).flatten(0, 1).log()
 
     def _support(self) -> tuple[Tensor, Tensor]:
         """Where the integrand is not negligible, inside the rectangle's own edges, (N,).

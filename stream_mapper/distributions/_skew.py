@@ -14,13 +14,12 @@ the integral of a function that varies slowly beside a Gaussian whatever the ske
 from __future__ import annotations
 
 import math
-from functools import cache
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from stream_mapper.distributions._quadrature import unit_rule
 from stream_mapper.distributions._stable import HALF_LN_2PI, WithSlopes, ln_tail_mean, near_and_far
 
 _SQRT_HALF, _LN2 = math.sqrt(0.5), math.log(2)
@@ -108,7 +107,7 @@ class _Nodes(NamedTuple):
 
 def _at_nodes(near: Tensor, width: Tensor, alpha: Tensor) -> _Nodes:
     order, far = _RULES[near.dtype == torch.float64]
-    nodes, weights = (torch.tensor(x, dtype=near.dtype, device=near.device) for x in _unit_rule(order))
+    nodes, weights = unit_rule(order, near)
     steep = 1 + alpha.square()
     start = near * steep.sqrt()
     end = 2 * far / (steep.sqrt() * (start + torch.sqrt(start.square() + 2 * far)))
@@ -121,13 +120,6 @@ def _at_nodes(near: Tensor, width: Tensor, alpha: Tensor) -> _Nodes:
     weight = weights * erfcx * torch.exp(-steep[..., None] * fall)
     total = weight.sum(-1)
     return _Nodes(torch.log(total * part), weight / total[..., None], share, depth, t, fall, u, erfcx)
-
-
-@cache
-def _unit_rule(order: int) -> tuple[list[float], list[float]]:
-    """Nodes and weights of Gauss and Legendre on the unit interval."""
-    nodes, weights = np.polynomial.legendre.leggauss(order)
-    return (0.5 + 0.5 * nodes).tolist(), (0.5 * weights).tolist()
 
 
 class _SuppressedMean(WithSlopes):

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from stream_mapper.data import Data
+from stream_mapper.devices import may_look
 from stream_mapper.models.base import ParametricModel, Params
 from stream_mapper.models.mixture import MixtureModel, held_column, ln_total
 
-_STARS = {"cpu": 16_384}  # at once: what they need fits a core's cache
+_STARS = 16_384  # at once on a CPU: what they need fits a core's cache
 _STARS_ELSEWHERE = 1_000_000
 _LEAST_SHARE = 1 / 8  # of the stars, for which alone the components are computed; as if it were so much, if less
 
@@ -41,11 +42,11 @@ def ln_terms(model: MixtureModel, params: Params, data: Data) -> tuple[Tensor, T
 
 def _at_once(model: MixtureModel, data: Data) -> int:
     """Stars in a piece: more, if a screening has left few to be computed."""
-    if data.device.type not in _STARS:
+    if not may_look(data.device):
         return _STARS_ELSEWHERE
     held = [data.where[held_column(q)] for q in model.components if held_column(q) in data]
     share = 1 - min((where.float().mean().item() for where in held), default=0.0)
-    return int(_STARS[data.device.type] / max(share, _LEAST_SHARE))
+    return int(_STARS / max(share, _LEAST_SHARE))
 
 
 def _through_parameters(model: MixtureModel) -> bool:

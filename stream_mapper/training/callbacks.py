@@ -9,14 +9,28 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
 from tqdm import tqdm
 
+from stream_mapper.devices import may_look
 from stream_mapper.models import MixtureModel
 from stream_mapper.models.mixture import BACKGROUND
 
+_NEVER = 2**62  # a step that no fit reaches
+
 
 class StopOnNonFinite(Callback):
-    """Stops the fit at the first gradient that is not finite, and names the weights."""
+    """Stops the fit when a gradient is not finite, and names the weights it was first seen at.
+
+    On a device that has to be waited for, the gradients are looked at now and then, and whenever an epoch ends.
+
+    Arguments:
+        every_n_steps: Steps between two looks, there.
+    """
+
+    def __init__(self, every_n_steps: int = 100) -> None:
+        self.every_n_steps = every_n_steps
+        self._since: Tensor | None = None  # step at which each weight's gradient was first not finite
 
     def on_before_optimizer_step(
         self,
@@ -24,12 +38,35 @@ class StopOnNonFinite(Callback):
         pl_module: L.LightningModule,
         optimizer: torch.optim.Optimizer,  # noqa: ARG002
     ) -> None:
-        """Check every gradient with one transfer from the device."""
-        grads = {name: p.grad for name, p in pl_module.named_parameters() if p.grad is not None}
-        finite = torch.stack([grad.isfinite().all() for grad in grads.values()])
-        if not finite.all():
-            bad = [name.replace("_components.", "") for name, ok in zip(grads, finite.tolist(), strict=True) if not ok]
-            raise FloatingPointError(f"step {trainer.global_step}: the gradient of {bad[:3]} is not finite.")
+        """Note the gradients that are not finite from this step on."""
+        step = trainer.global_step
+        finite = torch.stack([_finite(p) for p in pl_module.parameters() if p.requires_grad])
+        since = torch.where(finite, _NEVER, step)
+        self._since = since if self._since is None else torch.minimum(self._since, since)
+        if may_look(since.device) or (step + 1) % self.every_n_steps == 0:
+            self._look(pl_module)
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
+        """Look before a checkpoint is written."""
+        self._look(pl_module)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
+        """Look at the end of an epoch that has no validation."""
+        self._look(pl_module)
+
+    def _look(self, module: L.LightningModule) -> None:
+        """One transfer from the device."""
+        since = [] if self._since is None else self._since.tolist()
+        self._since = None
+        if since and (first := min(since)) < _NEVER:
+            names = [name.replace("_components.", "") for name, p in module.named_parameters() if p.requires_grad]
+            bad = [name for name, step in zip(names, since, strict=True) if step == first]
+            raise FloatingPointError(f"step {first}: the gradient of {bad[:3]} is not finite.")
+
+
+def _finite(weight: Tensor) -> Tensor:
+    """Whether the gradient of a weight is finite where there is one, a scalar."""
+    return weight.new_ones((), dtype=torch.bool) if weight.grad is None else weight.grad.isfinite().all()
 
 
 class FitProgress(ProgressBar):

@@ -13,6 +13,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from stream_mapper.data import Data
+from stream_mapper.devices import may_look
 from stream_mapper.errors import InputError, check_positive
 from stream_mapper.models import MixtureModel, Model, ParametricModel
 from stream_mapper.models.climb import climb
@@ -84,7 +85,7 @@ class StreamModule(L.LightningModule):
         On a CPU only: elsewhere, to choose rows is to wait for the device.
         """
         epoch, every = self.current_epoch, self.screen_every
-        if every <= 0 or self.device.type != "cpu":
+        if every <= 0 or not may_look(self.device):
             return
         early = epoch <= max(every, (self.trainer.max_epochs or 0) // 5)  # while the parameters move far
         if (early or epoch % every == 0) and isinstance(self.model, MixtureModel) and isinstance(batches, Batches):

@@ -250,7 +250,9 @@ def _train_flow(flow: FlowModel, stars: Data, stage: BackgroundStage, runs_on: M
     there = stars.to(trainer.strategy.root_device)
     share = partial(Batches, rank=trainer.global_rank, world_size=trainer.world_size)
     train = share(there[order[n_val:]], stage.batch_size, shuffle=True, seed=stage.seed)
+    flow.complete = True
     trainer.fit(StreamModule(flow, learning_rate=stage.learning_rate), train, share(there[order[:n_val]]))
+    flow.complete = False
 
 
 @torch.no_grad()

@@ -80,6 +80,7 @@ class FlowModel(Model):
         self.err_scaler = StandardScaler(self.err_names)
         self.jacobian_logdet = None if jacobian_logdet is None else float(jacobian_logdet)
         self.cache_name: str | None = None
+        self.complete = False  # whether no star it is given lacks a coordinate: on a GPU, to look for one is to wait
         self._check_jacobian()
 
     @property
@@ -104,12 +105,18 @@ class FlowModel(Model):
         data = self.measured(data)
         x, where = self._values(data), data.where[self.coord_names]
         context = self._context(data)
-        out = x.new_zeros(len(data), dtype=torch.promote_types(x.dtype, self.scaler.mean.dtype))
+        ln_p = self._in_units(x, context) if self.complete else self._by_pattern(x, context, where)
+        return torch.where(self.in_window(data), ln_p, -torch.inf)
+
+    def _by_pattern(self, x: Tensor, context: Tensor, where: Tensor) -> Tensor:
+        """Log density of the measured coordinates, all stars that lack the same ones together, (N,)."""
+        out = x.new_zeros(len(x), dtype=torch.promote_types(x.dtype, self.scaler.mean.dtype))
         for pattern in where.unique(dim=0):
             rows = (where == pattern).all(-1)
             if pattern.any():
-                out = out.index_put((rows.nonzero()[:, 0],), self._in_units(x[rows], context[rows], pattern))
-        return torch.where(self.in_window(data), out, -torch.inf)
+                some = None if pattern.all() else pattern
+                out = out.index_put((rows.nonzero()[:, 0],), self._in_units(x[rows], context[rows], some))
+        return out
 
     def simulate(self, params: Params, data: Data) -> dict[str, Tensor]:  # noqa: ARG002
         """One draw of each coordinate for each star, (N,) by name."""
@@ -142,15 +149,15 @@ class FlowModel(Model):
                 f"without coord_bounds; {bounded} have them."
             )
 
-    def _in_units(self, x: Tensor, context: Tensor, pattern: Tensor) -> Tensor:
-        """Log density over the coordinates measured in ``pattern`` (F,), in the data's units."""
+    def _in_units(self, x: Tensor, context: Tensor, pattern: Tensor | None = None) -> Tensor:
+        """Log density over the coordinates measured in ``pattern`` (F,), or all, in the data's units."""
         v, ln_stretch = self.stretch(x)
         mean, scale = self._numbers(self.coord_names)
         u = ((v - mean) / scale).to(mean.dtype)
-        ln_jacobian = (ln_stretch - scale.log())[:, pattern].sum(-1)
-        if pattern.all():
-            return self._whole(u, context) + ln_jacobian
-        return self._marginal(torch.where(pattern, u, 0.0), context, pattern) + ln_jacobian
+        ln_jacobian = ln_stretch - scale.log()
+        if pattern is None:
+            return self._whole(u, context) + ln_jacobian.sum(-1)
+        return self._marginal(torch.where(pattern, u, 0.0), context, pattern) + ln_jacobian[:, pattern].sum(-1)
 
     def _whole(self, u: Tensor, context: Tensor) -> Tensor:
         size = at_once(u)
@@ -202,7 +209,8 @@ class FlowModel(Model):
         return torch.cat(parts, -1)
 
     def _numbers(self, names: Sequence[str]) -> tuple[Tensor, Tensor]:
-        rows = [self.scaler.names.index(name) for name in names]
+        first = self.scaler.names.index(names[0])  # the coordinates stand together there, and those they depend on do
+        rows = slice(first, first + len(names))
         return self.scaler.mean[rows], self.scaler.scale[rows]
 
     def _fit_own_scaler(self, data: Data) -> None:

@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from stream_mapper.distributions._quadrature import unit_rule
 from stream_mapper.distributions._stable import exponential_icdf, ln_exponential_norm
 from stream_mapper.errors import InputError
 
@@ -93,7 +92,7 @@ class MassDensity(MassFunction):
         Raises:
             InputError: If the density is negative or not finite somewhere.
         """
-        nodes, weights = (torch.from_numpy(v).to(low.device) for v in _rule())
+        nodes, weights = _rule(low.double())
         start, width = low.double()[..., None], (high - low).double()[..., None]
         mass = start + width * nodes
         density = self(mass).double()
@@ -226,11 +225,11 @@ def _quantile(quantile: Tensor, edges: Tensor, shares: Tensor) -> Tensor:
     return edges[k] + within * (edges[k + 1] - edges[k])
 
 
-def _rule(nodes: int = 8, parts: int = 8) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _rule(like: Tensor, nodes: int = 8, parts: int = 8) -> tuple[Tensor, Tensor]:
     """Nodes and weights on [0, 1], Gauss-Legendre on each of its equal parts."""
-    x, weight = np.polynomial.legendre.leggauss(nodes)
-    places = (np.arange(parts)[:, None] + 0.5 * (x + 1)) / parts
-    return places.ravel(), np.tile(0.5 * weight / parts, parts)
+    x, weight = unit_rule(nodes, like)
+    places = (torch.arange(parts, device=like.device)[:, None] + x) / parts
+    return places.flatten(), (weight / parts).repeat(parts)
 
 
 def _continuous(edges: Sequence[float], slopes: Sequence[float]) -> list[float]:

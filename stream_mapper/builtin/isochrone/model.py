@@ -14,7 +14,7 @@ from stream_mapper.builtin.isochrone.mass import MassFunction, UniformMassFuncti
 from stream_mapper.builtin.isochrone.population import Population, populate
 from stream_mapper.builtin.isochrone.segments import ln_isochrone
 from stream_mapper.builtin.isochrone.selection import ln_selection
-from stream_mapper.builtin.isochrone.whitening import Noise
+from stream_mapper.builtin.isochrone.whitening import Noise, bands
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError
 from stream_mapper.models.base import Interval, ParametricModel, Params
@@ -147,7 +147,7 @@ class IsochroneMVNorm(ParametricModel):
         cut = [i for i, name in enumerate(self.coord_names) if name in self.coord_bounds]
         if not cut:
             return ln_p
-        low, high = self.windows[cut].unbind(-1)
+        low, high = bands(self.windows.T, cut)
         ln_inside = ln_selection(low, high, distmod, noise.bands(cut), self._population().bands(cut))
         return torch.where(self._in_own_window(data), ln_p - ln_inside, -torch.inf)
 

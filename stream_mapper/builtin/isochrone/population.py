@@ -12,6 +12,7 @@ from torch import Tensor
 
 from stream_mapper.builtin.isochrone.curve import Isochrone
 from stream_mapper.builtin.isochrone.mass import MassFunction
+from stream_mapper.builtin.isochrone.whitening import bands
 from stream_mapper.errors import InputError
 
 _SUBDIVISION = 8  # of each piece of the original curve, over which the mass function's change counts
@@ -45,7 +46,7 @@ class Population(NamedTuple):
 
     def bands(self, index: list[int]) -> Population:
         """In some of the bands."""
-        return self._replace(nodes=self.nodes[:, index], scatter=self.scatter[..., index])
+        return self._replace(nodes=bands(self.nodes, index), scatter=bands(self.scatter, index))
 
 
 def populate(isochrone: Isochrone, mass_function: MassFunction, segments: int, scatter: Scatter = 0.0) -> Population:

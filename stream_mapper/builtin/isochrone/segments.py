@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from stream_mapper.builtin.isochrone.whitening import Noise, Whitening, whiten
+from stream_mapper.devices import may_look
 from stream_mapper.distributions._stable import ln_normal_mean
 
 _SMALLEST_LENGTH2 = 1e-20
@@ -67,7 +68,7 @@ def ln_isochrone(
     star = whiten(Noise(errors, where, ln_spread, applies, scatter, correlation))
     curve = _Curve(0.5 * (nodes[1:] + nodes[:-1]), nodes.diff(dim=0), ln_weights, tilts)
     residual = magnitudes - distmod[:, None] * applies
-    ln_p = _ln_near(residual, star, curve) if residual.device.type == "cpu" else _ln_all(residual, star, curve)
+    ln_p = (_ln_near if may_look(residual.device) else _ln_all)(residual, star, curve)
     return torch.where(where.any(-1), ln_p, 0)
 
 

@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from itertools import product
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from stream_mapper.builtin.isochrone.population import Population
 from stream_mapper.builtin.isochrone.whitening import Noise
+from stream_mapper.devices import may_look
 from stream_mapper.distributions._cholesky import Lower, cholesky
 from stream_mapper.distributions._ndtr_mean import ln_ndtr_mean
+from stream_mapper.distributions._quadrature import unit_rule
 from stream_mapper.distributions._stable import ln_normal_interval, near_and_far
 
 _OPEN = 1e6  # mag: an open edge
@@ -26,6 +27,7 @@ _SHARP = 0.35  # of the other band's sigma
 _LONG, _MOST_ALONG = 3.0, 64  # sigma of a segment that gets more nodes along it than the others, and the most it gets
 _REACH = 5.0  # sigma; what lies beyond it of a normal law is left out, 1e-6
 _CHUNK = 2**20  # numbers held at once
+_MIDDLE = (1.0, -1.0, 1.0, 0.0)  # a `_Side` whose probability is not needed
 
 
 def ln_selection(low: Tensor, high: Tensor, distmod: Tensor, noise: Noise, population: Population) -> Tensor:
@@ -41,7 +43,8 @@ def ln_selection(low: Tensor, high: Tensor, distmod: Tensor, noise: Noise, popul
     them is near an edge, and the product over bands is exact. For the other pairs of a star and a segment the
     probability of the box is summed over nodes along the segment and over the bands, one after the other, each given
     those before it; its cost grows as 12 or 24 to the power of the number of bands less one. Segments wholly
-    inside, and those that add nothing, cost nothing.
+    inside, and those that add nothing, cost nothing on a CPU; on any other device those of one band cost as much as the
+    others, for to leave them out would be to wait for it. It is waited for where two windows or more may meet.
 
     Arguments:
         low: Lower edges of the windows, shape (F,), in mag; may be -inf.
@@ -61,8 +64,14 @@ def ln_selection(low: Tensor, high: Tensor, distmod: Tensor, noise: Noise, popul
     bound, matters = _bound(sides, population.ln_weights)
     ln_p = torch.where(matters, 0, bound)
     for side in sides:
-        pairs = (matters & (side.inside() < _SETTLED)).nonzero(as_tuple=True)
-        ln_p = ln_p.index_put(pairs, side.ln_p(*pairs), accumulate=True)
+        ln_p = side.added_to(ln_p, matters & (side.inside() < _SETTLED))
+    if len(sides) > 1:
+        ln_p = _with_corners(ln_p, matters, sides, box)
+    return torch.logsumexp(ln_p + population.ln_weights, -1)
+
+
+def _with_corners(ln_p: Tensor, matters: Tensor, sides: list[_Side], box: _Box) -> Tensor:
+    """The log probabilities (N, K), those of the segments near the edges of two windows replaced."""
     corners = matters & (torch.stack([side.inside() < _SETTLED for side in sides]).sum(0) > 1)
     width = torch.stack([side.width.detach() for side in sides]).amax(0)
     for long, sharp in product((False, True), repeat=2):
@@ -71,7 +80,7 @@ def ln_selection(low: Tensor, high: Tensor, distmod: Tensor, noise: Noise, popul
             longest = max(_LONG, width[pairs].max().item())
             mesh = _Mesh(min(math.ceil(1 + 1.25 * longest), _MOST_ALONG), _ACROSS * (1 + sharp))
             ln_p = ln_p.index_put(pairs, _corners(box, mesh, *pairs))
-    return torch.logsumexp(ln_p + population.ln_weights, -1)
+    return ln_p
 
 
 class _Mesh(NamedTuple):
@@ -92,11 +101,19 @@ class _Side(NamedTuple):
     width: Tensor
     tilt: Tensor
 
-    def ln_p(self, star: Tensor, segment: Tensor) -> Tensor:
-        """Log probability of the window for pairs of a star and a segment, shape (C,)."""
-        to_near, to_far, width, tilt = (values[star, segment] for values in self)
-        near, far = ln_ndtr_mean(to_near, width, tilt), ln_ndtr_mean(to_far, width, tilt)
+    def ln_p(self) -> Tensor:
+        """Log probability of the window, in the shape of the distances."""
+        near, far = ln_ndtr_mean(self.to_near, self.width, self.tilt), ln_ndtr_mean(self.to_far, self.width, self.tilt)
         return near + torch.log(-torch.expm1((far - near).clamp(max=-1e-6)))
+
+    def added_to(self, total: Tensor, needed: Tensor) -> Tensor:
+        """A total (N, K) with the log probabilities of the segments that need them."""
+        if may_look(total.device):
+            pairs = needed.nonzero(as_tuple=True)
+            return total.index_put(pairs, _Side(*(values[pairs] for values in self)).ln_p(), accumulate=True)
+        safe = [torch.where(needed, values, inside) for values, inside in zip(self, _MIDDLE, strict=True)]
+        parts = zip(*(values.split(max(1, _CHUNK // total.shape[1])) for values in safe), strict=True)
+        return total + torch.where(needed, torch.cat([_Side(*part).ln_p() for part in parts]), 0.0)
 
     def inside(self) -> Tensor:
         """Distance from the nearer edge of the end that is nearer to it."""
@@ -160,14 +177,14 @@ def _frugal(box: _Box, mesh: _Mesh, star: Tensor, segment: Tensor) -> Tensor:
 
 def _corner(box: _Box, mesh: _Mesh, star: Tensor, segment: Tensor) -> Tensor:
     """Ln probability of the box for pairs of a star and a segment with nodes along it, shape (C,)."""
-    t, ln_weight = _rule(mesh.along, box.shift)
+    t, weight = unit_rule(mesh.along, box.shift)
     nodes = box.population.nodes
     start, step = nodes[:-1][segment, None], nodes.diff(dim=0)[segment, None]
     place = start + step * t[:, None] + box.shift[star, None]
     low, high = ((edge[star, None] - place).unbind(-1) for edge in (box.low, box.high))
     lower = [[_at(entry, star, segment) for entry in row] for row in box.lower]
     density = torch.log1p(2 * box.population.tilts[segment, None] * (t - 0.5))
-    return torch.logsumexp(_ln_box(lower, low, high, [], mesh.across) + density + ln_weight, -1)
+    return torch.logsumexp(_ln_box(lower, low, high, [], mesh.across) + density + weight.log(), -1)
 
 
 def _at(values: Tensor, star: Tensor, segment: Tensor) -> Tensor:
@@ -201,14 +218,8 @@ def _truncated_normal(a: Tensor, b: Tensor, size: int) -> tuple[Tensor, Tensor]:
     near, far = near_and_far(a, b)
     start = near.clamp(min=-_REACH)
     length = torch.minimum(far, (start.clamp(min=0).square() + _REACH**2).sqrt()) - start
-    x, ln_weight = _rule(size, a)
+    x, weight = unit_rule(size, a)
     depth = length[..., None] * x
     ln_density = -depth * (start[..., None] + 0.5 * depth)
     z = start[..., None] + depth
-    return torch.where((a + b > 0)[..., None], z, -z), (ln_density + ln_weight).log_softmax(-1)
-
-
-def _rule(size: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Gauss-Legendre nodes of [0, 1] and the logs of their weights."""
-    nodes, weights = np.polynomial.legendre.leggauss(size)
-    return (torch.from_numpy(0.5 * (nodes + 1)).to(like), torch.from_numpy(np.log(0.5 * weights)).to(like))
+    return torch.where((a + b > 0)[..., None], z, -z), (ln_density + weight.log()).log_softmax(-1)

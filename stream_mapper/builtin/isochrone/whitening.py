@@ -41,14 +41,13 @@ class Noise(NamedTuple):
 
     def bands(self, index: list[int]) -> Noise:
         """That of some of the bands."""
-        scatter = self.scatter[..., index] if isinstance(self.scatter, Tensor) and self.scatter.ndim else self.scatter
-        correlation = None if self.correlation is None else self.correlation[:, index][:, :, index]
+        scatter, correlation = self.scatter, self.correlation
         return self._replace(
-            errors=self.errors[:, index],
-            where=self.where[:, index],
-            applies=self.applies[index],
-            scatter=scatter,
-            correlation=correlation,
+            errors=bands(self.errors, index),
+            where=bands(self.where, index),
+            applies=bands(self.applies, index),
+            scatter=bands(scatter, index) if isinstance(scatter, Tensor) and scatter.ndim else scatter,
+            correlation=None if correlation is None else bands(bands(correlation, index).mT, index).mT,
         )
 
     def variance(self) -> Tensor:
@@ -73,6 +72,11 @@ class Noise(NamedTuple):
         if self.correlation is not None and f != g:
             shared = shared + self.correlation[:, f, g] * self.errors[:, f] * self.errors[:, g]
         return torch.where(self.where[:, f] & self.where[:, g], shared, 0)
+
+
+def bands(values: Tensor, index: list[int]) -> Tensor:
+    """Some of the bands, which are the last axis; to index with the list would be to copy it to the device."""
+    return torch.stack([values[..., i] for i in index], -1)
 
 
 class Whitening(NamedTuple):

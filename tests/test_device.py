@@ -1,0 +1,175 @@
+"""A step of the training never waits for its device, nor copies to or from it.
+
+There need not be one: the meta device has no numbers, so what would wait for them fails on it.
+"""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from test_models import CASES, stars
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from stream_mapper.builtin import Isochrone
+from stream_mapper.builtin.compat import FlowModel
+from stream_mapper.builtin.isochrone import selection
+from stream_mapper.data import Data
+from stream_mapper.devices import not_looking
+from stream_mapper.distributions._rectangle import ln_rectangle
+from stream_mapper.training import StreamModule, with_frozen_densities
+from stream_mapper.training.callbacks import StopOnNonFinite
+from stream_mapper.training.cli import StreamCLI
+from stream_mapper.training.datamodule import windows_of
+from stream_mapper.training.stages import flows_of
+
+EXPERIMENTS = Path(__file__).parent.parent / "experiments"
+MAKE = {"tensor", "as_tensor", "asarray", "new_tensor", "from_numpy"}
+PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "mv", "addmv", "dot", "linear", "addbmm", "addr"}
+
+cases = pytest.mark.parametrize("make", CASES.values(), ids=CASES.keys())
+
+
+class NoCopies(TorchFunctionMode):
+    """Refuses tensors made from numbers of Python, and indexing by lists: both are copies from the host."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        name = getattr(function, "__name__", "")
+        made = function(*args, **(kwargs or {}))
+        if name in MAKE and not isinstance(args[0], torch.Tensor) and made.device.type != "cpu":
+            raise AssertionError(f"{name} copies {args[0]} to the device")
+        if name in ("__getitem__", "__setitem__") and args[0].device.type != "cpu":
+            index = args[1] if isinstance(args[1], tuple) else (args[1],)
+            assert not any(isinstance(i, list) for i in index), f"the index {args[1]} is copied to the device"
+        return made
+
+
+class NoMixing(TorchDispatchMode):
+    """Refuses operations with tensors of two devices, but for single numbers of the host, which need no copy."""
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        found = operator(*args, **(kwargs or {}))
+        tensors = [x for x in tree_leaves((args, kwargs or {}, found)) if isinstance(x, torch.Tensor)]
+        assert len({x.device.type for x in tensors if x.ndim}) < 2, f"{operator} takes numbers to another device"
+        return found
+
+
+class NoProducts(TorchDispatchMode):
+    """Refuses products of matrices, which TF32 would round to three digits."""
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        assert operator.__name__.split(".")[0] not in PRODUCTS, f"{operator} in a density"
+        return operator(*args, **(kwargs or {}))
+
+
+def ready(model, data):
+    """The model and the stars on the meta device, as in a fit: flows alone see complete stars, others are frozen."""
+    flows = {name: part for name, part in flows_of(model).items() if isinstance(part, FlowModel)}
+    for name, part in flows.items():
+        part.complete = name == ""
+        part.requires_grad_(name == "")
+    model.fit_scalers(data)
+    data = with_frozen_densities(model, data)
+    return model.to("meta"), data.to("meta")
+
+
+def step(model, data):
+    """One step of the training, as the trainer takes it."""
+    module, size = StreamModule(model), len(data)
+    batches = SimpleNamespace(sizes=[size], n_stars=size)
+    trainer = SimpleNamespace(train_dataloader=batches, world_size=1, estimated_stepping_batches=20, global_step=3)
+    module._trainer = trainer
+    module.log = lambda *args, **kwargs: None
+    loss = module.training_step(data, 0)
+    if loss.requires_grad:
+        found = module.configure_optimizers()
+        optimizer, schedule = found["optimizer"], found["lr_scheduler"]["scheduler"]
+        loss.backward()
+        StopOnNonFinite().on_before_optimizer_step(trainer, module, optimizer)
+        torch.nn.utils.clip_grad_norm_(module.parameters(), 10.0)
+        optimizer.step()
+        schedule.step()
+
+
+def check(model, data):
+    """Take a step, in which things are made that are kept, and check another."""
+    model, data = ready(model, data)
+    step(model, data)
+    with NoCopies(), NoMixing():
+        step(model, data)
+
+
+@cases
+def test_a_step_stays_on_the_device(make, monkeypatch):
+    # Which stars are near two windows' edges is asked of the device: the corners of all would cost far more.
+    monkeypatch.setattr(selection, "_with_corners", lambda ln_p, *others: ln_p)
+    case = make()
+    if isinstance(case.model, FlowModel):
+        torch.distributions.Distribution.set_default_validate_args(False)  # as zuko's import does
+    check(case.model, stars(case))
+
+
+@pytest.mark.parametrize("name", ["mock", "gd1", "survey"])
+def test_a_step_of_an_experiment_stays_on_the_device(name, monkeypatch):
+    def read_mist(path: str, bands: dict[str, str], mass_range: tuple[float, float] | None = None) -> Isochrone:
+        return Isochrone.synthetic(bands=list(bands))
+
+    monkeypatch.setattr(Isochrone, "read_mist", staticmethod(read_mist))
+    model = StreamCLI(["--config", str(EXPERIMENTS / name / "config.yaml"), "--trainer.accelerator=cpu"]).model.model
+    windows = {"phi1": (-60.0, -20.0)} | windows_of(model)
+    columns = {column: windows.get(column, (0.01, 0.1)) for column in model.columns}
+    data = {column: torch.empty(50).uniform_(*window) for column, window in columns.items()}
+    check(model, Data(data))
+
+
+@cases
+def test_without_looking_the_numbers_are_the_same(make):
+    """On a CPU rows are left out that other devices compute."""
+    case = make()
+    data = stars(case, n=200)
+    looking = ln_p_and_gradients(case.model, data)
+    with not_looking():
+        blind = ln_p_and_gradients(case.model, data)
+    torch.testing.assert_close(blind, looking)
+
+
+def ln_p_and_gradients(model, data):
+    model.zero_grad()
+    ln_p = model.ln_likelihood(model(data), data)
+    if ln_p.requires_grad:
+        ln_p.sum().backward()
+    return ln_p.detach(), [p.grad.clone() for p in model.parameters() if p.grad is not None]
+
+
+@cases
+def test_a_density_given_its_parameters_does_without_products_of_matrices(make):
+    case = make()
+    if any(isinstance(part, FlowModel) for part in case.model.modules()):
+        pytest.skip("the density of a flow is a network")
+    data = stars(case)
+    params = case.model(data)
+    with NoProducts():
+        case.model.ln_likelihood(params, data)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_rectangle_without_looking_is_the_same(dtype):
+    """Rectangles about the mean, cut by it and far from it, with gradients."""
+    size, spread = 400, 10 ** torch.empty(400, dtype=dtype).uniform_(-1, 4)
+    middles = torch.randn(2, size, dtype=dtype) * spread
+    widths = 10 ** torch.empty(2, size, dtype=dtype).uniform_(-1, 5)
+    corr = torch.empty(size, dtype=dtype).uniform_(-0.99, 0.99)
+    arguments = [middles[0], widths[0], middles[1], widths[1], corr, (1 - corr.square()).sqrt()]
+
+    def found():
+        leaves = [argument.clone().requires_grad_() for argument in arguments]
+        ln_p = ln_rectangle(*leaves)
+        return ln_p.detach(), torch.autograd.grad(ln_p.sum(), leaves)
+
+    looking = found()
+    with not_looking():
+        blind = found()
+    torch.testing.assert_close(blind, looking)
+    assert 0.1 < (looking[0] == 0).double().mean() < 0.9
