@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import lightning as L
 import numpy as np
 import pytest
 import torch
@@ -15,6 +16,7 @@ from stream_mapper.data import Data
 from stream_mapper.errors import InputError
 from stream_mapper.fit import main as fit
 from stream_mapper.training.batches import Batches
+from stream_mapper.training.cli import StreamCLI
 
 ROOT = Path(__file__).parent.parent
 # Odd numbers of stars in the batches of the flows, of the mixture and held out: the processes' shares differ.
@@ -79,13 +81,22 @@ def test_only_the_first_process_speaks_and_writes(runs):
         assert len(list(folder.glob(pattern))) == 1, pattern
 
 
-def test_an_input_that_cannot_be_used_is_one_line_before_there_is_a_second_process(capsys):
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--data.batch_size=1"], "training stars in batches of 1 leave 1"),
+        (["--data.val_fraction=1e-3"], "1 held-out stars in batches of 1 leave 1"),
+        (["--background.val_fraction=1e-3"], "1 held-out off-stream stars in batches of 1 leave 1"),
+    ],
+)
+def test_an_input_that_cannot_be_used_is_one_line_before_there_is_a_second_process(option, message, capsys):
     with pytest.raises(SystemExit) as stop:
-        fit([*ARGUMENTS, *TWO, "--data.batch_size=1", "--trainer.accelerator=cpu"])
+        fit([*ARGUMENTS, *TWO, *option, "--trainer.accelerator=cpu"])
     said = capsys.readouterr().err
     assert stop.value.code == 2
     assert said.count("\n") == 1
-    assert "in batches of 1 leave 1 for 2 processes to share; use fewer devices" in said
+    assert message in said
+    assert "for 2 processes to share; use fewer devices" in said
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
@@ -105,3 +116,14 @@ def test_the_shares_of_a_batch_are_the_batch(stars, size, processes, shuffle):
 def test_batches_too_small_to_share_are_refused():
     with pytest.raises(InputError, match="7 stars in batches of 2 leave 1 for 2 processes to share"):
         Batches(Data({"x": torch.arange(7)}), 2, world_size=2)
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "{class_path: lightning.pytorch.strategies.DDPStrategy}"])
+def test_the_flows_run_on_what_the_mixture_does(strategy):
+    """A strategy given as a class serves one trainer, so that of the flows has another one."""
+    options = ["--trainer.accelerator=cpu", "--trainer.devices=3", f"--trainer.strategy={strategy}"]
+    cli = StreamCLI([*ARGUMENTS, *options])
+    trainer = L.Trainer(logger=False, enable_checkpointing=False, **cli.runs_on())
+    assert type(trainer.strategy) is type(cli.trainer.strategy)
+    assert trainer.strategy is not cli.trainer.strategy
+    assert trainer.num_devices == 3

@@ -61,13 +61,14 @@ class Batches:
             yield self.data[rows[self.rank :: self.world_size]]
 
 
-def batch_sizes(n_stars: int, batch_size: int | None = None, processes: int = 1) -> list[int]:
+def batch_sizes(n_stars: int, batch_size: int | None = None, processes: int = 1, which: str = "stars") -> list[int]:
     """Number of stars in each batch over all processes, as even as can be.
 
     Arguments:
         n_stars: Stars in all, 1 or more.
         batch_size: Stars in a batch at most; None for all at once.
         processes: Processes that share each batch.
+        which: What stars they are, for the error.
 
     Raises:
         InputError: If a batch has not one star for each process.
@@ -76,7 +77,7 @@ def batch_sizes(n_stars: int, batch_size: int | None = None, processes: int = 1)
     smallest, larger = divmod(n_stars, count)
     if smallest < processes:
         raise InputError(
-            f"{n_stars} stars in batches of {batch_size or n_stars} leave {smallest} for {processes} processes to "
+            f"{n_stars} {which} in batches of {batch_size or n_stars} leave {smallest} for {processes} processes to "
             "share; use fewer devices or larger batches."
         )
     return [smallest + (i < larger) for i in range(count)]

@@ -99,8 +99,8 @@ class CatalogueDataModule(L.LightningDataModule):
 
     def check_shares(self, processes: int) -> None:
         """Raise InputError if some process would have no star of a batch or of the held-out stars."""
-        batch_sizes(len(self.train_rows), self.batch_size, processes)
-        batch_sizes(len(self.val_rows), None, processes)
+        batch_sizes(len(self.train_rows), self.batch_size, processes, "training stars")
+        batch_sizes(len(self.val_rows), None, processes, "held-out stars")
 
     @property
     def train_stars(self) -> Data:

@@ -223,8 +223,8 @@ def _complete(flow: FlowModel | KDEModel, stars: Data, stage: BackgroundStage, p
         raise InputError(f"the flow over {list(flow.coord_names)} needs {wish}; found {len(complete)}.")
     if isinstance(flow, FlowModel):
         n_val = _held_out(complete, stage)
-        batch_sizes(len(complete) - n_val, stage.batch_size, processes)
-        batch_sizes(n_val, None, processes)
+        batch_sizes(len(complete) - n_val, stage.batch_size, processes, "off-stream stars")
+        batch_sizes(n_val, None, processes, "held-out off-stream stars")
     return complete
 
 
