@@ -137,7 +137,7 @@ class StreamModule(L.LightningModule):
         batches: Any = self.trainer.train_dataloader
         kept = self._kept if batch_idx else {}
         self._kept = {name: kept.get(name, 0) + value * (size / batches.n_stars) for name, value in values.items()}
-        if batch_idx == len(batches) - 1:
+        if batch_idx == len(batches.sizes) - 1:
             self.log_dict(self._kept, batch_size=1, on_step=False, on_epoch=True, sync_dist=True)
 
     def fit_posterior(self, batches: Sequence[Data]) -> None:
