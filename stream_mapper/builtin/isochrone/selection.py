@@ -21,6 +21,7 @@ from stream_mapper.distributions._stable import ln_normal_interval, near_and_far
 
 _OPEN = 1e6  # mag: an open edge
 _SETTLED = 5.0  # sigma inside a window, where no star is lost: 3e-7
+_APART = 17.0  # sigma between two edges, of which the further one then takes nothing: 1e-17
 _NEGLIGIBLE = 16.0  # nats below the segment that contributes most: 1e-7
 _ACROSS = 12  # nodes in each band but the last, twice as many if what a band leaves open of another is narrow
 _SHARP = 0.35  # of the other band's sigma
@@ -103,7 +104,10 @@ class _Side(NamedTuple):
 
     def ln_p(self) -> Tensor:
         """Log probability of the window, in the shape of the distances."""
-        near, far = ln_ndtr_mean(self.to_near, self.width, self.tilt), ln_ndtr_mean(self.to_far, self.width, self.tilt)
+        near = ln_ndtr_mean(self.to_near, self.width, self.tilt)
+        if may_look(near.device) and bool((self.to_near - self.to_far > _APART + self.width).all()):
+            return near
+        far = ln_ndtr_mean(self.to_far, self.width, self.tilt)
         return near + torch.log(-torch.expm1((far - near).clamp(max=-1e-6)))
 
     def added_to(self, total: Tensor, needed: Tensor) -> Tensor:
