@@ -85,6 +85,12 @@ class Data:
         data._columns, data.where = Columns(columns), Columns(where)
         return data
 
+    @classmethod
+    def cat(cls, parts: Sequence[Data]) -> Data:
+        """The stars of several tables of the same columns, in order."""
+        columns = {name: torch.cat([part[name] for part in parts]) for name in parts[0].names}
+        return cls._of(columns, {name: torch.cat([part.where[name] for part in parts]) for name in columns})
+
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the columns."""

@@ -2,82 +2,107 @@
 
 from __future__ import annotations
 
-import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from stream_mapper.commands import parse, run
-from stream_mapper.errors import check_at_least
+from stream_mapper.errors import InputError, check_at_least
 
 if TYPE_CHECKING:
-    from stream_mapper.data import Data
-    from stream_mapper.models import MixtureModel
-
-_log = logging.getLogger("stream_mapper")
+    from stream_mapper.prediction import Predictor
 
 
-def predict(checkpoint: str, catalogue: str, output: str, draws: int = 32) -> Path:
+def predict(
+    checkpoint: str,
+    catalogue: str,
+    output: str,
+    draws: int = 32,
+    chunk_size: int = 131_072,
+    processes: int = 1,
+    share: str = "1/1",
+    overwrite: bool = False,
+) -> Path:
     """Write the catalogue with the membership of each of its stars.
+
+    Parquet is read, computed and written chunk by chunk, whatever its size; other formats are read whole. A prediction
+    of Parquet that was stopped goes on where it was when it is started again with the same arguments.
 
     Arguments:
         checkpoint: A checkpoint that a fit wrote; everything else is read from it.
-        catalogue: A table with the columns the fit had, in any order: FITS, ECSV, CSV or Parquet. Magnitudes may be
-            missing.
-        output: The table to write; the ending gives the format.
+        catalogue: A table with the columns the fit had, in any order: FITS, ECSV, CSV, VOTable or Parquet, a folder of
+            Parquet files, or a HATS catalogue. Magnitudes may be missing.
+        output: The table to write, whose ending gives the format; or, for Parquet, a folder (no ending), which gets a
+            file for each file of the catalogue, and is a HATS catalogue if that is one.
         draws: Draws of the posterior for the quantiles.
+        chunk_size: Stars in memory at once, in each process.
+        processes: Processes that share the parts of a catalogue of Parquet.
+        share: The parts to compute, such as 3/16 for every 16th from the third: one process of a job array. The last
+            to finish puts the result together.
+        overwrite: Whether to replace a folder that holds another prediction, or the beginnings of one.
 
     Raises:
         InputError: If the checkpoint or the table cannot be used.
     """
-    from stream_mapper.catalog import check_target, write_table  # noqa: PLC0415
-    from stream_mapper.results.membership import membership_names, membership_table, memberships, set_aside  # noqa: PLC0415
-    from stream_mapper.training.checkpoint import load_run, photometric_columns  # noqa: PLC0415
-    from stream_mapper.training.datamodule import check_columns  # noqa: PLC0415
-    from stream_mapper.training.stages import with_frozen_densities  # noqa: PLC0415
+    from stream_mapper.catalog import is_partitioned  # noqa: PLC0415
+    from stream_mapper.prediction import Predictor, Share, predict_parts  # noqa: PLC0415
 
-    check_at_least("draws", draws)
-    check_target(Path(output))
-    module, datamodule = load_run(checkpoint)
-    model = cast("MixtureModel", module.model)
-    datamodule.path = catalogue
-    stars, table = datamodule.read(optional=photometric_columns(model))
-    check_columns(model, stars)
-    table = set_aside(table, membership_names(model), catalogue)
-    _warn_beyond(model, stars)
-    _warn_outside(model, stars)
-    if module.draw is None:
-        _log.warning("%s has no posterior, so the quantiles are NaN; best.ckpt of a finished fit has one.", checkpoint)
-    stars = with_frozen_densities(model, stars)
-    write_table(membership_table(table, memberships(model, stars, module.draw, draws)), output)
-    return Path(output)
+    for name, value in {"draws": draws, "chunk_size": chunk_size, "processes": processes}.items():
+        check_at_least(name, value)
+    source, target, part = Path(catalogue), Path(output), Share.parse(share)
+    in_parts = _check_target(output)
+    predictor = Predictor(checkpoint, draws)
+    if not (is_partitioned(source) and (in_parts or target.name.lower().endswith(".parquet"))):
+        _check_whole(source, target, in_parts, part.of)
+        _predict_whole(predictor, catalogue, output)
+        return target
+    predict_parts(
+        predictor, source, target, chunk_size=chunk_size, processes=processes, share=part, overwrite=overwrite
+    )
+    return target
 
 
-def _warn_beyond(model: MixtureModel, stars: Data) -> None:
-    """Say how many stars lie beyond the range the networks were trained on."""
-    scaler = model.weights.indep_scaler
-    for i, name in enumerate(scaler.names):
-        low, high = scaler.low[i].item(), scaler.high[i].item()
-        margin = 0.01 * (high - low)
-        beyond = stars.where[name] & ((stars[name] < low - margin) | (stars[name] > high + margin))
-        if beyond.any():
-            _log.warning(
-                "%d of %d stars lie beyond the fitted range, %s %.2f to %.2f; there the fit's values at its ends hold.",
-                *(int(beyond.sum()), len(stars), name, low, high),
-            )
+def _predict_whole(predictor: Predictor, catalogue: str, output: str) -> None:
+    """Read a table, predict it and write it."""
+    from stream_mapper.catalog import read_table, write_table  # noqa: PLC0415
+    from stream_mapper.results.membership import set_aside  # noqa: PLC0415
+
+    table = read_table(catalogue)
+    stars = predictor.read(table, catalogue)
+    result = set_aside(table, predictor.names, catalogue)
+    predictor.say_without_draws()
+    predictor.say(predictor.tally(stars), catalogue, table.colnames)
+    result.update(predictor(stars))
+    write_table(result, output)
 
 
-def _warn_outside(model: MixtureModel, stars: Data) -> None:
-    """Say how many stars are outside the window."""
-    from stream_mapper.training.datamodule import spans, windows_of  # noqa: PLC0415
+def _check_target(output: str) -> bool:
+    """Whether the output is a folder of parts.
 
-    inside, window = int(model.in_window(stars).sum()), windows_of(model)
-    if not inside:
-        text = "none of the %d stars is inside the fitted window %s, so every membership is zero; the table spans %s."
-        _log.warning(text, len(stars), window, spans(stars, tuple(window)))
-    elif inside < len(stars):
-        text = "%d of %d stars are outside the fitted window %s; their membership is zero."
-        _log.warning(text, len(stars) - inside, len(stars), window)
+    Raises:
+        InputError: If it cannot be written.
+    """
+    from stream_mapper.catalog import check_target  # noqa: PLC0415
+
+    target = Path(output)
+    if not (target.is_dir() or target.suffix == "" or output.endswith(os.sep)):
+        check_target(target)
+        return False
+    if target.is_file() or not target.absolute().parent.is_dir():
+        found = "is a file" if target.is_file() else "the folder it would be in does not exist"
+        raise InputError(f"{target}: {found}; give a folder that is to be made, or the path of a table.")
+    return True
+
+
+def _check_whole(source: Path, target: Path, in_parts: bool, shares: int) -> None:
+    """Raise InputError if a table that is read whole is to be treated like one in parts."""
+    if source.is_dir() and any(source.rglob("*.parquet")):
+        raise InputError(f"{target}: a folder of Parquet is written as .parquet or as a folder; give such an output.")
+    if in_parts and source.is_file():
+        raise InputError(f"{target}: only Parquet is written as a folder of parts, and {source} is none; name a table.")
+    if shares > 1:
+        raise InputError(f"share: only the parts of Parquet can be shared out; {source} is read whole.")
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -1,27 +1,54 @@
 """Catalogues: read, named, converted to internal units, rotated into the frame of a stream. Astropy stays here."""
 
-from stream_mapper.catalog.columns import Column, Columns, Errors, to_data
-from stream_mapper.catalog.frames import SkyFrame, load
+from stream_mapper.catalog.chunks import (
+    Chunk,
+    ParquetRows,
+    as_table,
+    extended,
+    joined,
+    set_threads,
+    with_added,
+    write_chunks,
+)
+from stream_mapper.catalog.columns import Column, Columns, Errors, absent_columns, to_data, warn_unmeasured
+from stream_mapper.catalog.frames import SkyFrame, columns_read, load
+from stream_mapper.catalog.hats import complete_hats
 from stream_mapper.catalog.io import check_target, read_table, replace_file, table_format, write_table
+from stream_mapper.catalog.partitions import Part, find_parts, is_partitioned
 from stream_mapper.catalog.schema import default_unit, find_column
 from stream_mapper.catalog.selection import cut
 from stream_mapper.catalog.tables import to_table, with_units
 
 __all__ = [
+    "Chunk",
     "Column",
     "Columns",
     "Errors",
+    "ParquetRows",
+    "Part",
     "SkyFrame",
+    "absent_columns",
+    "as_table",
     "check_target",
+    "columns_read",
+    "complete_hats",
     "cut",
     "default_unit",
+    "extended",
     "find_column",
+    "find_parts",
+    "is_partitioned",
+    "joined",
     "load",
     "read_table",
     "replace_file",
+    "set_threads",
     "table_format",
     "to_data",
     "to_table",
+    "warn_unmeasured",
+    "with_added",
     "with_units",
+    "write_chunks",
     "write_table",
 ]

@@ -124,6 +124,7 @@ def to_data(
     errors: Errors | None = None,
     optional: Sequence[str] = (),
     dtype: torch.dtype = torch.float32,
+    part: bool = False,
 ) -> Data:
     """Stars of a table as `Data`: all rows in their order, internal units, NaN or masked = not measured.
 
@@ -136,6 +137,7 @@ def to_data(
             ``parallax_err``. Both are approximations, and the log names them.
         optional: Columns that may be absent; they are then not measured for any star.
         dtype: Floating type of the tensors.
+        part: Whether these are some rows of a larger table; a column without values among them is then no surprise.
 
     Returns:
         One column of shape (N,) per name asked for, and one per entry of ``errors``.
@@ -150,9 +152,28 @@ def to_data(
     arrays |= approximate_errors(reader, errors, found, [*found, *optional])
     absent = [name for name in optional if name not in arrays]
     arrays |= {name: np.full(len(reader.table), np.nan) for name in absent}
-    _warn_unmeasured(arrays, absent, path)
+    if absent:
+        logger.warning("%s: no column for the optional %s; taken as not measured.", path, absent)
+    if not part:
+        warn_unmeasured([name for name, v in arrays.items() if name not in absent and np.isnan(v).all()], path)
     reader.log_assumed()
     return Data({name: _tensor(values, dtype, f"{path}: {name!r}") for name, values in arrays.items()})
+
+
+def names_read(names: Sequence[str], columns: Columns, errors: Errors | None = None) -> set[str]:
+    """Columns of a table of these names that `to_data` reads, whether they are there or not."""
+    asked = _asked(columns, names)
+    sources = [str(rule["of"]) for rule in (errors or {}).values() if isinstance(rule, Mapping) and rule.get("of")]
+    known = {source: asked[source].column if source in asked else find_column(source, names) for source in sources}
+    return {column.column for column in asked.values()} | {name for name in known.values() if name}
+
+
+def absent_columns(
+    names: Sequence[str], columns: Columns, errors: Errors | None = None, optional: Sequence[str] = ()
+) -> list[str]:
+    """Internal names of the optional columns that a table of these columns has not and no rule supplies."""
+    asked, supplied = _asked(columns, names), {name + ERROR for name in errors or {}}
+    return [name for name in optional if asked[name].column not in names and name not in supplied]
 
 
 def approximate_errors(
@@ -247,12 +268,10 @@ def _refuse(bad: NDArray[np.bool_], values: Values, what: str, wish: str) -> Non
         raise InputError(f"{what} in {int(bad.sum())} rows, e.g. {values[row]} in row {row}; {wish}.")
 
 
-def _warn_unmeasured(arrays: Mapping[str, Values], absent: Sequence[str], path: str) -> None:
-    """Warn of columns without a single value."""
-    if absent:
-        logger.warning("%s: no column for the optional %s; taken as not measured.", path, absent)
-    if empty := [name for name, values in arrays.items() if name not in absent and np.isnan(values).all()]:
-        logger.warning("%s: not one value is measured in %s.", path, empty)
+def warn_unmeasured(names: Sequence[str], path: str) -> None:
+    """Warn of columns without a single value, if there are any."""
+    if names:
+        logger.warning("%s: not one value is measured in %s.", path, list(names))
 
 
 def _tensor(values: Values, dtype: torch.dtype, label: str) -> torch.Tensor:

@@ -21,8 +21,18 @@ from astropy.table import Column as TableColumn
 from astropy.table import Table
 from numpy.typing import NDArray
 
-from stream_mapper.catalog.columns import Column, ColumnReader, Columns, Errors, Values, approximate_errors, to_data
+from stream_mapper.catalog.columns import (
+    Column,
+    ColumnReader,
+    Columns,
+    Errors,
+    Values,
+    approximate_errors,
+    names_read,
+    to_data,
+)
 from stream_mapper.catalog.io import one_line, read_table
+from stream_mapper.catalog.parquet import MASK
 from stream_mapper.catalog.schema import default_unit, find_column
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError
@@ -95,11 +105,15 @@ class SkyFrame:
         reader.log_assumed()
         return _with_columns(table, added, path)
 
+    def columns(self, names: Sequence[str]) -> dict[str, str]:
+        """Columns of a table of these names that are rotated, by internal name, whether they are there or not."""
+        asked = {**self.names, **{f"{name}_err": f"{self.names[name]}_err" for name in PROPER_MOTION}}
+        asked["pmra_pmdec_corr"] = "pmra_pmdec_corr"
+        return {name: find_column(spelt, names) or spelt for name, spelt in asked.items()}
+
     def _find(self, reader: ColumnReader) -> dict[str, Column]:
         """Columns by internal name: the position, and the proper motion with errors where the table has them."""
-        names = {**self.names, **{f"{name}_err": f"{self.names[name]}_err" for name in PROPER_MOTION}}
-        names["pmra_pmdec_corr"] = "pmra_pmdec_corr"
-        columns = {name: find_column(spelt, reader.names) or spelt for name, spelt in names.items()}
+        columns = self.columns(reader.names)
         return reader.find(columns, [name for name in columns if name not in ("ra", "dec")])
 
     def _errors(
@@ -136,6 +150,8 @@ def load(
     errors: Errors | None = None,
     optional: Sequence[str] = (),
     dtype: torch.dtype = torch.float32,
+    path: str | None = None,
+    part: bool = False,
 ) -> tuple[Data, Table]:
     """Stars of a table, in stream coordinates if a frame is given, and the table as it was.
 
@@ -146,6 +162,8 @@ def load(
         errors: Approximate errors, see `to_data`; with a frame, those of pmra and pmdec are rotated with it.
         optional: Columns that may be absent.
         dtype: Floating type of the tensors.
+        path: What messages call the table; by default its file.
+        part: Whether the table is some rows of a larger one, see `to_data`.
 
     Returns:
         The data and the untouched table, both with all rows in the same order.
@@ -153,14 +171,22 @@ def load(
     Raises:
         InputError: If the file, a column or the frame cannot be used.
     """
-    path = "table" if isinstance(path_or_table, Table) else os.fspath(path_or_table)
+    path = path or ("table" if isinstance(path_or_table, Table) else os.fspath(path_or_table))
     table = path_or_table if isinstance(path_or_table, Table) else read_table(path_or_table)
     if frame is None:
-        return to_data(table, columns, path=path, errors=errors, optional=optional, dtype=dtype), table
+        return to_data(table, columns, path=path, errors=errors, optional=optional, dtype=dtype, part=part), table
     errors = errors or {}
     rest = {name: rule for name, rule in errors.items() if name not in PROPER_MOTION or name in columns}
     rotated = frame.add_stream_coordinates(table, errors, path)
-    return to_data(rotated, columns, path=path, errors=rest, optional=optional, dtype=dtype), table
+    return to_data(rotated, columns, path=path, errors=rest, optional=optional, dtype=dtype, part=part), table
+
+
+def columns_read(
+    names: Sequence[str], columns: Columns, frame: SkyFrame | None = None, errors: Errors | None = None
+) -> list[str]:
+    """Columns of a table of these names that `load` reads, in their order; the others may be left out."""
+    wanted = names_read(names, columns, errors) | set(frame.columns(names).values() if frame else ())
+    return [name for name in names if name.removesuffix(MASK) in wanted]
 
 
 def frame_class(path: str) -> type[BaseCoordinateFrame]:

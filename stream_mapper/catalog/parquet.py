@@ -7,6 +7,8 @@ metadata go where astropy keeps them, so that files pass both ways.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +29,33 @@ def read_parquet(path: Path) -> Table:
 
     A column of several parts (a SkyCoord that astropy wrote) stays in its parts, such as ``coord.ra``.
     """
-    arrow = pq.ParquetFile(path).read()
+    return from_arrow(pq.ParquetFile(path).read())
+
+
+def from_arrow(arrow: Any) -> Table:
+    """Table of one of arrow; nulls are masked, and units are those of astropy's header in its metadata."""
     table = Table({name: _from_arrow(arrow[name]) for name in arrow.column_names})
-    metadata: dict[bytes, bytes] = arrow.schema.metadata or {}
-    text = metadata.get(HEADER.encode())
-    return _apply_header(table, get_header_from_yaml(text.decode().split("\n"))) if text else table
+    header = header_of(arrow.schema)
+    return _restore_masks(_apply_header(table, header)) if header else table
+
+
+def header_of(schema: Any) -> dict[str, Any] | None:
+    """What astropy notes of the columns in the metadata of a file, if it was astropy or this package that wrote it."""
+    text = (schema.metadata or {}).get(HEADER.encode())
+    return _parse(text) if text else None
+
+
+def with_header_of(schema: Any, renamed: Mapping[str, str], metadata: dict[bytes, bytes]) -> Any:
+    """The schema (with columns renamed and added) with the metadata of the file it was made from, header included."""
+    header = header_of(schema.with_metadata(metadata))
+    if header is None:
+        return schema.with_metadata(metadata or None)
+    notes = [{**note, "name": renamed.get(note["name"], note["name"])} for note in header["datatype"]]
+    empty = schema.empty_table()
+    table = Table({name: _from_arrow(empty[name]) for name in schema.names})
+    table = _apply_header(table, {**header, "datatype": notes})
+    table.meta = header.get("meta") or {}
+    return schema.with_metadata({**metadata, HEADER.encode(): "\n".join(get_yaml_from_table(table)).encode()})
 
 
 def write_parquet(table: Table, path: Path) -> None:
@@ -41,6 +65,13 @@ def write_parquet(table: Table, path: Path) -> None:
     lengths = {f"table::len::{n}": str(flat[n].dtype.itemsize // 4) for n in flat.colnames if flat[n].dtype.kind == "U"}
     metadata = {HEADER: "\n".join(get_yaml_from_table(flat)), **lengths}
     pq.write_table(pa.table(columns).replace_schema_metadata(metadata), path)
+
+
+@lru_cache(maxsize=8)
+def _parse(text: bytes) -> dict[str, Any]:
+    """The header, which is the same in every part of a catalogue, read once."""
+    header: dict[str, Any] = get_header_from_yaml(text.decode().split("\n"))
+    return header
 
 
 def _from_arrow(arrow: Any) -> Any:
@@ -79,15 +110,20 @@ def _blank(kind: Any) -> Any:
 
 
 def _apply_header(table: Table, header: dict[str, Any]) -> Table:
-    """Restore what astropy notes of each column, and the masks that it keeps in columns of their own."""
+    """Restore what astropy notes of each column."""
     for note in (n for n in header["datatype"] if n["name"] in table.colnames):
         for key in {"unit", "description", "format", "meta"} & set(note):
             setattr(table[note["name"]], key, note[key])
+    table.meta.update({key: value for key, value in (header.get("meta") or {}).items() if key != SERIALIZED})
+    return table
+
+
+def _restore_masks(table: Table) -> Table:
+    """Put the masks that astropy keeps in columns of their own on the columns they are of."""
     for name in [n for n in table.colnames if n + MASK in table.colnames]:
         mask = np.asarray(table[name + MASK], dtype=bool)
         table[name] = MaskedColumn(table[name], mask=mask | np.ma.getmaskarray(np.ma.asarray(table[name])))
         table.remove_column(name + MASK)
-    table.meta.update({key: value for key, value in (header.get("meta") or {}).items() if key != SERIALIZED})
     return table
 
 

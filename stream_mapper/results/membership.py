@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from astropy.table import Table
+from numpy.typing import NDArray
 from torch import Tensor
 
 from stream_mapper.data import Data
@@ -17,44 +19,90 @@ from stream_mapper.models.mixture import BACKGROUND
 from stream_mapper.models.screen import screened
 from stream_mapper.results.posterior import Draw, over_draws, quantiles
 
-_CHUNK = 100_000
+_CHUNK = 8192  # stars whose densities are computed at once: as many as stay in a processor's cache
+_BLOCK = 65_536  # stars whose draws are held at once
 _NEGLIGIBLE = 1e-7  # membership below which the draws do not compute a component's density anew
+_LARGEST = 1 << 24  # numbers that torch finds quantiles of at once
 _QUANTILES = ("05", "50", "95")
 
 _log = logging.getLogger("stream_mapper")
 
+Prepare = Callable[[Data], Data]
+
 
 @torch.no_grad()
-def memberships(model: MixtureModel, stars: Data, draw: Draw | None = None, draws: int = 32) -> dict[str, Tensor]:
+def memberships(
+    model: MixtureModel, stars: Data, draw: Draw | None = None, draws: int = 32, prepare: Prepare | None = None
+) -> dict[str, Tensor]:
     """Membership columns of each star.
+
+    The draws are computed for the stars whose p_member they can change: one that is certain to 1e-7, a member or not,
+    has its p_member as all three quantiles.
 
     Arguments:
         model: The fitted mixture.
         stars: N stars, with the frozen densities if they were computed.
         draw: Draws of the parameter functions; without it there are no quantiles.
         draws: Number of draws.
+        prepare: Adds what the model wants beside the stars, such as frozen densities, to those inside the window.
 
     Returns:
         ``p_<component>`` summing to one, ``p_member`` = 1 - p_background, its quantiles ``p_member_05/_50/_95`` (NaN
         without draws), ``n_missing`` (coordinates not measured) and ``in_window``, each (N,), on the CPU.
     """
     device = next(model.parameters()).device
-    parts = [_chunk(model, part.to(device), draw, draws) for part in stars.split(_CHUNK)]
-    return {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}
-
-
-def _chunk(model: MixtureModel, stars: Data, draw: Draw | None, draws: int) -> dict[str, Tensor]:
-    p = model.membership(model(stars), stars)
+    parts = [_inside(model, part.to(device), prepare) for part in stars.split(_CHUNK)]
+    inside, p = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
     columns = {f"p_{name}": p[:, i] for i, name in enumerate(model.components)}
     columns["p_member"] = _members(model, p)
-    spread = torch.full((3, len(stars)), torch.nan)
-    if draw is not None:
-        some = screened(model, stars, _NEGLIGIBLE)
-        spread = quantiles(over_draws(model, draw, draws, lambda: _members(model, model.membership(model(some), some))))
+    spread = columns["p_member"].expand(3, -1) if draw is not None else torch.full((3, len(stars)), torch.nan)
+    if draw is not None and len(rows := _uncertain(model, p).nonzero()[:, 0]):
+        some = Data.cat([part[2] for part in parts if part[2] is not None])
+        spread = spread.index_copy(1, rows, _spread(model, some, draw, draws).to(spread))
     columns |= {f"p_member_{q}": spread[i] for i, q in enumerate(_QUANTILES)}
     columns["n_missing"] = (~model.measured(stars).where[model.coord_names]).sum(-1)
-    columns["in_window"] = model.in_window(stars)
-    return columns
+    columns["in_window"] = inside
+    return {name: column.cpu() for name, column in columns.items()}
+
+
+def _inside(model: MixtureModel, stars: Data, prepare: Prepare | None) -> tuple[Tensor, Tensor, Data | None]:
+    """Whether each star is inside the window, its memberships (N, K), and the uncertain stars, None if there are none.
+
+    Where there is a background, the stars outside belong to it, and nothing is computed for them.
+    """
+    inside = model.in_window(stars)
+    wanted = inside if BACKGROUND in model.components else torch.ones_like(inside)
+    outside = torch.tensor([float(name == BACKGROUND) for name in model.components], device=inside.device)
+    p = outside.repeat(len(stars), 1)
+    if not wanted.any():
+        return inside, p, None
+    some = stars if wanted.all() else stars[wanted.nonzero()[:, 0]]
+    some = some if prepare is None else prepare(some)
+    p_some = model.membership(model(some), some)
+    rows = _uncertain(model, p_some).nonzero()[:, 0]
+    p = p.to(p_some).index_copy(0, wanted.nonzero()[:, 0], p_some)
+    return inside, p, some[rows] if len(rows) else None
+
+
+def _uncertain(model: MixtureModel, p: Tensor) -> Tensor:
+    """Whether draws can change the p_member (N,) of memberships (N, K): neither negligible nor, in effect, one."""
+    names = list(model.components)
+    if BACKGROUND not in names:
+        return torch.zeros(len(p), dtype=torch.bool, device=p.device)
+    return (_members(model, p) > _NEGLIGIBLE) & (p[:, names.index(BACKGROUND)] > _NEGLIGIBLE)
+
+
+def _spread(model: MixtureModel, stars: Data, draw: Draw, draws: int) -> Tensor:
+    """Quantiles of p_member over the draws, (3, N)."""
+    block = min(_BLOCK, max(1, _LARGEST // draws))
+    return torch.cat([quantiles(_drawn(model, part, draw, draws)) for part in stars.split(block)], -1)
+
+
+def _drawn(model: MixtureModel, stars: Data, draw: Draw, draws: int) -> Tensor:
+    """The p_member of every draw, (D, N)."""
+    parts = [screened(model, part, _NEGLIGIBLE) for part in stars.split(_CHUNK)]
+    values = lambda: torch.cat([_members(model, model.membership(model(part), part)) for part in parts])  # noqa: E731
+    return over_draws(model, draw, draws, values)
 
 
 def _members(model: MixtureModel, p: Tensor) -> Tensor:
@@ -75,12 +123,23 @@ def membership_names(model: MixtureModel) -> list[str]:
     return [*components, *members, "n_missing", "in_window"]
 
 
+def membership_types(model: MixtureModel) -> dict[str, np.dtype[Any]]:
+    """Types of the columns that :func:`membership_arrays` gives, by name."""
+    others = {"n_missing": np.dtype(np.int64), "in_window": np.dtype(np.bool_)}
+    return {name: others.get(name, np.dtype(np.float64)) for name in membership_names(model)}
+
+
+def membership_arrays(columns: dict[str, Tensor]) -> dict[str, NDArray[Any]]:
+    """Membership columns as they are written: probabilities in double precision."""
+    arrays = {name: values.numpy() for name, values in columns.items()}
+    return {name: a.astype(np.float64) if a.dtype.kind == "f" else a for name, a in arrays.items()}
+
+
 def membership_table(table: Table, columns: dict[str, Tensor]) -> Table:
     """The catalogue's own rows and columns, with the membership columns added; see :func:`set_aside`."""
     out = set_aside(table, columns)
-    for name, values in columns.items():
-        array = values.numpy()
-        out[name] = array.astype(np.float64) if array.dtype.kind == "f" else array
+    for name, array in membership_arrays(columns).items():
+        out[name] = array
     return out
 
 
@@ -96,14 +155,18 @@ def set_aside(table: Table, names: Iterable[str], path: str | None = None) -> Ta
         InputError: If the table has a column of the new name as well.
     """
     out = table.copy(copy_data=False)
-    label = path or "the table"
-    renamed = {name: f"{name}_input" for name in names if name in table.colnames}
-    if taken := [new for new in renamed.values() if new in table.colnames]:
-        raise InputError(
-            f"{label}: its columns {list(renamed)} are called like results, and {taken} are taken too; rename them."
-        )
-    if renamed:
-        old, new = list(renamed), list(renamed.values())
-        out.rename_columns(old, new)
-        _log.warning("%s: its columns %s are called like results; they are kept as %s.", label, old, new)
+    if renamed := names_set_aside(table.colnames, names, path):
+        out.rename_columns(list(renamed), list(renamed.values()))
     return out
+
+
+def names_set_aside(colnames: Sequence[str], names: Iterable[str], path: str | None = None) -> dict[str, str]:
+    """New names of the columns of a table that are called like others that are needed; see :func:`set_aside`."""
+    label = path or "the table"
+    renamed = {name: f"{name}_input" for name in names if name in colnames}
+    old, new = list(renamed), list(renamed.values())
+    if taken := [name for name in new if name in colnames]:
+        raise InputError(f"{label}: its columns {old} are called like results, and {taken} are taken too; rename them.")
+    if renamed:
+        _log.warning("%s: its columns %s are called like results; they are kept as %s.", label, old, new)
+    return renamed

@@ -1,0 +1,66 @@
+"""What makes a folder of results a HATS catalogue, as the catalogue it was made from was one."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from stream_mapper.catalog.io import replace_file
+from stream_mapper.catalog.partitions import find_parts, properties_of
+
+_COLUMNS = "hats_cols_default"
+_SIZE = "hats_estsize"  # in kB
+
+
+def complete_hats(source: Path, target: Path, added: Sequence[str], renamed: dict[str, str]) -> None:
+    """Give a folder that has the parts of a HATS catalogue, with columns added, the rest of one.
+
+    The rows are the same, so what is said of them holds: the list of partitions and the maps are copied.
+
+    Arguments:
+        source: The catalogue the parts were made from; one that is not HATS is left as it is.
+        target: The folder of the result, with all its parts.
+        added: Names of the columns that were added.
+        renamed: Columns of the source that have another name in the result.
+    """
+    properties = properties_of(source)
+    if properties is None:
+        return
+    parts = [part.path for part in find_parts(target)]
+    for file in (path for path in source.iterdir() if path.is_file() and path != properties):
+        replace_file(target / file.name, partial(shutil.copyfile, file))
+    _write_metadata(source / "dataset", target / "dataset", parts)
+    size = sum(path.stat().st_size for path in parts) // 1024
+    text = _with_properties(properties.read_text(), added, renamed, size)
+    replace_file(target / properties.name, lambda new: new.write_text(text))
+
+
+def _with_properties(text: str, added: Sequence[str], renamed: dict[str, str], size: int) -> str:
+    """The properties with the new columns among those that are read by default, and the new size."""
+    lines = []
+    for line in text.splitlines():
+        key, equals, value = (part.strip() for part in line.partition("="))
+        if key == _COLUMNS and value:
+            names = [renamed.get(name, name) for name in value.replace(",", " ").split()]
+            lines.append(f"{key}={' '.join([*names, *added])}")
+        else:
+            lines.append(f"{key}={size}" if key == _SIZE and equals else line)
+    return "\n".join(lines) + "\n"
+
+
+def _write_metadata(source: Path, target: Path, parts: Sequence[Path]) -> None:
+    """The files with the schema, and with the footers of all parts, where the source has them."""
+    if (source / "_common_metadata").is_file():
+        schema = pq.read_schema(parts[0])
+        replace_file(target / "_common_metadata", lambda new: pq.write_metadata(schema, new))
+    if (source / "_metadata").is_file():
+        footers = []
+        for path in parts:
+            footers.append(pq.read_metadata(path))
+            footers[-1].set_file_path(path.relative_to(target).as_posix())
+        schema = pq.read_schema(parts[0])
+        replace_file(target / "_metadata", lambda new: pq.write_metadata(schema, new, metadata_collector=footers))

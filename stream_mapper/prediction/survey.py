@@ -1,0 +1,195 @@
+"""Prediction of a catalogue of Parquet part by part: flat in memory, by many processes, and from where it stopped."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from itertools import chain
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from stream_mapper import __version__
+from stream_mapper.catalog import (
+    ParquetRows,
+    Part,
+    as_table,
+    complete_hats,
+    extended,
+    find_parts,
+    joined,
+    set_threads,
+    write_chunks,
+)
+from stream_mapper.errors import InputError
+from stream_mapper.prediction.parts import Task, Worker
+from stream_mapper.prediction.predictor import Predictor
+from stream_mapper.prediction.work import Share, Work, manifest
+from stream_mapper.results.membership import names_set_aside
+from stream_mapper.results.tally import Tally
+
+_log = logging.getLogger("stream_mapper")
+
+_PROBE = 10_000  # stars read before the work begins, to find what is wrong with the catalogue as a whole
+_worker: Worker | None = None  # of a process of a pool
+
+
+def predict_parts(
+    predictor: Predictor,
+    catalogue: Path,
+    target: Path,
+    *,
+    chunk_size: int,
+    processes: int = 1,
+    share: Share | None = None,
+    overwrite: bool = False,
+) -> bool:
+    """Write the memberships of a catalogue of Parquet.
+
+    Arguments:
+        predictor: The model.
+        catalogue: A file, a folder of files, or a HATS catalogue.
+        target: One file, or a folder with a part for each part of the catalogue.
+        chunk_size: Stars in memory at once.
+        processes: Processes that share the parts.
+        share: The parts that are computed here; all by default.
+        overwrite: Whether a prediction with other arguments, finished or not, is replaced.
+
+    Returns:
+        Whether the result is complete; with shares, the one that finds all parts there completes it.
+
+    Raises:
+        InputError: If the catalogue cannot be used or something else is where the result goes.
+    """
+    parts, share, in_parts = find_parts(catalogue), share or Share(), not target.name.lower().endswith(".parquet")
+    _check_apart(catalogue, target)
+    plan = manifest(
+        predictor.checkpoint,
+        parts,
+        version=__version__,
+        draws=predictor.draws,
+        chunk_size=chunk_size,
+        partitioned=in_parts,
+    )
+    work = Work(target, plan)
+    if in_parts and work.is_complete(overwrite):
+        _log.info("%s: is complete already; nothing is left to do.", target)
+        return True
+    like = _probe(predictor, catalogue, parts)
+    renamed = names_set_aside(like.names, predictor.names, str(catalogue))
+    predictor.say_without_draws()
+    task = Task(predictor.checkpoint, predictor.draws, chunk_size, in_parts, like.path, renamed)
+    work.open(overwrite)
+    _compute(Worker(task, predictor), work, share.of_parts(parts), processes, alone=share.of == 1)
+    left = sum(not work.is_done(part) for part in parts)
+    if left:
+        text = "%d of %d parts are done; the last of the other shares completes %s."
+        _log.info(text, len(parts) - left, len(parts), target)
+        return False
+    predictor.say(sum(map(Tally.from_dict, work.notes(parts)), Tally()), str(catalogue), like.names)
+    _complete(work, task, parts, catalogue, predictor)
+    return True
+
+
+def _check_apart(source: Path, target: Path) -> None:
+    """Raise InputError if the result would become a part of the catalogue."""
+    if source.is_dir() and target.resolve().is_relative_to(source.resolve()):
+        raise InputError(f"{target}: is inside the catalogue {source}; give an output outside it.")
+
+
+def _probe(predictor: Predictor, catalogue: Path, parts: Sequence[Part]) -> ParquetRows:
+    """The first file that has stars; what can be said of any of them is said, and refused if it must be.
+
+    Raises:
+        InputError: If there are no stars, or they cannot be used with this model.
+    """
+    for part in parts:
+        rows = ParquetRows(part.path)
+        for chunk in rows.chunks(_PROBE, predictor.columns(rows.names), part.groups):
+            predictor.read(as_table(chunk), str(catalogue))
+            return rows
+    raise InputError(f"{catalogue}: the table has no rows; stars are needed.")
+
+
+def _compute(worker: Worker, work: Work, parts: Sequence[Part], processes: int, alone: bool) -> None:
+    """Compute the parts that are not done."""
+    todo = [part for part in parts if not work.is_done(part)]
+    if len(todo) < len(parts):
+        _log.info("%d of %d parts are done already.", len(parts) - len(todo), len(parts))
+    results = (
+        _in_pool(worker.task, work, todo, processes)
+        if min(processes, len(todo)) > 1
+        else ((part, worker(part, work.path(part))) for part in todo)
+    )
+    try:
+        for part, tally in tqdm(results, total=len(todo), unit="part", disable=None):
+            work.note(part, tally.to_dict())
+    except BaseException as error:
+        if alone:
+            work.remove_if_nothing_is_done()
+        _say_what_is_left(error, work, parts)
+        raise
+
+
+def _say_what_is_left(error: BaseException, work: Work, parts: Sequence[Part]) -> None:
+    done = sum(work.is_done(part) for part in parts)
+    if done and isinstance(error, KeyboardInterrupt):
+        error.args = (f"{done} of {len(parts)} parts are done; the same command goes on from there",)
+
+
+def _in_pool(task: Task, work: Work, parts: Sequence[Part], processes: int) -> Iterator[tuple[Part, Tally]]:
+    """The parts as they are finished by processes that divide the threads among them."""
+    threads = max(1, torch.get_num_threads() // processes)
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(min(processes, len(parts)), context, _start, (task, threads))
+    try:
+        futures = {pool.submit(_run, part, work.path(part)): part for part in parts}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    except BrokenProcessPool as error:
+        wish = "the parts that are done are kept; start again with fewer processes or a smaller chunk_size"
+        raise InputError(f"a process ended early, perhaps for want of memory: {wish}.") from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start(task: Task, threads: int) -> None:
+    """Make a process ready for its parts."""
+    global _worker  # noqa: PLW0603
+    torch.set_num_threads(threads)
+    set_threads(threads)
+    _worker = Worker(task)
+
+
+def _run(part: Part, path: Path) -> Tally:
+    assert _worker is not None
+    return _worker(part, path)
+
+
+def _complete(work: Work, task: Task, parts: Sequence[Part], catalogue: Path, predictor: Predictor) -> None:
+    """Make the result of the parts, if no other share has just done so."""
+    try:
+        if task.carried:
+            complete_hats(catalogue, work.folder, predictor.names, dict(task.renamed))
+            work.become_target()
+        else:
+            _merge(work, task, parts, predictor)
+            work.remove()
+    except (OSError, InputError):
+        if work.folder.exists() or not work.target.exists():
+            raise
+
+
+def _merge(work: Work, task: Task, parts: Sequence[Part], predictor: Predictor) -> None:
+    """Write one file of the input's columns and the memberships of all parts."""
+    schema = extended(ParquetRows(task.like).schema, predictor.types, task.renamed)
+    write_chunks(work.target, schema, chain.from_iterable(_joined(work, task, part, schema) for part in parts))
+
+
+def _joined(work: Work, task: Task, part: Part, schema: object) -> Iterable[object]:
+    members = ParquetRows(work.path(part)).chunks(task.chunk_size)
+    return joined(ParquetRows(part.path).chunks(task.chunk_size, None, part.groups), members, schema)

@@ -1,0 +1,165 @@
+"""The folder in which a prediction is under way: finished parts, and what they are parts of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stream_mapper.catalog import Part, replace_file
+from stream_mapper.errors import InputError
+
+MANIFEST = "_stream_mapper.json"
+_DONE = ".done"
+
+Manifest = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which of the parts a process of a job array computes: every ``of``-th, from the ``index``-th.
+
+    Arguments:
+        index: Number of the share, from 1.
+        of: Number of shares.
+    """
+
+    index: int = 1
+    of: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> Share:
+        """The share ``3/16``.
+
+        Raises:
+            InputError: If it is no such share.
+        """
+        index, _, of = text.partition("/")
+        if not (index.isdecimal() and of.isdecimal() and 1 <= int(index) <= int(of)):
+            raise InputError(f"share {text!r}: give the number of this share and of all, such as 3/16.")
+        return cls(int(index), int(of))
+
+    def of_parts(self, parts: Sequence[Part]) -> list[Part]:
+        """The parts of this share."""
+        return list(parts[self.index - 1 :: self.of])
+
+
+def manifest(checkpoint: str, parts: Sequence[Part], **arguments: Any) -> Manifest:
+    """What two predictions must have in common for one to go on where the other stopped."""
+    digest = hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()
+    inputs = {part.place: [part.path.name, part.path.stat().st_size, int(part.path.stat().st_mtime)] for part in parts}
+    return {"checkpoint": digest, **arguments, "inputs": inputs}
+
+
+class Work:
+    """Finished parts of a prediction, in a hidden folder beside its result.
+
+    A part is finished once there is a note of it; the part itself is there before. A prediction that is started again
+    goes on from there, and several processes may work in one folder.
+
+    Arguments:
+        target: Where the result will be.
+        plan: What the prediction is of.
+    """
+
+    def __init__(self, target: Path, plan: Manifest) -> None:
+        self.target, self.plan = target, plan
+        self.folder = target.with_name(f".{target.name}.parts")
+
+    def open(self, overwrite: bool) -> None:
+        """Make the folder, or go on in the one that is there.
+
+        Raises:
+            InputError: If what is there is of another prediction and is not to be overwritten.
+        """
+        if overwrite and self.folder.is_dir() and _differences(self.folder, self.plan):
+            _remove(self.folder)
+        if self.folder.is_dir() and (odd := _differences(self.folder, self.plan)):
+            wish = "give what it was started with to go on, or --overwrite true to start afresh"
+            raise InputError(f"{self.folder}: holds parts of another prediction ({odd}); {wish}.")
+        (self.folder / _DONE).mkdir(parents=True, exist_ok=True)
+        text = json.dumps(self.plan, indent=1) + "\n"
+        replace_file(self.folder / MANIFEST, lambda new: new.write_text(text))
+
+    def is_complete(self, overwrite: bool) -> bool:
+        """Whether the folder of the result is there already, of this very prediction.
+
+        Raises:
+            InputError: If something else is there, unless it is another prediction that is to be overwritten.
+        """
+        if not self.target.exists() or (self.target.is_dir() and not any(self.target.iterdir())):
+            return False
+        odd = _differences(self.target, self.plan)
+        if odd and not (overwrite and (self.target / MANIFEST).is_file()):
+            wish = "give another output" + (", or --overwrite true" if (self.target / MANIFEST).is_file() else "")
+            raise InputError(f"{self.target}: exists and is not the result of this prediction ({odd}); {wish}.")
+        return not odd
+
+    def path(self, part: Part) -> Path:
+        """Where a part goes."""
+        return self.folder / part.place
+
+    def is_done(self, part: Part) -> bool:
+        """Whether a part is finished."""
+        return self._note(part).is_file()
+
+    def note(self, part: Part, counts: Mapping[str, Any]) -> None:
+        """Note that a part is finished, and what was counted in it."""
+        self._note(part).parent.mkdir(parents=True, exist_ok=True)
+        replace_file(self._note(part), lambda new: new.write_text(json.dumps(counts)))
+
+    def notes(self, parts: Sequence[Part]) -> list[dict[str, Any]]:
+        """What was counted in each part."""
+        return [json.loads(self._note(part).read_text()) for part in parts]
+
+    def become_target(self) -> None:
+        """Put the folder, with every part in it, in the place of the result."""
+        for left in self.folder.rglob(".*.parquet"):  # of a process that was killed while it wrote
+            left.unlink()
+        if (self.target / MANIFEST).is_file():
+            _remove(self.target)
+        self.folder.replace(self.target)
+        shutil.rmtree(self.target / _DONE)
+
+    def remove(self) -> None:
+        """Remove the folder."""
+        _remove(self.folder)
+
+    def remove_if_nothing_is_done(self) -> None:
+        """Remove the folder of a prediction that failed before its first part."""
+        if not any(path.is_file() for path in (self.folder / _DONE).rglob("*")):
+            _remove(self.folder)
+
+    def _note(self, part: Part) -> Path:
+        return self.folder / _DONE / f"{part.place}.json"
+
+
+def _differences(folder: Path, plan: Manifest) -> str:
+    """In what a folder's manifest differs from a plan; empty if in nothing."""
+    try:
+        found = json.loads((folder / MANIFEST).read_text())
+    except (OSError, ValueError):
+        return f"it has no {MANIFEST} that can be read"
+    odd = [name for name in {**plan, **found} if plan.get(name) != found.get(name)]
+    plain = [f"{n} {found.get(n)}, now {plan.get(n)}" for n in odd if n not in ("inputs", "checkpoint")]
+    return ", ".join(plain + [f"another {n}" for n in odd if n == "checkpoint"] + _changed(found, plan))
+
+
+def _changed(found: Manifest, plan: Manifest) -> list[str]:
+    """In what the inputs differ, by the first that does."""
+    before, now = found.get("inputs", {}), plan["inputs"]
+    changed = [place for place in {**now, **before} if before.get(place) != now.get(place)]
+    return [f"{len(changed)} of the inputs changed, such as {changed[0]}"] if changed else []
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder; whoever looks finds all of it or nothing."""
+    gone = folder.with_name(f".{uuid.uuid4().hex}-{folder.name}")
+    if folder.is_dir():
+        folder.replace(gone)
+        shutil.rmtree(gone)
