@@ -52,16 +52,21 @@ def _launched_with_the_first() -> bool:
     return any(name in os.environ for name in _RANKS if name != "LOCAL_RANK")
 
 
+def ignore_expected() -> None:
+    """Silence what Lightning remarks on what is done on purpose, in this process."""
+    for message in _EXPECTED:
+        warnings.filterwarnings("ignore", message=message)
+
+
 def _set_up_messages() -> None:
     """Our messages plainly on the error stream, Lightning's only if they are warnings; the first process' alone."""
+    ignore_expected()
     ours = logging.getLogger("stream_mapper")
     ours.setLevel(logging.INFO if is_first() else logging.ERROR)
     if not ours.handlers:
         ours.addHandler(logging.StreamHandler())
     if not is_first():
         warnings.filterwarnings("ignore")
-    for message in _EXPECTED:
-        warnings.filterwarnings("ignore", message=message)
 
 
 def run(command: Callable[[], Result]) -> Result:

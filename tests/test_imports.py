@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "results": WHOLES,
     "commands": {"errors"},  # what the commands share; the training's command line is made of it
     "training": WHOLES | {"commands"},
-    "prediction": WHOLES | {"training", "__version__"},
+    "prediction": WHOLES | {"training", "commands", "__version__"},
 }
 # Library -> the parts that may import it.
 ONLY_IN = {

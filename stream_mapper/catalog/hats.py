@@ -10,10 +10,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from stream_mapper.catalog.io import replace_file
-from stream_mapper.catalog.partitions import find_parts, properties_of
+from stream_mapper.catalog.partitions import PROPERTIES, find_parts, is_hats
 
 _COLUMNS = "hats_cols_default"
 _SIZE = "hats_estsize"  # in kB
+_STATISTICS = "per_partition_statistics.parquet"  # of the columns; readers do without
 
 
 def complete_hats(source: Path, target: Path, added: Sequence[str], renamed: dict[str, str]) -> None:
@@ -27,16 +28,17 @@ def complete_hats(source: Path, target: Path, added: Sequence[str], renamed: dic
         added: Names of the columns that were added.
         renamed: Columns of the source that have another name in the result.
     """
-    properties = properties_of(source)
-    if properties is None:
+    if not is_hats(source):
         return
     parts = [part.path for part in find_parts(target)]
-    for file in (path for path in source.iterdir() if path.is_file() and path != properties):
-        replace_file(target / file.name, partial(shutil.copyfile, file))
-    _write_metadata(source / "dataset", target / "dataset", parts)
     size = sum(path.stat().st_size for path in parts) // 1024
-    text = _with_properties(properties.read_text(), added, renamed, size)
-    replace_file(target / properties.name, lambda new: new.write_text(text))
+    for file in (path for path in source.iterdir() if path.is_file()):
+        if file.name in PROPERTIES:
+            text = _with_properties(file.read_text(), added, renamed, size)
+            replace_file(target / file.name, partial(_write_text, text))
+        elif file.name != _STATISTICS:
+            replace_file(target / file.name, partial(shutil.copyfile, file))
+    _write_metadata(source / "dataset", target / "dataset", parts)
 
 
 def _with_properties(text: str, added: Sequence[str], renamed: dict[str, str], size: int) -> str:
@@ -50,6 +52,10 @@ def _with_properties(text: str, added: Sequence[str], renamed: dict[str, str], s
         else:
             lines.append(f"{key}={size}" if key == _SIZE and equals else line)
     return "\n".join(lines) + "\n"
+
+
+def _write_text(text: str, path: Path) -> None:
+    path.write_text(text)
 
 
 def _write_metadata(source: Path, target: Path, parts: Sequence[Path]) -> None:

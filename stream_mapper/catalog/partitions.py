@@ -60,30 +60,26 @@ def find_parts(path: str | os.PathLike[str], rows: int = _ROWS) -> list[Part]:
     return [Part(file, file.relative_to(path).as_posix()) for file in files]
 
 
-def properties_of(path: Path) -> Path | None:
-    """The file of properties of a HATS catalogue, None if the path is no such catalogue.
-
-    Raises:
-        InputError: If the path is a collection of catalogues.
-    """
-    if (path / COLLECTION).is_file():
-        inside = sorted(folder.name for folder in path.iterdir() if is_hats(folder))
-        raise InputError(f"{path}: is a collection of the HATS catalogues {inside}; give one of them.")
-    return next((path / name for name in PROPERTIES if (path / name).is_file()), None) if is_hats(path) else None
-
-
 def is_hats(path: Path) -> bool:
     """Whether a folder is a HATS catalogue."""
     return (path / "dataset").is_dir() and any((path / name).is_file() for name in PROPERTIES)
 
 
+def _refuse_collection(path: Path) -> None:
+    """Raise InputError if a folder is a collection of HATS catalogues."""
+    if (path / COLLECTION).is_file():
+        inside = sorted(folder.name for folder in path.iterdir() if is_hats(folder))
+        raise InputError(f"{path}: is a collection of the HATS catalogues {inside}; give one of them.")
+
+
 def _files(root: Path) -> list[Path]:
     """The data files below a folder, in order; of a HATS catalogue those of its pixels."""
-    hats = properties_of(root)
+    _refuse_collection(root)
+    hats = is_hats(root)
     inside = root / "dataset" if hats else root
     names = sorted(path.relative_to(root) for path in inside.rglob(f"*{SUFFIX}") if path.is_file())
     shown = [name for name in names if not any(part.startswith((".", "_")) for part in name.parts)]
-    return [root / name for name in shown if hats is None or any(part.startswith("Npix=") for part in name.parts)]
+    return [root / name for name in shown if not hats or any(part.startswith("Npix=") for part in name.parts)]
 
 
 def _parts_of_file(path: Path, rows: int) -> list[Part]:

@@ -63,7 +63,7 @@ class Worker:
 
     def _chunks(self, part: Part, rows: ParquetRows, schema: object, tallies: list[Tally]) -> Iterator[Chunk]:
         """The result for each chunk; its counts are added to the tallies."""
-        row = 0
+        row = sum(rows.lengths[: part.groups[0]]) if part.groups else 0
         for chunk in rows.chunks(self.task.chunk_size, None if self.task.carried else self.read, part.groups):
             stars = self._stars(chunk, part, row)
             tallies.append(self.predictor.tally(stars))
@@ -71,7 +71,7 @@ class Worker:
             row += len(chunk)
 
     def _stars(self, chunk: Chunk, part: Part, row: int) -> Data:
-        """The stars of a chunk that begins at a row of its part."""
-        label = f"{part.path}, from row {row} of {part.place}" if row else str(part.path)
+        """The stars of a chunk that begins at a row of its file."""
+        label = f"{part.path}, from row {row}" if row else str(part.path)
         with quietly():
             return self.predictor.read(as_table(chunk.select(self.read)), label)

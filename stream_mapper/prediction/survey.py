@@ -25,6 +25,7 @@ from stream_mapper.catalog import (
     set_threads,
     write_chunks,
 )
+from stream_mapper.commands import ignore_expected
 from stream_mapper.errors import InputError
 from stream_mapper.prediction.parts import Task, Worker
 from stream_mapper.prediction.predictor import Predictor
@@ -160,6 +161,7 @@ def _in_pool(task: Task, work: Work, parts: Sequence[Part], processes: int) -> I
 def _start(task: Task, threads: int) -> None:
     """Make a process ready for its parts."""
     global _worker  # noqa: PLW0603
+    ignore_expected()
     torch.set_num_threads(threads)
     set_threads(threads)
     _worker = Worker(task)

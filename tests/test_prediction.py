@@ -1,0 +1,411 @@
+"""Prediction of catalogues of any size: in parts, in chunks, in processes, and again from where it stopped."""
+
+import json
+import re
+from functools import cache, partial
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from astropy.table import MaskedColumn, Table
+
+from stream_mapper.catalog import find_parts, read_table, write_table
+from stream_mapper.commands import run as as_command
+from stream_mapper.fit import main as fit
+from stream_mapper.models.mixture import BACKGROUND
+from stream_mapper.predict import main, predict
+from stream_mapper.prediction import Predictor, parts, survey, work
+from stream_mapper.results.membership import _members, memberships
+from stream_mapper.results.posterior import over_draws, quantiles
+from stream_mapper.simulate import main as simulate
+from stream_mapper.training import checkpoint
+
+ROOT = Path(__file__).parent.parent
+MOCK = str(ROOT / "experiments" / "mock" / "config.yaml")
+SMALL = "{class_path: stream_mapper.mock.TailoredMock, init_args: {n_stream: 300, n_background: 900, seed: 3}}"
+QUICK = ["--background.max_epochs=1", "--trainer.max_epochs=2", "--results.draws=2", "--results.track_draws=2"]
+DRAWS = 4
+
+load_once = cache(checkpoint.load_run)
+
+
+@pytest.fixture(scope="module")
+def stars(tmp_path_factory):
+    """The simulated stars."""
+    path = tmp_path_factory.mktemp("stars") / "stars.parquet"
+    simulate(["--simulator", SMALL, "--output", str(path)])
+    return path
+
+
+@pytest.fixture(scope="module")
+def best(stars, tmp_path_factory):
+    """The checkpoint of a hasty fit to them."""
+    root = tmp_path_factory.mktemp("runs")
+    fit(["--config", MOCK, "--data.path", str(stars), "--trainer.default_root_dir", str(root), *QUICK])
+    return str(root / "version_0" / "checkpoints" / "best.ckpt")
+
+
+@pytest.fixture(autouse=True)
+def loaded_once(monkeypatch):
+    """The model is rebuilt once in this process, not by each of many predictions."""
+    monkeypatch.setattr(checkpoint, "load_run", load_once)
+
+
+@pytest.fixture(scope="module")
+def catalogue(stars):
+    """Those stars with columns that only Parquet can hold, a few not measured or outside, by arrow."""
+    table = read_table(stars)
+    table["g"] = MaskedColumn(table["g"], mask=np.arange(len(table)) % 7 == 0)
+    table["phi2"][5:9] = 40.0
+    table.meta["survey"] = "mock"
+    write_table(table, stars.with_name("odd.parquet"))
+    arrow = pq.read_table(stars.with_name("odd.parquet"))
+    n = len(arrow)
+    lists = pa.array([[float(i)] * (i % 3) if i % 5 else None for i in range(n)], pa.list_(pa.float32()))
+    kinds = pa.array((["a", None, "b"] * n)[:n]).dictionary_encode()
+    added = {
+        "id": pa.array(range(n)),
+        "kind": kinds,
+        "light_curve": lists,
+        "wide": pa.array(["é"] * n, pa.large_string()),
+    }
+    for name, column in added.items():
+        arrow = arrow.append_column(name, column)
+    return arrow.replace_schema_metadata({**arrow.schema.metadata, b"other": b"kept"})
+
+
+@pytest.fixture(scope="module")
+def expected(best, catalogue):
+    """The memberships of all the stars at once."""
+    predictor = Predictor(best, DRAWS)
+    table = Table({name: catalogue[name].to_numpy() for name in predictor.columns(catalogue.column_names)})
+    return predictor(predictor.read(table, "table"))
+
+
+def one_file(arrow, path, rows=100):
+    path = path.with_suffix(".parquet")
+    pq.write_table(arrow, path, row_group_size=rows)
+    return path
+
+
+def one_group(arrow, path):
+    return one_file(arrow, path, len(arrow))
+
+
+def folder(arrow, path, names=("a.parquet", "b/c.parquet", "b/d.parquet", "e.parquet")):
+    """A folder of files, one of them empty, with others that are no data."""
+    cuts = [0, 500, 500, 900, len(arrow)]
+    for name, (low, high) in zip(names, pairwise(cuts), strict=True):
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(arrow.slice(low, high - low), path / name, row_group_size=130)
+    (path / "_metadata").write_text("no data")
+    (path / ".hidden.parquet").write_text("no data")
+    return path
+
+
+def hats(arrow, path):
+    """A HATS catalogue, one of its pixels a folder of files."""
+    pixels = ["Norder=0/Dir=0/Npix=1", "Norder=0/Dir=0/Npix=2", "Norder=1/Dir=0/Npix=30"]
+    names = [f"dataset/{pixels[0]}.parquet", f"dataset/{pixels[1]}/0.parquet", f"dataset/{pixels[1]}/1.parquet"]
+    folder(arrow, path, (*names, f"dataset/{pixels[2]}.parquet"))
+    (path / "_metadata").unlink()
+    (path / "dataset" / "_common_metadata").write_bytes(b"")
+    (path / "dataset" / "_metadata").write_bytes(b"")
+    pq.write_table(arrow.slice(0, 5), path / "dataset" / "data_thumbnail.parquet")
+    (path / "partition_info.csv").write_text("Norder,Npix\n0,1\n0,2\n1,30\n")
+    (path / "per_partition_statistics.parquet").write_text("old")
+    text = f"#HATS catalog\nhats_nrows={len(arrow)}\nhats_cols_default=id phi1\nhats_estsize=1\n"
+    (path / "hats.properties").write_text(text)
+    return path
+
+
+LAYOUTS = {"one file": one_file, "one row group": one_group, "folder": folder, "HATS": hats}
+
+
+def rows_of(path):
+    """The rows of a file, or of all parts of a folder in order."""
+    files = (
+        [path] if path.is_file() else sorted(p for p in path.rglob("*.parquet") if p.name != "data_thumbnail.parquet")
+    )
+    return pa.concat_tables([pq.ParquetFile(file).read() for file in files])
+
+
+def assert_same_memberships(arrow, expected, atol=1e-6):
+    for name, values in expected.items():
+        np.testing.assert_allclose(arrow[name].to_numpy().astype(float), values.astype(float), atol=atol, err_msg=name)
+
+
+@pytest.mark.parametrize("output", ["members.parquet", "members"])
+@pytest.mark.parametrize("make", LAYOUTS.values(), ids=LAYOUTS)
+def test_every_layout_gives_each_star_once(make, output, best, catalogue, expected, tmp_path, monkeypatch):
+    monkeypatch.setattr(survey, "find_parts", partial(find_parts, rows=300))
+    source, target = make(catalogue, tmp_path / "in"), tmp_path / output
+    predict(best, str(source), str(target), draws=DRAWS, chunk_size=128)
+    result = rows_of(target)
+    carried = result.select(catalogue.column_names).cast(catalogue.schema)
+    assert [name for name in catalogue.column_names if not carried[name].equals(catalogue[name])] == []
+    assert result.schema.field("light_curve").type == catalogue.schema.field("light_curve").type
+    assert result.schema.metadata[b"other"] == b"kept"
+    assert result.column_names == [*catalogue.column_names, *expected]
+    assert_same_memberships(result, expected)
+    assert {path.name for path in tmp_path.iterdir()} == {source.name, output}
+
+
+def test_parts_mirror_those_of_the_catalogue(best, catalogue, tmp_path):
+    source = hats(catalogue, tmp_path / "in")
+    predict(best, str(source), str(tmp_path / "out"), draws=1)
+    data = {p.relative_to(source) for p in source.rglob("Npix=*") if p.is_file()}
+    data |= {p.relative_to(source) for p in source.rglob("Npix=*/*.parquet")}
+    found = {p.relative_to(tmp_path / "out") for p in (tmp_path / "out").rglob("*") if p.is_file()}
+    others = ["_stream_mapper.json", "hats.properties", "partition_info.csv", "dataset/_metadata"]
+    assert found == data | {Path(name) for name in [*others, "dataset/_common_metadata"]}
+    footers = pq.read_metadata(tmp_path / "out" / "dataset" / "_metadata")
+    assert footers.num_rows == len(catalogue)
+    assert footers.row_group(0).column(0).file_path == "Norder=0/Dir=0/Npix=1.parquet"
+    assert "p_member_95" in pq.read_schema(tmp_path / "out" / "dataset" / "_common_metadata").names
+    properties = dict(line.split("=") for line in (tmp_path / "out" / "hats.properties").read_text().split("\n")[1:-1])
+    assert properties["hats_cols_default"].startswith("id phi1 p_stream p_background p_member ")
+    assert int(properties["hats_estsize"]) > 1
+
+
+def test_units_and_metadata_survive(best, catalogue, tmp_path):
+    arrow = catalogue.append_column("p_member", pa.array(range(len(catalogue))))
+    source = one_file(arrow, tmp_path / "in")
+    predict(best, str(source), str(tmp_path / "out.parquet"), draws=1)
+    table, given = read_table(tmp_path / "out.parquet"), read_table(source)
+    assert {name: table[name].unit for name in given.colnames if name != "p_member"} == {
+        name: given[name].unit for name in given.colnames if name != "p_member"
+    }
+    assert table.meta["survey"] == "mock"
+    assert table["p_member_input"].tolist() == list(range(len(arrow)))
+    assert table["p_member"].unit is None
+    header = pq.read_schema(tmp_path / "out.parquet").metadata[b"table_meta_yaml"].decode()
+    assert "{name: p_member_95, datatype: float64}" in header
+
+
+def bytes_of(path):
+    """What each file of a result holds."""
+    if path.is_file():
+        return path.read_bytes()
+    return {str(p.relative_to(path)): p.read_bytes() for p in path.rglob("*.parquet")}
+
+
+@pytest.mark.parametrize("chunk_size", [37, 5000])
+def test_the_size_of_a_chunk_changes_no_membership(chunk_size, best, catalogue, expected, tmp_path):
+    """To the rounding of float32."""
+    source = one_file(catalogue, tmp_path / "in")
+    predict(best, str(source), str(tmp_path / "out.parquet"), draws=DRAWS, chunk_size=chunk_size)
+    assert_same_memberships(rows_of(tmp_path / "out.parquet"), expected)
+
+
+def test_processes_and_shares_give_the_same_bytes(best, catalogue, tmp_path, caplog):
+    source = folder(catalogue, tmp_path / "in")
+    run = lambda name, **how: predict(best, str(source), str(tmp_path / name), draws=2, chunk_size=200, **how)  # noqa: E731
+    run("one")
+    run("two", processes=2)
+    caplog.clear()
+    for share in ("2/3", "1/3"):
+        run("shares", share=share)
+        assert not (tmp_path / "shares").exists()
+    assert "outside the fitted window" not in caplog.text
+    run("shares", share="3/3")
+    assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "two") == bytes_of(tmp_path / "shares")
+
+
+@pytest.fixture
+def stopped(monkeypatch):
+    """Let predictions stop in the middle of a part, and count the parts that are begun."""
+    begun, compute = [], parts.Worker._chunks
+
+    def stop_at(count, error=KeyboardInterrupt):
+        def chunks(self, part, *arguments):
+            begun.append(part.place)
+            for chunk in compute(self, part, *arguments):
+                yield chunk
+                if len(begun) == count:
+                    raise error
+
+        monkeypatch.setattr(parts.Worker, "_chunks", chunks)
+        begun.clear()
+        return begun
+
+    return stop_at
+
+
+@pytest.mark.parametrize("output", ["out.parquet", "out"])
+def test_a_stopped_prediction_goes_on_and_gives_the_same_bytes(output, best, catalogue, stopped, tmp_path, capsys):
+    source = folder(catalogue, tmp_path / "in")
+    arguments = ["--checkpoint", best, "--catalogue", str(source), "--draws", "2", "--chunk_size", "200", "--output"]
+    main([*arguments, str(tmp_path / f"whole_{output}")])
+    stopped(3)
+    with pytest.raises(SystemExit) as status:
+        main([*arguments, str(tmp_path / output)])
+    assert status.value.code == 130
+    assert "interrupted: 2 of 4 parts are done; the same command goes on from there" in capsys.readouterr().err
+    assert not (tmp_path / output).exists()
+    left = tmp_path / f".{output}.parts"
+    (left / ".0a1b-a.parquet").write_text("what a process leaves that is killed while it writes")
+    begun = stopped(0)
+    main([*arguments, str(tmp_path / output)])
+    assert begun == ["b/d.parquet", "e.parquet"]
+    assert bytes_of(tmp_path / output) == bytes_of(tmp_path / f"whole_{output}")
+    assert not left.exists()
+
+
+def refused(capsys, function):
+    """The one line a command fails with."""
+    with pytest.raises(SystemExit) as stop:
+        as_command(function)
+    assert stop.value.code == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    return line
+
+
+def test_parts_of_different_predictions_are_not_mixed(best, catalogue, stopped, tmp_path, capsys):
+    source, target = folder(catalogue, tmp_path / "in"), tmp_path / "out"
+    run = lambda **how: predict(best, str(source), str(target), **{"draws": 2, "chunk_size": 200, **how})  # noqa: E731
+    stopped(3)
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert "(draws 2, now 3); give what it was started with to go on, or --overwrite true" in refused(
+        capsys, lambda: run(draws=3)
+    )
+    assert "chunk_size 200, now 300" in refused(capsys, lambda: run(chunk_size=300))
+    pq.write_table(catalogue.slice(0, 10), source / "a.parquet")
+    assert "1 of the inputs changed, such as a.parquet" in refused(capsys, run)
+    begun = stopped(0)
+    run(overwrite=True)
+    assert len(begun) == 4
+    begun.clear()
+    run()
+    assert begun == []
+    assert "exists and is not the result of this prediction (draws 2, now 3)" in refused(capsys, lambda: run(draws=3))
+    run(draws=3, overwrite=True)
+    assert json.loads((target / work.MANIFEST).read_text())["draws"] == 3
+    (target / work.MANIFEST).unlink()
+    line = refused(capsys, lambda: run(draws=3, overwrite=True))
+    assert line.endswith("give another output.")
+    assert {path.name for path in tmp_path.iterdir()} == {"in", "out"}
+
+
+def broken(path, arrow):
+    (path / "e.parquet").write_bytes((path / "e.parquet").read_bytes()[:-20])
+
+
+def another_type(path, arrow):
+    kind = arrow["id"].cast(pa.float64())
+    pq.write_table(arrow.set_column(arrow.column_names.index("id"), "id", kind), path / "e.parquet")
+
+
+def infinite(path, arrow):
+    g = arrow["g"].to_numpy().copy()
+    g[150] = np.inf
+    pq.write_table(arrow.set_column(arrow.column_names.index("g"), "g", pa.array(g)), path / "e.parquet")
+
+
+def no_files(path, arrow):
+    for file in path.rglob("*.parquet"):
+        file.unlink()
+
+
+def no_stars(path, arrow):
+    for file in path.rglob("[!.]*.parquet"):
+        pq.write_table(arrow.slice(0, 0), file)
+
+
+def collection(path, arrow):
+    hats(arrow, path / "field")
+    (path / "collection.properties").touch()
+
+
+BAD_FOLDERS = {
+    broken: "e.parquet: cannot be read as parquet: ",
+    another_type: r"columns are not those of .*a.parquet: it has \['id \(double\)'\] and lacks \['id \(int64",
+    infinite: r"e.parquet, from row 100: column 'g' \(for 'g'\) is infinite in 1 rows, e.g. inf in row 50",
+    no_files: "is a folder; give the path of a table, or of a folder with Parquet files in it",
+    no_stars: "the table has no rows",
+    collection: r"is a collection of the HATS catalogues \['field'\]; give one of them",
+}
+
+
+@pytest.mark.parametrize(("spoil", "message"), BAD_FOLDERS.items(), ids=lambda x: getattr(x, "__name__", ""))
+def test_bad_folders_are_refused_and_nothing_half_written(spoil, message, best, catalogue, tmp_path, capsys):
+    source = folder(catalogue, tmp_path / "in")
+    spoil(source, catalogue)
+    line = refused(capsys, lambda: predict(best, str(source), str(tmp_path / "out"), draws=1, chunk_size=100))
+    assert re.search(message, line), line
+    assert not (tmp_path / "out").exists()
+
+
+BAD_OUTPUTS = {
+    "inside": ({"output": "in/out"}, "is inside the catalogue"),
+    "FITS": ({"output": "out.fits"}, "a folder of Parquet is written as .parquet or as a folder"),
+    "no parent": ({"output": "no/out"}, "the folder it would be in does not exist"),
+    "file": ({"output": "file"}, "is a file"),
+    "foreign": ({"output": "foreign", "overwrite": True}, "exists and is not the result of this prediction"),
+    "FITS in parts": ({"catalogue": "stars.fits", "output": "out"}, "only Parquet is written as a folder of parts"),
+    "share of FITS": ({"catalogue": "stars.fits", "output": "out.fits", "share": "1/2"}, "only the parts of Parquet"),
+    "no share": ({"output": "out", "share": "3/2"}, "share '3/2': give"),
+    "no process": ({"output": "out", "processes": 0}, "processes must be 1 or more"),
+    "no chunk": ({"output": "out", "chunk_size": 0}, "chunk_size must be 1 or more"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD_OUTPUTS.values(), ids=BAD_OUTPUTS)
+def test_bad_arguments_are_refused(arguments, message, best, catalogue, stars, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder(catalogue, tmp_path / "in")
+    (tmp_path / "file").touch()
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "mine.txt").touch()
+    write_table(read_table(stars), tmp_path / "stars.fits")
+    before = sorted(tmp_path.rglob("*"))
+    assert message in refused(
+        capsys, lambda: predict(**{"checkpoint": best, "catalogue": "in", "draws": 1, **arguments})
+    )
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_warnings_are_said_once_of_the_whole_catalogue(best, catalogue, tmp_path, caplog):
+    caplog.set_level("INFO", "stream_mapper")
+    bare = catalogue.replace_schema_metadata(None).set_column(3, "g", pa.array([None] * len(catalogue), pa.float32()))
+    bare = bare.drop_columns(["r_err"]).append_column("p_member", bare["phi1"])
+    source = folder(bare, tmp_path / "in")
+    predict(best, str(source), str(tmp_path / "out"), draws=1, chunk_size=50)
+    predict(
+        best,
+        str(one_file(bare.drop_columns(["light_curve", "wide"]), tmp_path / "one")),
+        str(tmp_path / "out.fits"),
+        draws=1,
+    )
+    said = [record.getMessage() for record in caplog.records]
+    texts = (
+        "no unit in the table, assumed: phi1 [deg]",
+        "no column for the optional ['r_err']",
+        "not one value is measured in ['g']",
+        "they are kept as ['p_member_input']",
+        f"4 of {len(bare)} stars are outside the fitted window",
+    )
+    for text in texts:  # once by the parts, once by the table that is read whole
+        assert len([line for line in said if text in line]) == 2, text
+    assert len(said) == 2 * len(texts)
+
+
+def test_draws_are_computed_where_they_matter_and_change_nothing_elsewhere(best, catalogue):
+    predictor = Predictor(best, 8)
+    table = Table({name: catalogue[name].to_numpy() for name in predictor.columns(catalogue.column_names)})
+    stars, model = predictor._prepare(predictor.read(table, "table")), predictor.model
+    found = memberships(model, stars, predictor.draw, 8)
+    with torch.no_grad():
+        all_of_them = quantiles(
+            over_draws(model, predictor.draw, 8, lambda: _members(model, model.membership(model(stars), stars)))
+        )
+    for i, name in enumerate(("05", "50", "95")):
+        torch.testing.assert_close(found[f"p_member_{name}"], all_of_them[i], atol=2e-3, rtol=1e-4)  # the fit is hasty
+    certain = (found["p_member"] < 1e-7) | (found[f"p_{BACKGROUND}"] < 1e-7)
+    assert 0.05 < certain.float().mean() < 0.999
+    assert torch.equal(found["p_member_95"][certain], found["p_member"][certain])
