@@ -19,7 +19,7 @@ def predict(
     catalogue: str,
     output: str,
     draws: int = 32,
-    chunk_size: int = 131_072,
+    chunk_size: int = 262_144,
     processes: int = 1,
     share: str = "1/1",
     overwrite: bool = False,

@@ -15,12 +15,13 @@ from torch import Tensor
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError
 from stream_mapper.models import MixtureModel
+from stream_mapper.models.base import Params
 from stream_mapper.models.mixture import BACKGROUND
 from stream_mapper.models.screen import screened
-from stream_mapper.results.posterior import Draw, over_draws, quantiles
+from stream_mapper.results.posterior import Draw, quantiles
 
 _CHUNK = 8192  # stars whose densities are computed at once: as many as stay in a processor's cache
-_BLOCK = 65_536  # stars whose draws are held at once
+_BLOCK = 16_384  # stars whose draws are held at once
 _NEGLIGIBLE = 1e-7  # membership below which the draws do not compute a component's density anew
 _LARGEST = 1 << 24  # numbers that torch finds quantiles of at once
 _QUANTILES = ("05", "50", "95")
@@ -94,15 +95,25 @@ def _uncertain(model: MixtureModel, p: Tensor) -> Tensor:
 
 def _spread(model: MixtureModel, stars: Data, draw: Draw, draws: int) -> Tensor:
     """Quantiles of p_member over the draws, (3, N)."""
+    if len(model.components) > 2:  # of two, an uncertain star has some of each
+        stars = screened(model, stars, _NEGLIGIBLE)
     block = min(_BLOCK, max(1, _LARGEST // draws))
     return torch.cat([quantiles(_drawn(model, part, draw, draws)) for part in stars.split(block)], -1)
 
 
 def _drawn(model: MixtureModel, stars: Data, draw: Draw, draws: int) -> Tensor:
-    """The p_member of every draw, (D, N)."""
-    parts = [screened(model, part, _NEGLIGIBLE) for part in stars.split(_CHUNK)]
-    values = lambda: torch.cat([_members(model, model.membership(model(part), part)) for part in parts])  # noqa: E731
-    return over_draws(model, draw, draws, values)
+    """The p_member of every draw, (D, N): the parameters draw by draw, then all the densities together."""
+    found: list[Params] = []
+    for index in range(draws):
+        with draw(model, index):
+            found.append(model(stars))
+    params = {name: torch.cat([one[name].expand(len(stars)) for one in found]) for name in found[0]}
+    star = torch.arange(len(stars), device=stars.device).repeat(draws)
+    parts = []
+    for i in range(0, len(star), _CHUNK):
+        some = {name: values[i : i + _CHUNK] for name, values in params.items()}
+        parts.append(_members(model, model.membership(some, stars[star[i : i + _CHUNK]])))
+    return torch.cat(parts).view(draws, -1)
 
 
 def _members(model: MixtureModel, p: Tensor) -> Tensor:
