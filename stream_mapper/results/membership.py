@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stream_mapper.data import Data
+from stream_mapper.devices import may_look
 from stream_mapper.errors import InputError
 from stream_mapper.models import MixtureModel
 from stream_mapper.models.base import Params
@@ -20,7 +21,7 @@ from stream_mapper.models.mixture import BACKGROUND
 from stream_mapper.models.screen import screened
 from stream_mapper.results.posterior import Draw, quantiles
 
-_CHUNK = 8192  # stars whose densities are computed at once: as many as stay in a processor's cache
+_CHUNK, _CHUNK_ELSEWHERE = 8192, 1 << 19  # stars whose densities are computed at once: what a CPU's cache holds
 _BLOCK = 16_384  # stars whose draws are held at once
 _NEGLIGIBLE = 1e-7  # membership below which the draws do not compute a component's density anew
 _LARGEST = 1 << 24  # numbers that torch finds quantiles of at once
@@ -52,7 +53,7 @@ def memberships(
         without draws), ``n_missing`` (coordinates not measured) and ``in_window``, each (N,), on the CPU.
     """
     device = next(model.parameters()).device
-    parts = [_inside(model, part.to(device), prepare) for part in stars.split(_CHUNK)]
+    parts = [_inside(model, part.to(device), prepare) for part in stars.split(_at_once(device))]
     inside, p = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
     columns = {f"p_{name}": p[:, i] for i, name in enumerate(model.components)}
     columns["p_member"] = _members(model, p)
@@ -85,6 +86,10 @@ def _inside(model: MixtureModel, stars: Data, prepare: Prepare | None) -> tuple[
     return inside, p, some[rows] if len(rows) else None
 
 
+def _at_once(device: torch.device) -> int:
+    return _CHUNK if may_look(device) else _CHUNK_ELSEWHERE
+
+
 def _uncertain(model: MixtureModel, p: Tensor) -> Tensor:
     """Whether draws can change the p_member (N,) of memberships (N, K): neither negligible nor, in effect, one."""
     names = list(model.components)
@@ -109,10 +114,10 @@ def _drawn(model: MixtureModel, stars: Data, draw: Draw, draws: int) -> Tensor:
             found.append(model(stars))
     params = {name: torch.cat([one[name].expand(len(stars)) for one in found]) for name in found[0]}
     star = torch.arange(len(stars), device=stars.device).repeat(draws)
-    parts = []
-    for i in range(0, len(star), _CHUNK):
-        some = {name: values[i : i + _CHUNK] for name, values in params.items()}
-        parts.append(_members(model, model.membership(some, stars[star[i : i + _CHUNK]])))
+    parts, size = [], _at_once(stars.device)
+    for i in range(0, len(star), size):
+        some = {name: values[i : i + size] for name, values in params.items()}
+        parts.append(_members(model, model.membership(some, stars[star[i : i + size]])))
     return torch.cat(parts).view(draws, -1)
 
 
