@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "mock": MODELS,
     "catalog": BASE,
     "results": WHOLES,
+    "lsdb": WHOLES | {"prediction"},
     "commands": {"errors"},  # what the commands share; the training's command line is made of it
     "training": WHOLES | {"commands"},
     "prediction": WHOLES | {"training", "commands", "__version__"},
@@ -42,6 +43,8 @@ ONLY_IN = {
     "pyarrow": {"catalog"},
     "astropy": {"catalog", "results", "training"},
     "gala": {"catalog"},
+    "lsdb": {"lsdb"},
+    "pandas": {"lsdb"},
     "torchmetrics": {"results"},
 }
 

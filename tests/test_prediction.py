@@ -409,3 +409,32 @@ def test_draws_are_computed_where_they_matter_and_change_nothing_elsewhere(best,
     certain = (found["p_member"] < 1e-7) | (found[f"p_{BACKGROUND}"] < 1e-7)
     assert 0.05 < certain.float().mean() < 0.999
     assert torch.equal(found["p_member_95"][certain], found["p_member"][certain])
+
+
+@pytest.fixture(scope="module")
+def by_lsdb(stars, tmp_path_factory):
+    """The simulated stars as a HATS catalogue that LSDB wrote, at made-up places on the sky."""
+    lsdb = pytest.importorskip("lsdb")
+    frame = read_table(stars)["phi1", "phi2", "parallax", "g", "r", "g_err", "r_err"].to_pandas()
+    frame = frame.assign(id=np.arange(len(frame)), ra=frame.phi1 % 360, dec=5 * frame.phi2, p_member=7.0)
+    made = lsdb.from_dataframe(frame, ra_column="ra", dec_column="dec", partition_rows=300, margin_threshold=None)
+    path = tmp_path_factory.mktemp("hats") / "stars"
+    made.write_catalog(path, as_collection=False)
+    return path
+
+
+def test_lsdb_opens_the_result_and_computes_the_same(best, by_lsdb, tmp_path):
+    lsdb, here = pytest.importorskip("lsdb"), pytest.importorskip("stream_mapper.lsdb")
+    predict(best, str(by_lsdb), str(tmp_path / "members"), draws=3)
+    given, written = lsdb.open_catalog(by_lsdb), lsdb.open_catalog(tmp_path / "members")
+    mapped = here.predict_catalog(best, given, draws=3)
+    assert mapped.npartitions == written.npartitions > 1
+    assert list(mapped.columns) == list(written.columns)
+    ours, theirs = written.compute(), mapped.compute()
+    assert ours["id"].tolist() == theirs["id"].tolist() == given.compute()["id"].tolist()
+    assert (ours["p_member_input"] == 7).all()
+    for name in ("p_stream", "p_background", "p_member", "p_member_05", "p_member_50", "p_member_95", "n_missing"):
+        np.testing.assert_allclose(ours[name].astype(float), theirs[name].astype(float), atol=1e-6, err_msg=name)
+    members = mapped.query("p_member > 0.5").compute()
+    assert set(members["id"]) == set(ours["id"][ours["p_member"] > 0.5])
+    assert len(members) > 50

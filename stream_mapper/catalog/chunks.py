@@ -90,6 +90,11 @@ def as_table(chunk: Chunk) -> Table:
     return from_arrow(chunk)
 
 
+def from_frame(frame: Any) -> Table:
+    """The rows of a data frame of pandas, missing values masked."""
+    return from_arrow(pa.Table.from_pandas(frame, preserve_index=False))
+
+
 def extended(schema: Any | None, added: Mapping[str, np.dtype[Any]], renamed: Mapping[str, str]) -> Any:
     """The schema of a result: the input's columns as they are but for their names, if any, then the added ones."""
     fields = [field.with_name(renamed.get(field.name, field.name)) for field in schema or ()]
