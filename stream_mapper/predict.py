@@ -58,7 +58,14 @@ def predict(
         _predict_whole(predictor, catalogue, output)
         return target
     predict_parts(
-        predictor, source, target, chunk_size=chunk_size, processes=processes, share=part, overwrite=overwrite
+        predictor,
+        source,
+        target,
+        in_parts=in_parts,
+        chunk_size=chunk_size,
+        processes=processes,
+        share=part,
+        overwrite=overwrite,
     )
     return target
 

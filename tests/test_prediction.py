@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +24,7 @@ from stream_mapper.results.membership import _members, memberships
 from stream_mapper.results.posterior import over_draws, quantiles
 from stream_mapper.simulate import main as simulate
 from stream_mapper.training import checkpoint
+from stream_mapper.training.stages import with_frozen_densities
 
 ROOT = Path(__file__).parent.parent
 MOCK = str(ROOT / "experiments" / "mock" / "config.yaml")
@@ -393,6 +395,20 @@ def test_warnings_are_said_once_of_the_whole_catalogue(best, catalogue, tmp_path
     for text in texts:  # once by the parts, once by the table that is read whole
         assert len([line for line in said if text in line]) == 2, text
     assert len(said) == 2 * len(texts)
+
+
+def test_warnings_of_the_model_are_counted(best, catalogue, tmp_path, caplog, monkeypatch):
+    """A flow's warning names a number of stars, another in each chunk."""
+
+    def prepare(self, stars):
+        warnings.warn(f"the marginal is uncertain for {len(stars)} of {2 * len(stars)} stars: so.", stacklevel=2)
+        return with_frozen_densities(self.model, stars)
+
+    monkeypatch.setattr(Predictor, "_prepare", prepare)
+    source = folder(catalogue, tmp_path / "in")
+    predict(best, str(source), str(tmp_path / "out"), draws=1, chunk_size=100)
+    said = [record.getMessage() for record in caplog.records if "uncertain" in record.getMessage()]
+    assert said == [f"the marginal is uncertain for {len(catalogue) - 4} of {len(catalogue)} stars: so."]
 
 
 def test_draws_are_computed_where_they_matter_and_change_nothing_elsewhere(best, catalogue):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +68,11 @@ class Worker:
         for chunk in rows.chunks(self.task.chunk_size, None if self.task.carried else self.read, part.groups):
             stars = self._stars(chunk, part, row)
             tallies.append(self.predictor.tally(stars))
-            yield with_added(chunk if self.task.carried else None, self.predictor(stars), schema)
+            with warnings.catch_warnings(record=True) as warned:
+                warnings.simplefilter("always")
+                added = self.predictor(stars)
+            tallies[-1].hear(warned)
+            yield with_added(chunk if self.task.carried else None, added, schema)
             row += len(chunk)
 
     def _stars(self, chunk: Chunk, part: Part, row: int) -> Data:

@@ -44,6 +44,7 @@ def predict_parts(
     catalogue: Path,
     target: Path,
     *,
+    in_parts: bool,
     chunk_size: int,
     processes: int = 1,
     share: Share | None = None,
@@ -54,7 +55,8 @@ def predict_parts(
     Arguments:
         predictor: The model.
         catalogue: A file, a folder of files, or a HATS catalogue.
-        target: One file, or a folder with a part for each part of the catalogue.
+        target: Where the result goes.
+        in_parts: Whether that is a folder with a part for each part of the catalogue, or one file.
         chunk_size: Stars in memory at once.
         processes: Processes that share the parts.
         share: The parts that are computed here; all by default.
@@ -66,7 +68,7 @@ def predict_parts(
     Raises:
         InputError: If the catalogue cannot be used or something else is where the result goes.
     """
-    parts, share, in_parts = find_parts(catalogue), share or Share(), not target.name.lower().endswith(".parquet")
+    parts, share = find_parts(catalogue), share or Share()
     _check_apart(catalogue, target)
     plan = manifest(
         predictor.checkpoint,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from warnings import WarningMessage
 
 from stream_mapper.catalog import warn_unmeasured
 from stream_mapper.data import Data
@@ -15,6 +17,9 @@ from stream_mapper.models import MixtureModel
 _log = logging.getLogger("stream_mapper")
 
 Span = tuple[float, float]
+
+_COUNT = re.compile(r"for (\d+) of \d+ stars")
+_OPEN = "for ... stars"
 
 
 @dataclass
@@ -27,6 +32,7 @@ class Tally:
         beyond: Those beyond the range the networks were trained on, by coordinate.
         measured: Those that have a value, by column.
         spans: Lowest and highest value of each column.
+        remarks: What the model warned of, with the number of stars left open, to that number.
     """
 
     stars: int = 0
@@ -34,6 +40,7 @@ class Tally:
     beyond: Counter[str] = field(default_factory=Counter)
     measured: Counter[str] = field(default_factory=Counter)
     spans: dict[str, Span] = field(default_factory=dict)
+    remarks: Counter[str] = field(default_factory=Counter)
 
     @classmethod
     def of(cls, model: MixtureModel, stars: Data) -> Tally:
@@ -49,7 +56,8 @@ class Tally:
     def from_dict(cls, counts: Mapping[str, Any]) -> Tally:
         """The counts that :meth:`to_dict` gave."""
         spans = {name: (low, high) for name, (low, high) in counts["spans"].items()}
-        return cls(counts["stars"], counts["inside"], Counter(counts["beyond"]), Counter(counts["measured"]), spans)
+        beyond, measured, remarks = (Counter(counts[name]) for name in ("beyond", "measured", "remarks"))
+        return cls(counts["stars"], counts["inside"], beyond, measured, spans, remarks)
 
     def to_dict(self) -> dict[str, Any]:
         """The counts as plain numbers."""
@@ -59,10 +67,15 @@ class Tally:
         spans = {**self.spans, **other.spans}
         for name in self.spans.keys() & other.spans.keys():
             spans[name] = min(self.spans[name][0], other.spans[name][0]), max(self.spans[name][1], other.spans[name][1])
-        beyond, measured = Counter(self.beyond), Counter(self.measured)
-        beyond.update(other.beyond)
-        measured.update(other.measured)
-        return Tally(self.stars + other.stars, self.inside + other.inside, beyond, measured, spans)
+        beyond, measured = _sum(self.beyond, other.beyond), _sum(self.measured, other.measured)
+        remarks = _sum(self.remarks, other.remarks)
+        return Tally(self.stars + other.stars, self.inside + other.inside, beyond, measured, spans, remarks)
+
+    def hear(self, warned: Iterable[WarningMessage]) -> None:
+        """Count what the model warned of these stars."""
+        for text in (str(one.message) for one in warned if one.category is UserWarning):
+            found = _COUNT.search(text)
+            self.remarks[_COUNT.sub(_OPEN, text)] += int(found[1]) if found else 0
 
     def say(self, model: MixtureModel, window: Mapping[str, Span], path: str, absent: Iterable[str] = ()) -> None:
         """Warn of what an astronomer would want to know, once.
@@ -81,6 +94,8 @@ class Tally:
                     "hold.",
                     *(count, self.stars, name, *_range(model, name)),
                 )
+        for text, count in self.remarks.items():
+            _log.warning("%s", text.replace(_OPEN, f"for {count} of {self.stars} stars"))
         self._say_outside(window)
 
     def _say_outside(self, window: Mapping[str, Span]) -> None:
@@ -91,6 +106,11 @@ class Tally:
         elif self.inside < self.stars:
             text = "%d of %d stars are outside the fitted window %s; their membership is zero."
             _log.warning(text, self.stars - self.inside, self.stars, window)
+
+
+def _sum(first: Counter[str], second: Counter[str]) -> Counter[str]:
+    """Sums by name; those that are zero are kept, as they tell that a column was read."""
+    return Counter({name: first[name] + second[name] for name in {**first, **second}})
 
 
 def _range(model: MixtureModel, name: str) -> tuple[float, float]:
