@@ -120,7 +120,7 @@ class Work:
     def become_target(self) -> None:
         """Put the folder, with every part in it, in the place of the result."""
         for left in self.folder.rglob(".*.parquet"):  # of a process that was killed while it wrote
-            left.unlink()
+            left.unlink(missing_ok=True)
         if (self.target / MANIFEST).is_file():
             _remove(self.target)
         self.folder.replace(self.target)
