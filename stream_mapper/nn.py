@@ -72,9 +72,38 @@ def draw(model: nn.Module, index: int) -> Iterator[None]:
             layer.seed = None
 
 
+class Perceptron(nn.Sequential):
+    """Layers one after the other, which know how they were drawn; see :func:`sequential`."""
+
+    gain = 1.0
+
+    def reset_parameters(self) -> None:
+        """Draw the weights anew."""
+        for layer in self:
+            redraw(layer)
+        self.widen()
+
+    def widen(self) -> None:
+        """Bring the first layer, as drawn by torch, to its gain."""
+        if self.gain != 1 and isinstance(first := self[0], nn.Linear):
+            with torch.no_grad():
+                first.weight.mul_(self.gain)
+                first.bias.uniform_(-_REACH * self.gain, _REACH * self.gain)
+
+
+def redraw(net: nn.Module) -> None:
+    """Draw the initial weights of a network anew, where its layers are drawn; others keep their values."""
+    reset = getattr(net, "reset_parameters", None)
+    if callable(reset):
+        reset()
+        return
+    for child in net.children():
+        redraw(child)
+
+
 def sequential(
     data: int, hidden_features: int, layers: int, features: int, dropout: float = 0.0, gain: float = 1.0
-) -> nn.Sequential:
+) -> Perceptron:
     """A network of ``layers`` times (Linear, Tanh, Dropout) and a last Linear.
 
     Arguments:
@@ -94,11 +123,11 @@ def sequential(
         raise InputError(f"the gain of a network must be positive; got {gain}.")
     widths = [data] + [hidden_features] * layers
     hidden = [module for a, b in pairwise(widths) for module in (nn.Linear(a, b), nn.Tanh(), SharedDropout(dropout))]
-    if gain != 1 and isinstance(first := hidden[0], nn.Linear):
-        with torch.no_grad():
-            first.weight.mul_(gain)
-            first.bias.uniform_(-_REACH * gain, _REACH * gain)
-    return nn.Sequential(*hidden, nn.Linear(widths[-1], features))
+    net = Perceptron(*hidden)
+    net.gain = gain if layers else 1.0
+    net.widen()
+    net.append(nn.Linear(widths[-1], features))
+    return net
 
 
 class Constant(nn.Module):
