@@ -36,7 +36,8 @@ def fit(args: ArgsType = None) -> StreamCLI:
     trainer: Any = cli.trainer
     with _interruptible(trainer):
         processes, device = trainer.num_devices * trainer.num_nodes, trainer.strategy.root_device
-        prepare(cli.model.model, cli.datamodule, cli.config_init.background, cli.runs_on(), processes, device)
+        stage, ensemble = cli.config_init.background, cli.model.ensemble
+        prepare(cli.model.model, cli.datamodule, stage, cli.runs_on(), processes, device, ensemble)
         trainer.fit(cli.model, cli.datamodule)
     if trainer.is_global_zero:
         (recorder,) = (c for c in trainer.callbacks if isinstance(c, RunRecorder))

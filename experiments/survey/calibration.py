@@ -30,7 +30,7 @@ def skies(run: Path, count: int) -> Iterator[Table]:
     module, datamodule = load_run(run / "checkpoints" / "best.ckpt")
     for seed in range(FIRST_SEED, FIRST_SEED + count):
         stars, table = load(to_table(SurveyMock(seed=seed).simulate()), datamodule.columns)
-        table["p_member"] = memberships(module.model, stars)["p_member"].double().numpy()
+        table["p_member"] = memberships(module.model, stars, members=module.members)["p_member"].double().numpy()
         yield table[["p_member", "true_p_member", "true_component", "g", "pm_phi1"]]
 
 

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from stream_mapper.data import Data
+from stream_mapper.models.base import Model
+from stream_mapper.models.members import Members
 from stream_mapper.models.mixture import BACKGROUND, MixtureModel, held_column
 from stream_mapper.models.scores import evaluating
 
@@ -36,6 +38,43 @@ def held_columns(model: MixtureModel, stars: Data, threshold: float, certain: fl
     with evaluating(model):
         parts = [_held(model, _opened(model, part, certain), threshold) for part in stars.split(_CHUNK)]
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def held_of_each(
+    model: MixtureModel, stars: Data, threshold: float, certain: float = 0.0, *, members: Members
+) -> dict[str, Tensor]:
+    """The columns that `screened` adds for each member of an ensemble, side by side, (N, K)."""
+    each = []
+    for index, member in enumerate(members(model)):
+        own = _with(stars, {name: values[:, index] for name, values in _numbers(model, stars).items()})
+        with member:
+            each.append(held_columns(model, own, threshold, certain))
+    return {name: torch.stack([own[name] for own in each], -1) for name in each[0]}
+
+
+def screened_for_all(model: MixtureModel, stars: Data, threshold: float, members: Members) -> Data:
+    """The stars, with the first member's log densities where :func:`screened` holds those of every member, (N,)."""
+    each = held_of_each(model, stars, threshold, members=members)
+    return stars.with_columns({n: torch.where(v.isnan().any(-1), torch.nan, v[:, 0]) for n, v in each.items()})
+
+
+def repeated(model: Model, stars: Data, count: int) -> Data:
+    """The N stars ``count`` times over, each time with what `held_of_each` has of another member, (count N,)."""
+    held = _numbers(model, stars)
+    rows = torch.arange(len(stars), device=stars.device).repeat(count)
+    return _with(stars.without(*held)[rows], {name: values.T.flatten() for name, values in held.items()})
+
+
+def _numbers(model: Model, stars: Data) -> dict[str, Tensor]:
+    """What is held beside the stars, by column, NaN where nothing is."""
+    components = model.components if isinstance(model, MixtureModel) else ()
+    names = [name for name in map(held_column, components) if name in stars]
+    return {name: torch.where(stars.where[name], stars[name], torch.nan) for name in names}
+
+
+def _with(stars: Data, columns: dict[str, Tensor]) -> Data:
+    """The stars with columns, if there are any."""
+    return stars.with_columns(columns) if columns else stars
 
 
 def _opened(model: MixtureModel, stars: Data, certain: float) -> Data:

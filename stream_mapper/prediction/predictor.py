@@ -50,6 +50,7 @@ class Predictor:
         self.checkpoint, self.draws = checkpoint, draws
         module, self.datamodule = checkpoints.load_run(checkpoint)
         self.model, self.draw = cast("MixtureModel", module.model), module.draw
+        self.members = module.members
         self.optional = checkpoints.photometric_columns(self.model)
 
     @property
@@ -97,7 +98,7 @@ class Predictor:
 
     def __call__(self, stars: Data) -> dict[str, NDArray[Any]]:
         """Membership columns of the stars, by name."""
-        columns = memberships(self.model, stars, self.draw, self.draws, self._prepare)
+        columns = memberships(self.model, stars, self.draw, self.draws, self._prepare, self.members)
         return membership_arrays(columns)
 
     def tally(self, stars: Data) -> Tally:

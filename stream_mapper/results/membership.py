@@ -17,8 +17,9 @@ from stream_mapper.devices import may_look
 from stream_mapper.errors import InputError
 from stream_mapper.models import MixtureModel
 from stream_mapper.models.base import Params
+from stream_mapper.models.members import Members, alone, mean_over
 from stream_mapper.models.mixture import BACKGROUND
-from stream_mapper.models.screen import screened
+from stream_mapper.models.screen import screened_for_all
 from stream_mapper.results.posterior import Draw, quantiles
 
 _CHUNK, _CHUNK_ELSEWHERE = 8192, 1 << 19  # stars whose densities are computed at once: what a CPU's cache holds
@@ -34,7 +35,12 @@ Prepare = Callable[[Data], Data]
 
 @torch.no_grad()
 def memberships(
-    model: MixtureModel, stars: Data, draw: Draw | None = None, draws: int = 32, prepare: Prepare | None = None
+    model: MixtureModel,
+    stars: Data,
+    draw: Draw | None = None,
+    draws: int = 32,
+    prepare: Prepare | None = None,
+    members: Members = alone,
 ) -> dict[str, Tensor]:
     """Membership columns of each star.
 
@@ -47,27 +53,30 @@ def memberships(
         draw: Draws of the parameter functions; without it there are no quantiles.
         draws: Number of draws.
         prepare: Adds what the model wants beside the stars, such as frozen densities, to those inside the window.
+        members: The members of an ensemble; their mean is given.
 
     Returns:
         ``p_<component>`` summing to one, ``p_member`` = 1 - p_background, its quantiles ``p_member_05/_50/_95`` (NaN
         without draws), ``n_missing`` (coordinates not measured) and ``in_window``, each (N,), on the CPU.
     """
     device = next(model.parameters()).device
-    parts = [_inside(model, part.to(device), prepare) for part in stars.split(_at_once(device))]
+    parts = [_inside(model, part.to(device), prepare, members) for part in stars.split(_at_once(device))]
     inside, p = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
     columns = {f"p_{name}": p[:, i] for i, name in enumerate(model.components)}
     columns["p_member"] = _members(model, p)
     spread = columns["p_member"].expand(3, -1) if draw is not None else torch.full((3, len(stars)), torch.nan)
     if draw is not None and len(rows := _uncertain(model, p).nonzero()[:, 0]):
         some = Data.cat([part[2] for part in parts if part[2] is not None])
-        spread = spread.index_copy(1, rows, _spread(model, some, draw, draws).to(spread))
+        spread = spread.index_copy(1, rows, _spread(model, some, draw, draws, members).to(spread))
     columns |= {f"p_member_{q}": spread[i] for i, q in enumerate(_QUANTILES)}
     columns["n_missing"] = (~model.measured(stars).where[model.coord_names]).sum(-1)
     columns["in_window"] = inside
     return {name: column.cpu() for name, column in columns.items()}
 
 
-def _inside(model: MixtureModel, stars: Data, prepare: Prepare | None) -> tuple[Tensor, Tensor, Data | None]:
+def _inside(
+    model: MixtureModel, stars: Data, prepare: Prepare | None, members: Members
+) -> tuple[Tensor, Tensor, Data | None]:
     """Whether each star is inside the window, its memberships (N, K), and the uncertain stars, None if there are none.
 
     Where there is a background, the stars outside belong to it, and nothing is computed for them.
@@ -80,7 +89,7 @@ def _inside(model: MixtureModel, stars: Data, prepare: Prepare | None) -> tuple[
         return inside, p, None
     some = stars if wanted.all() else stars[wanted.nonzero()[:, 0]]
     some = some if prepare is None else prepare(some)
-    p_some = model.membership(model(some), some)
+    p_some = mean_over(members, model, lambda: model.membership(model(some), some))
     rows = _uncertain(model, p_some).nonzero()[:, 0]
     p = p.to(p_some).index_copy(0, wanted.nonzero()[:, 0], p_some)
     return inside, p, some[rows] if len(rows) else None
@@ -98,10 +107,10 @@ def _uncertain(model: MixtureModel, p: Tensor) -> Tensor:
     return (_members(model, p) > _NEGLIGIBLE) & (p[:, names.index(BACKGROUND)] > _NEGLIGIBLE)
 
 
-def _spread(model: MixtureModel, stars: Data, draw: Draw, draws: int) -> Tensor:
+def _spread(model: MixtureModel, stars: Data, draw: Draw, draws: int, members: Members) -> Tensor:
     """Quantiles of p_member over the draws, (3, N)."""
     if len(model.components) > 2:  # of two, an uncertain star has some of each
-        stars = screened(model, stars, _NEGLIGIBLE)
+        stars = screened_for_all(model, stars, _NEGLIGIBLE, members)
     block = min(_BLOCK, max(1, _LARGEST // draws))
     return torch.cat([quantiles(_drawn(model, part, draw, draws)) for part in stars.split(block)], -1)
 

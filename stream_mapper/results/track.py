@@ -14,6 +14,7 @@ from stream_mapper.catalog import with_units
 from stream_mapper.data import Data
 from stream_mapper.models import MixtureModel, scope
 from stream_mapper.models.base import Params
+from stream_mapper.models.members import Members, alone, mean_over
 from stream_mapper.models.mixture import BACKGROUND
 from stream_mapper.results.posterior import Draw, over_draws, quantiles
 
@@ -27,7 +28,9 @@ def phi1_grid(phi1: Tensor, size: int = _GRID) -> Tensor:
 
 
 @torch.no_grad()
-def track_table(model: MixtureModel, phi1: Tensor, draw: Draw | None = None, draws: int = 200) -> Table:
+def track_table(
+    model: MixtureModel, phi1: Tensor, draw: Draw | None = None, draws: int = 200, members: Members = alone
+) -> Table:
     """Centre and intrinsic width of each component in each coordinate at each phi1.
 
     Arguments:
@@ -35,14 +38,18 @@ def track_table(model: MixtureModel, phi1: Tensor, draw: Draw | None = None, dra
         phi1: Positions [deg], shape (G,).
         draw: Draws of the parameter functions; without it the quantiles are NaN.
         draws: Number of draws.
+        members: The members of an ensemble; their mean is given.
 
     Returns:
         ``component, phi1, weight, supported`` (see :func:`supported`; the track means nothing elsewhere), and for every
         coordinate c, the distance included, ``c``, ``c_sigma``, ``c_05`` and ``c_95``; the quantiles are of the centre.
     """
-    table = _component_table(model, phi1, lambda params, q: _track(scope(params, q)), draw, draws)
-    params = model(_grid(model, phi1))
-    weights = [params[f"{q}.ln-weight"].exp().cpu() for q in _streams(model)]
+    table = _component_table(model, phi1, lambda params, q: _track(scope(params, q)), draw, draws, members)
+    grid = _grid(model, phi1)
+    weights = [
+        mean_over(members, model, lambda q=q: model(grid)[f"{q}.ln-weight"].exp()).cpu()  # type: ignore[misc]
+        for q in _streams(model)
+    ]
     table.add_column(torch.cat(weights).numpy(), name="weight", index=2)
     table.add_column(torch.cat([supported(weight) for weight in weights]).numpy(), name="supported", index=3)
     return table
@@ -55,7 +62,12 @@ def supported(weight: Tensor) -> Tensor:
 
 @torch.no_grad()
 def density_table(
-    model: MixtureModel, phi1: Tensor, stars_phi1: Tensor, draw: Draw | None = None, draws: int = 200
+    model: MixtureModel,
+    phi1: Tensor,
+    stars_phi1: Tensor,
+    draw: Draw | None = None,
+    draws: int = 200,
+    members: Members = alone,
 ) -> Table:
     """Weight and linear density of each component at each phi1.
 
@@ -68,6 +80,7 @@ def density_table(
         stars_phi1: The stars' positions [deg], shape (N,).
         draw: Draws of the parameter functions; without it the quantiles are NaN.
         draws: Number of draws.
+        members: The members of an ensemble; their mean is given.
 
     Returns:
         ``component, phi1, weight, weight_05, weight_95, density, density_05, density_95, total_density``; densities in
@@ -79,7 +92,7 @@ def density_table(
         weight = params[f"{q}.ln-weight"].exp().cpu()
         return {"weight": weight, "density": weight * total}
 
-    table = _component_table(model, phi1, columns, draw, draws)
+    table = _component_table(model, phi1, columns, draw, draws, members)
     table["total_density"] = total.repeat(len(table) // len(phi1)).numpy()
     return with_units(table, {name: "1 / deg" for name in table.colnames if "density" in name})
 
@@ -99,16 +112,15 @@ def _component_table(
     columns: Callable[[Params, str], dict[str, Tensor]],
     draw: Draw | None,
     draws: int,
+    members: Members,
 ) -> Table:
     grid = _grid(model, phi1)
-    best = {q: columns(model(grid), q) for q in _streams(model)}
     parts = []
-    for q, centre in best.items():
-        spread = None
-        if draw is not None:
-            values = partial(_stacked, model, grid, columns, q)
-            spread = quantiles(over_draws(model, draw, draws, values))
-        parts.append(_one_table(q, phi1, centre, spread))
+    for q in _streams(model):
+        values = partial(_stacked, model, grid, columns, q)
+        best = dict(zip(columns(model(grid), q), mean_over(members, model, values), strict=True))
+        spread = None if draw is None else quantiles(over_draws(model, draw, draws, values))
+        parts.append(_one_table(q, phi1, best, spread))
     return vstack(parts, metadata_conflicts="silent")
 
 

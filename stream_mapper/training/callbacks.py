@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from stream_mapper.devices import may_look
 from stream_mapper.models import MixtureModel
+from stream_mapper.models.members import mean_over
 from stream_mapper.models.mixture import BACKGROUND
 
 _NEVER = 2**62  # a step that no fit reaches
@@ -135,7 +136,8 @@ class MembershipHistogram(Callback):
         ):
             return
         stars = trainer.datamodule.val_dataloader().data  # type: ignore[attr-defined]
-        p = model.membership(model(stars), stars)
+        every: Any = pl_module.members
+        p = mean_over(every, model, lambda: model.membership(model(stars), stars))
         names = list(model.components)
         members = 1 - p[:, names.index(BACKGROUND)] if BACKGROUND in names else p[:, 0]
         logger.experiment.add_histogram("memberships/held_out", members, trainer.current_epoch)

@@ -11,7 +11,7 @@ from stream_mapper.data import Data
 
 
 def together(compute: Callable[[Data], dict[str, Tensor]], stars: Data, device: torch.device) -> dict[str, Tensor]:
-    """Columns (N,) of all the stars, of which each process computes those of its own share.
+    """Columns (N, ...) of all the stars, of which each process computes those of its own share.
 
     What one process would find is found exactly; by one process alone, if it is alone.
 
@@ -29,8 +29,8 @@ def together(compute: Callable[[Data], dict[str, Tensor]], stars: Data, device: 
 
 
 def _put_together(own: Tensor, first: int, last: int, size: int, device: torch.device) -> Tensor:
-    """A column (N,) from each process's part of it: the others add zero, which changes nothing, not even NaN."""
-    column = torch.zeros(size, dtype=own.dtype, device=device)
+    """A column (N, ...) from each process's part of it: the others add zero, which changes nothing, not even NaN."""
+    column = own.new_zeros(size, *own.shape[1:], device=device)
     column[first:last] = own.to(device)
     distributed.all_reduce(column)
     return column.to(own.device)

@@ -24,7 +24,7 @@ from stream_mapper.results.figures import figures
 from stream_mapper.results.membership import membership_table, memberships
 from stream_mapper.results.metrics import membership_metrics, track_metrics, truth_metrics
 from stream_mapper.results.track import density_table, phi1_grid, track_table
-from stream_mapper.training.module import StreamModule
+from stream_mapper.training.module import StreamModule, ln_mean
 
 _TOP = 20  # best members shown in TensorBoard
 _BATCH = 20_000  # stars whose scores are held at once
@@ -64,10 +64,17 @@ class RunRecorder(Callback):
         datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
         pl_module.eval()
         held_out = datamodule.stars[datamodule.val_rows].to(pl_module.device)
-        with torch.no_grad():
-            self.metrics["val_ln_likelihood"] = model.ln_likelihood(model(held_out), held_out).mean().item()
+        self._judge(pl_module, held_out)
         tables = self._tables(pl_module, datamodule.stars, datamodule.table)
         self._write(trainer, model, datamodule.stars, tables)
+
+    @torch.no_grad()
+    def _judge(self, module: StreamModule, held_out: Data) -> None:
+        """Mean log density of the held-out stars, and that by each member of an ensemble: one may be at another top."""
+        each = module.ln_likelihoods(held_out)
+        self.metrics["val_ln_likelihood"] = ln_mean(each).mean().item()
+        if len(each) > 1:
+            self.metrics["val_ln_likelihood_members"] = each.mean(1).tolist()
 
     def _restore_best(self, trainer: L.Trainer, module: StreamModule) -> None:
         """Load the best weights, fit the posterior about them, and keep it in the best checkpoint."""
@@ -99,12 +106,13 @@ class RunRecorder(Callback):
     def _tables(self, module: StreamModule, stars: Data, table: Table) -> dict[str, Table]:
         model = module.model
         assert isinstance(model, MixtureModel)
+        draw, members = module.draw, module.members
         phi1 = stars["phi1"][model.in_window(stars)].cpu()
         grid = phi1_grid(phi1)
         return {
-            "memberships": membership_table(table, memberships(model, stars, module.draw, self.draws)),
-            "track": track_table(model, grid, module.draw, self.track_draws),
-            "density": density_table(model, grid, phi1, module.draw, self.track_draws),
+            "memberships": membership_table(table, memberships(model, stars, draw, self.draws, members=members)),
+            "track": track_table(model, grid, draw, self.track_draws, members),
+            "density": density_table(model, grid, phi1, draw, self.track_draws, members),
         }
 
     def _write(self, trainer: L.Trainer, model: MixtureModel, stars: Data, tables: dict[str, Table]) -> None:

@@ -19,9 +19,11 @@ from stream_mapper.builtin.compat import FlowModel, KDEModel
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError, check_at_least, check_positive, check_share
 from stream_mapper.models import Model
+from stream_mapper.models.members import alone
 from stream_mapper.prior import ControlRegions
 from stream_mapper.training.batches import Batches, batch_sizes
 from stream_mapper.training.datamodule import CatalogueDataModule
+from stream_mapper.training.ensemble import Ensemble
 from stream_mapper.training.module import StreamModule
 from stream_mapper.training.processes import together
 
@@ -122,6 +124,7 @@ def prepare(
     runs_on: Mapping[str, Any] | None = None,
     processes: int = 1,
     device: torch.device | None = None,
+    ensemble: Ensemble | None = None,
 ) -> None:
     """Everything before the mixture is trained: read, scale, train and freeze the background, start from the guides.
 
@@ -136,6 +139,7 @@ def prepare(
         runs_on: What they are trained on: arguments of Lightning's ``Trainer``, such as its ``accelerator``.
         processes: Processes that will share each batch.
         device: That of this process; the CPU by default.
+        ensemble: The members, if there are several fits of the model; each starts from the guides.
 
     Raises:
         InputError: If the table cannot be used with this model, or leaves too few stars for each process.
@@ -143,10 +147,14 @@ def prepare(
     datamodule.prepare(model)
     datamodule.check_shares(processes)
     rehearse(model, datamodule.train_stars)
+    if ensemble is not None and len(ensemble) > 1:
+        ensemble.evaluate(model, datamodule.train_stars[:2])
     train_background(model, datamodule.train_stars, stage, runs_on, processes)
     model.fit_scalers(datamodule.train_stars)
     datamodule.stars = with_frozen_densities(model, datamodule.stars, device)
-    start_from_guides(model)
+    for member in (ensemble.members if ensemble is not None else alone)(model):
+        with member:
+            start_from_guides(model)
     model.train()
 
 
