@@ -79,7 +79,8 @@ def step(model, data):
     """One step of the training, as the trainer takes it."""
     module, size = StreamModule(model), len(data)
     batches = SimpleNamespace(sizes=[size], n_stars=size)
-    trainer = SimpleNamespace(train_dataloader=batches, world_size=1, estimated_stepping_batches=20, global_step=3)
+    steps = {"estimated_stepping_batches": 20, "global_step": 3, "max_steps": -1, "is_last_batch": True}
+    trainer = SimpleNamespace(train_dataloader=batches, world_size=1, **steps)
     module._trainer = trainer
     module.log_dict = lambda *args, **kwargs: None
     loss = module.training_step(data, 0)

@@ -34,6 +34,11 @@ def scope(params: Mapping[str, Tensor], name: str) -> Params:
     return _Scoped({key[len(prefix) :]: value for key, value in params.items() if key.startswith(prefix)})
 
 
+def rows_of(params: Params, data: Data, rows: Tensor) -> tuple[Params, Data]:
+    """Some of the stars, and the parameters at them."""
+    return _Scoped({name: value.expand(len(data))[rows] for name, value in params.items()}), data[rows]
+
+
 def masked_sum(terms: Sequence[Tensor], where: Sequence[Tensor]) -> Tensor:
     """Sum of log densities (N,) over the coordinates that were measured."""
     kept = [torch.where(mask, term, 0.0) for term, mask in zip(terms, where, strict=True)]
@@ -131,10 +136,13 @@ class Model(nn.Module, ABC):
         """Every column the model reads, errors included."""
         return (*self.indep_coord_names, *self.coord_names, *self.error_names.values())
 
+    def parts(self) -> list[Model]:
+        """This model and every model inside it: those among its submodules, also in a ModuleDict or ModuleList."""
+        return [self, *_models_in(self)]
+
     def held_priors(self) -> list[tuple[Model, Prior]]:
         """Every prior of this model and its parts, after the part that holds it."""
-        parts = [part for part in self.modules() if isinstance(part, Model)]
-        return [(part, prior) for part in parts for prior in part.priors if isinstance(prior, Prior)]
+        return [(part, prior) for part in self.parts() for prior in part.priors if isinstance(prior, Prior)]
 
     def _constrained(self, params: Params, data: Data) -> Params:
         """The parameters after what this model's own priors force on them."""
@@ -153,9 +161,8 @@ class Model(nn.Module, ABC):
         A star without one of the coordinates a part depends on is nowhere along the stream, so it is not inside.
         """
         inside = torch.ones(len(data), dtype=torch.bool, device=data.device)
-        for model in self.modules():
-            if isinstance(model, Model):
-                inside &= model._in_own_window(data)
+        for part in self.parts():
+            inside &= part._in_own_window(data)
         return inside
 
     def _in_own_window(self, data: Data) -> Tensor:
@@ -184,7 +191,7 @@ class Model(nn.Module, ABC):
         their densities would be over different coordinates.
         """
         known: dict[str, Tensor] = {}
-        parts = [part for part in self.modules() if isinstance(part, Model)]
+        parts = self.parts()
         for part in parts:
             for name, error in part.error_names.items():
                 known[name] = known.get(name, data.where[name]) & data.where[error]
@@ -197,12 +204,22 @@ class Model(nn.Module, ABC):
 
     def fit_scalers(self, data: Data) -> None:
         """Fit every scaler and grid that has no numbers yet, on the training stars."""
-        for model in self.modules():
-            if isinstance(model, Model):
-                model._fit_own_scaler(data)
+        for part in self.parts():
+            part._fit_own_scaler(data)
 
     def _fit_own_scaler(self, data: Data) -> None:
         """Fit what this model itself holds."""
+
+
+def _models_in(module: nn.Module) -> list[Model]:
+    """The models inside a module; quicker than to ask all modules, of which most are layers of networks."""
+    found: list[Model] = []
+    for child in module.children():
+        if isinstance(child, Model):
+            found += child.parts()
+        elif isinstance(child, nn.ModuleDict | nn.ModuleList):
+            found += _models_in(child)
+    return found
 
 
 class ParametricModel(Model):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError
-from stream_mapper.models.base import Model, ParametricModel, Params, scope
+from stream_mapper.models.base import Model, ParametricModel, Params, rows_of, scope
 from stream_mapper.models.components import ComponentModel
 from stream_mapper.models.independent import Hook
 from stream_mapper.params import ModelParameters
@@ -61,8 +61,7 @@ def held_column(component: str) -> str:
 def _partly_held(model: Model, params: Params, stars: Data, held: Data, column: str) -> Tensor:
     """Log density of a component (N,), computed for the stars for which it is not held in a column."""
     rows = (~held.where[column]).nonzero()[:, 0]
-    some = {key: value.expand(len(stars))[rows] for key, value in params.items()}
-    ln_p = model.ln_likelihood(some, stars[rows])
+    ln_p = model.ln_likelihood(*rows_of(params, stars, rows))
     return held[column].to(ln_p.dtype).index_put((rows,), ln_p)
 
 

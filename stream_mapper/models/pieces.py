@@ -51,7 +51,7 @@ def _at_once(model: MixtureModel, data: Data) -> int:
 
 def _through_parameters(model: MixtureModel) -> bool:
     """Whether everything that is trained acts through the parameters: not so with a flow that is not frozen."""
-    nets = [part.net for part in model.modules() if isinstance(part, ParametricModel) and part.net is not None]
+    nets = [part.net for part in model.parts() if isinstance(part, ParametricModel) and part.net is not None]
     known = {id(weight) for net in nets for weight in net.parameters()}
     return all(id(weight) in known for weight in model.parameters() if weight.requires_grad)
 

@@ -22,7 +22,7 @@ from stream_mapper.models.mixture import BACKGROUND
 from stream_mapper.models.screen import screened_for_all
 from stream_mapper.results.posterior import Draw, quantiles
 
-_CHUNK, _CHUNK_ELSEWHERE = 8192, 1 << 19  # stars whose densities are computed at once: what a CPU's cache holds
+_CHUNK, _CHUNK_ELSEWHERE = 16_384, 1 << 19  # stars whose densities are computed at once: what a CPU's cache holds
 _BLOCK = 16_384  # stars whose draws are held at once
 _NEGLIGIBLE = 1e-7  # membership below which the draws do not compute a component's density anew
 _LARGEST = 1 << 24  # numbers that torch finds quantiles of at once

@@ -36,7 +36,7 @@ def load_run(path: str | Path) -> tuple[StreamModule, CatalogueDataModule]:
 
 def photometric_columns(model: Model) -> tuple[str, ...]:
     """Columns of magnitudes and their errors: a catalogue may lack them."""
-    parts = [part for part in model.modules() if isinstance(part, IsochroneMVNorm)]
+    parts = [part for part in model.parts() if isinstance(part, IsochroneMVNorm)]
     return tuple(name for part in parts for name in (*part.coord_names, *part.phot_err_names.values()))
 
 

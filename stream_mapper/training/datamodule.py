@@ -134,8 +134,8 @@ def check_columns(model: Model, stars: Data) -> None:
 def windows_of(model: Model) -> dict[str, tuple[float, float]]:
     """The window of every coordinate of a model: where all its parts that have one overlap."""
     windows: dict[str, tuple[float, float]] = {}
-    for part in model.modules():
-        for name, (low, high) in part.coord_bounds.items() if isinstance(part, Model) else ():
+    for part in model.parts():
+        for name, (low, high) in part.coord_bounds.items():
             lowest, highest = windows.get(name, (low, high))
             windows[name] = max(low, lowest), min(high, highest)
     return windows

@@ -54,6 +54,9 @@ class Ensemble(nn.Module):
 
     @contextmanager
     def _member(self, model: Model, index: int) -> Iterator[None]:
+        if index == 0:
+            yield
+            return
         weights = self.weights_of(model)
         places = {own: weights[index][name] for name, own in weights[0].items()}
         found = [(part, leaf, own) for part in model.modules() for leaf, own in part.named_parameters(recurse=False)]
@@ -120,7 +123,7 @@ class _Functions(nn.Module):
 
 def _trained(model: Model) -> dict[str, nn.Parameter]:
     """The weights that are trained with the mixture, by name: those of no flow."""
-    flows = [part for part in model.modules() if isinstance(part, FlowModel)]
+    flows = [part for part in model.parts() if isinstance(part, FlowModel)]
     frozen = {parameter for flow in flows for parameter in flow.parameters()}
     return {name: parameter for name, parameter in model.named_parameters() if parameter not in frozen}
 

@@ -77,7 +77,7 @@ class StreamModule(L.LightningModule):
         self.ensemble = Ensemble(model, members)
         self.learning_rate, self.weight_decay, self.warm_up = learning_rate, weight_decay, warm_up
         self.screen_every = screen_every
-        self._kept: dict[str, Tensor] = {}
+        self._kept: dict[str, Any] = {}
 
     def on_train_epoch_start(self) -> None:
         """Find anew which of the training stars each component may hold, if that is due."""
@@ -162,11 +162,11 @@ class StreamModule(L.LightningModule):
 
     def _keep(self, values: dict[str, Tensor], size: int, batch_idx: int) -> None:
         """Log the means over an epoch, once: to log each step takes longer than the step of a small batch."""
-        batches: Any = self.trainer.train_dataloader
-        kept = self._kept if batch_idx else {}
-        self._kept = {name: kept.get(name, 0) + value * (size / batches.n_stars) for name, value in values.items()}
-        if batch_idx == len(batches.sizes) - 1:
-            self.log_dict(self._kept, batch_size=1, on_step=False, on_epoch=True, sync_dist=True)
+        sums = {name: value * size for name, value in values.items()} | {"stars": size}
+        self._kept = {name: self._kept.get(name, 0) + value for name, value in sums.items()} if batch_idx else sums
+        if self.trainer.is_last_batch or self.trainer.global_step + 1 == self.trainer.max_steps:
+            means = {name: self._kept[name] / self._kept["stars"] for name in values}
+            self.log_dict(means, batch_size=1, on_step=False, on_epoch=True, sync_dist=True)
 
     def fit_posterior(self, batches: Sequence[Data]) -> None:
         """Bring the last layers to the top and fit their posterior about it, unless the model draws by dropout."""
@@ -193,7 +193,7 @@ class StreamModule(L.LightningModule):
     @property
     def _draws_by_dropout(self) -> bool:
         """Whether every network has dropout: in draws of it, one without would seem to be known exactly."""
-        parts = [part for part in self.model.modules() if isinstance(part, ParametricModel)]
+        parts = [part for part in self.model.parts() if isinstance(part, ParametricModel)]
         nets = [part.net for part in parts if part.net is not None]
         return bool(nets) and all(has_dropout(net) for net in nets)
 

@@ -175,7 +175,7 @@ def _values(stars: Data, table: Table) -> dict[str, np.ndarray]:
 
 def _photometry(model: MixtureModel) -> tuple[list[str], np.ndarray | None]:
     """Magnitudes of the first isochrone in the model, in its order, and the isochrone in them."""
-    part = next((part for part in model.modules() if isinstance(part, IsochroneMVNorm)), None)
+    part = next((part for part in model.parts() if isinstance(part, IsochroneMVNorm)), None)
     if part is None:
         return [], None
     magnitudes = part.applies.bool()  # a colour feels no modulus

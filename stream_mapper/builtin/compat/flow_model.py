@@ -111,11 +111,13 @@ class FlowModel(Model):
     def _by_pattern(self, x: Tensor, context: Tensor, where: Tensor) -> Tensor:
         """Log density of the measured coordinates, all stars that lack the same ones together, (N,)."""
         out = x.new_zeros(len(x), dtype=torch.promote_types(x.dtype, self.scaler.mean.dtype))
-        for pattern in where.unique(dim=0):
-            rows = (where == pattern).all(-1)
-            if pattern.any():
+        code = (where * 2 ** torch.arange(where.shape[-1], device=where.device)).sum(-1)
+        for present in code.unique().tolist():
+            rows = (code == present).nonzero()[:, 0]
+            pattern = where[rows[0]]
+            if present:
                 some = None if pattern.all() else pattern
-                out = out.index_put((rows.nonzero()[:, 0],), self._in_units(x[rows], context[rows], some))
+                out = out.index_put((rows,), self._in_units(x[rows], context[rows], some))
         return out
 
     def simulate(self, params: Params, data: Data) -> dict[str, Tensor]:  # noqa: ARG002

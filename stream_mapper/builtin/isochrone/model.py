@@ -16,8 +16,9 @@ from stream_mapper.builtin.isochrone.segments import ln_isochrone
 from stream_mapper.builtin.isochrone.selection import ln_selection
 from stream_mapper.builtin.isochrone.whitening import Noise, bands
 from stream_mapper.data import Data
+from stream_mapper.devices import may_look
 from stream_mapper.errors import InputError
-from stream_mapper.models.base import Interval, ParametricModel, Params
+from stream_mapper.models.base import Interval, ParametricModel, Params, rows_of
 from stream_mapper.params import ModelParameters
 from stream_mapper.prior import Prior
 from stream_mapper.utils import StandardScaler
@@ -132,6 +133,18 @@ class IsochroneMVNorm(ParametricModel):
         Zero for a star with none; -inf outside.
         """
         data = self.measured(data)
+        some = data.where[self.coord_names].any(-1)
+        if may_look(some.device) and not some.all():
+            rows = some.nonzero()[:, 0]
+            ln_p = torch.zeros_like(params["distmod.mu"].expand(len(data)))
+            if len(rows):
+                ln_p = ln_p.index_put((rows,), self._ln_density(*rows_of(params, data.select(self.columns), rows)))
+        else:
+            ln_p = self._ln_density(params, data)
+        return torch.where(self._in_own_window(data), ln_p, -torch.inf) if self.coord_bounds else ln_p
+
+    def _ln_density(self, params: Params, data: Data) -> Tensor:
+        """Log density of stars that are inside the windows, shape (N,)."""
         magnitudes, distmod = data[self.coord_names], params["distmod.mu"]
         noise = self._noise(params, data, data.where[self.coord_names])
         ln_p = ln_isochrone(
@@ -148,8 +161,7 @@ class IsochroneMVNorm(ParametricModel):
         if not cut:
             return ln_p
         low, high = bands(self.windows.T, cut)
-        ln_inside = ln_selection(low, high, distmod, noise.bands(cut), self._population().bands(cut))
-        return torch.where(self._in_own_window(data), ln_p - ln_inside, -torch.inf)
+        return ln_p - ln_selection(low, high, distmod, noise.bands(cut), self._population().bands(cut))
 
     def simulate(self, params: Params, data: Data) -> dict[str, Tensor]:
         """One draw of each magnitude for each star, (N,) by name, errors and windows included.
