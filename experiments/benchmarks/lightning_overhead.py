@@ -79,7 +79,7 @@ def main() -> None:
     stars = screened(model, stars, 1e-5) if asked.device.type == "cpu" else stars
     batches = Batches(stars, asked.batch_size, shuffle=True)
     found = {"by_trainer": by_trainer(model, batches), "by_hand": by_hand(model, batches)}
-    report({"stars": asked.stars, "batch_size": batches.batch_size, "steps": (_EPOCHS - 1) * len(batches)} | found)
+    report({"stars": asked.stars, "batch_size": max(batches.sizes), "steps": (_EPOCHS - 1) * len(batches)} | found)
 
 
 if __name__ == "__main__":
