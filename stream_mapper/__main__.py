@@ -10,6 +10,7 @@ _COMMANDS = {
     "fit": "fit a stream; write memberships, track and figures",
     "predict": "memberships of a catalogue, by a checkpoint of a fit",
     "simulate": "a simulated table of stars",
+    "query": "stars of a field from the Gaia archive",
 }
 
 
