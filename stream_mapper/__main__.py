@@ -1,4 +1,4 @@
-"""The console script: ``stream-mapper fit|predict|simulate ...``."""
+"""The console script: ``stream-mapper fit|predict|simulate|query ...``."""
 
 from __future__ import annotations
 

@@ -15,6 +15,8 @@ from stream_mapper.errors import InputError, check_at_least
 if TYPE_CHECKING:
     from stream_mapper.catalog.queries import Archive, Field, Request
 
+_PATIENCE = Patience()
+
 
 def query(
     frame: SkyFrame | str,
@@ -30,7 +32,7 @@ def query(
     row_limit: int = 3_000_000,
     work: str | None = None,
     url: str = GAIA_ARCHIVE,
-    patience: Patience | None = None,
+    patience: Patience = _PATIENCE,
     dry_run: bool = False,
 ) -> str:
     """Fetch the stars of a field, given in the coordinates of a stream, from the Gaia archive.

@@ -22,6 +22,7 @@ from stream_mapper.models import MixtureModel
 from stream_mapper.nn import Constant
 from stream_mapper.params import ModelParameters
 from stream_mapper.predict import main as predict
+from stream_mapper.query import main as query
 from stream_mapper.results.membership import membership_names
 from stream_mapper.simulate import main as simulate
 from stream_mapper.training.cli import StreamCLI
@@ -476,15 +477,17 @@ def test_gd1_without_a_table_says_where_to_get_one(tmp_path, capsys):
 
 
 def test_console_script_knows_its_commands(capsys, tmp_path):
-    assert "no command 'fly'; the commands are fit, predict, simulate" in refused(console, ["fly"], capsys)
-    assert "no command is given; the commands are fit, predict, simulate" in refused(console, [], capsys)
+    assert "no command 'fly'; the commands are fit, predict, simulate, query" in refused(console, ["fly"], capsys)
+    assert "no command is given; the commands are fit, predict, simulate, query" in refused(console, [], capsys)
     console(["--help"])
-    assert "{fit,predict,simulate}" in capsys.readouterr().out
+    assert "{fit,predict,simulate,query}" in capsys.readouterr().out
     console(["simulate", "--simulator", SMALL, "--output", str(tmp_path / "stars.csv")])
     assert (tmp_path / "stars.csv").is_file()
 
 
-@pytest.mark.parametrize(("name", "command"), {"fit": fit, "predict": predict, "simulate": simulate}.items())
+@pytest.mark.parametrize(
+    ("name", "command"), {"fit": fit, "predict": predict, "simulate": simulate, "query": query}.items()
+)
 def test_help_calls_the_command_by_its_name(name, command, capsys):
     with pytest.raises(SystemExit):
         command(["--help"])

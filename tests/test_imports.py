@@ -45,6 +45,7 @@ ONLY_IN = {
     "gala": {"catalog"},
     "lsdb": {"lsdb"},
     "pandas": {"lsdb"},
+    "astroquery": {"catalog"},
     "torchmetrics": {"results"},
 }
 

@@ -153,7 +153,7 @@ class _Connection:
         return getattr(self._inner, name)
 
     def check_launch_response_status(self, response: Any, _debug: bool, expected: int, **_: Any) -> bool:
-        """Raise TransientError or RefusedError if a request was not answered as expected; astroquery asks this after a start."""
+        """Raise the error of a request that was not answered as expected; astroquery asks this after a start."""
         if response.status != expected:
             raise failure(response.read().decode("utf-8", "replace"), response.status)
         return False

@@ -111,12 +111,16 @@ class Field:
 
 
 def _rotation(frame: SkyFrame) -> Values:
-    """Matrix from ICRS to the frame, shape (3, 3): where the frame takes three directions at right angles."""
+    """Matrix from ICRS to the frame, shape (3, 3): where the frame takes three directions at right angles.
+
+    The matrices of gala's frames are rotations to some 1e-8 (a few mas); this is the rotation next to the frame.
+    """
     names = [frame.names["ra"], frame.names["dec"]]
     table = Table(dict(zip(names, _AXES.T, strict=True)), units=["deg", "deg"])
     turned = frame.add_stream_coordinates(table, path="the frame")
     images = _directions(np.asarray(turned["phi1"]), np.asarray(turned["phi2"]))
-    return np.array(images) @ np.array(_directions(*_AXES.T)).T
+    left, _, right = np.linalg.svd(np.array(images) @ np.array(_directions(*_AXES.T)).T)
+    return left @ right
 
 
 def _outside(latitude: float, half: float) -> float:
