@@ -1,5 +1,6 @@
 """Queries of the Gaia archive: their text, the slices on the sky, and runs against a TAP service on this machine."""
 
+import logging
 import re
 import signal
 import subprocess
@@ -30,6 +31,15 @@ WINDOWS = {
     "all around": (GD1, (-180, 180), (-75, 70), 45),
     "a sliver": ("astropy.coordinates.ICRS", (359.9, 360.05), (-0.1, 0.02), 0.1),
 }
+
+
+@pytest.fixture(autouse=True)
+def own_messages():
+    """The commands' messages go to the error stream of the test, and to none that is closed."""
+    handlers = logging.getLogger("stream_mapper").handlers
+    kept, handlers[:] = handlers[:], []
+    yield
+    handlers[:] = kept
 
 
 @pytest.fixture(params=WINDOWS.values(), ids=WINDOWS)
