@@ -12,7 +12,7 @@ from stream_mapper.prediction.predictor import Predictor, quietly
 from stream_mapper.results.membership import names_set_aside
 
 if TYPE_CHECKING:
-    from lsdb.catalog import Catalog
+    from lsdb.catalog.catalog import Catalog
 
 _loaded = threading.local()  # a draw changes a model while it lasts, so threads cannot share one
 
