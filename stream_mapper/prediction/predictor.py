@@ -40,7 +40,7 @@ class Predictor:
 
     Arguments:
         checkpoint: A checkpoint that a fit wrote.
-        draws: Draws of the posterior for the quantiles.
+        draws: Draws of the posterior for the quantiles, which are NaN without.
 
     Raises:
         InputError: If the checkpoint cannot be used.
@@ -49,7 +49,7 @@ class Predictor:
     def __init__(self, checkpoint: str, draws: int = 32) -> None:
         self.checkpoint, self.draws = checkpoint, draws
         module, self.datamodule = checkpoints.load_run(checkpoint)
-        self.model, self.draw = cast("MixtureModel", module.model), module.draw
+        self.model, self.draw = cast("MixtureModel", module.model), module.draw if draws else None
         self.members = module.members
         self.optional = checkpoints.photometric_columns(self.model)
 
@@ -65,7 +65,7 @@ class Predictor:
 
     def say_without_draws(self) -> None:
         """Warn if there is no posterior to draw from."""
-        if self.draw is None:
+        if self.draws and self.draw is None:
             text = "%s has no posterior, so the quantiles are NaN; best.ckpt of a finished fit has one."
             _log.warning(text, self.checkpoint)
 

@@ -25,6 +25,7 @@ from stream_mapper.results.posterior import Draw, quantiles
 _CHUNK, _CHUNK_ELSEWHERE = 16_384, 1 << 19  # stars whose densities are computed at once: what a CPU's cache holds
 _BLOCK = 16_384  # stars whose draws are held at once
 _NEGLIGIBLE = 1e-7  # membership below which the draws do not compute a component's density anew
+_CERTAIN = 1e-4  # probability of the background below which draws do not matter
 _LARGEST = 1 << 24  # numbers that torch finds quantiles of at once
 _QUANTILES = ("05", "50", "95")
 
@@ -44,8 +45,8 @@ def memberships(
 ) -> dict[str, Tensor]:
     """Membership columns of each star.
 
-    The draws are computed for the stars whose p_member they can change: one that is certain to 1e-7, a member or not,
-    has its p_member as all three quantiles.
+    The draws are computed for the stars whose p_member they can change: one below 1e-7, or above 0.9999, has its
+    p_member as all three quantiles. (Where few stars fix the weight, a draw may raise a low p_member by much.)
 
     Arguments:
         model: The fitted mixture.
@@ -104,7 +105,7 @@ def _uncertain(model: MixtureModel, p: Tensor) -> Tensor:
     names = list(model.components)
     if BACKGROUND not in names:
         return torch.zeros(len(p), dtype=torch.bool, device=p.device)
-    return (_members(model, p) > _NEGLIGIBLE) & (p[:, names.index(BACKGROUND)] > _NEGLIGIBLE)
+    return (_members(model, p) > _NEGLIGIBLE) & (p[:, names.index(BACKGROUND)] > _CERTAIN)
 
 
 def _spread(model: MixtureModel, stars: Data, draw: Draw, draws: int, members: Members) -> Tensor:

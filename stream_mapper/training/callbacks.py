@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
+from torch.nn.utils import get_total_norm
 from tqdm import tqdm
 
 from stream_mapper.devices import may_look
@@ -41,6 +42,9 @@ class StopOnNonFinite(Callback):
     ) -> None:
         """Note the gradients that are not finite from this step on."""
         step = trainer.global_step
+        grads = [p.grad for p in pl_module.parameters() if p.grad is not None]
+        if grads and may_look(grads[0].device) and get_total_norm(grads).isfinite():
+            return
         finite = torch.stack([_finite(p) for p in pl_module.parameters() if p.requires_grad])
         since = torch.where(finite, _NEVER, step)
         self._since = since if self._since is None else torch.minimum(self._since, since)
