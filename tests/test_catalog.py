@@ -26,7 +26,6 @@ from astropy.utils.masked import Masked
 from stream_mapper.catalog import (
     Column,
     SkyFrame,
-    cut,
     default_unit,
     find_column,
     load,
@@ -36,7 +35,6 @@ from stream_mapper.catalog import (
 )
 from stream_mapper.catalog import write_table as write
 from stream_mapper.catalog.frames import angle_of, frame_class, rotate, rotate_errors
-from stream_mapper.data import Data
 from stream_mapper.errors import InputError
 
 GD1 = Path(__file__).parents[2] / "shared/data/gd1/gd1_field_gaia_dr2_ps1.fits"
@@ -382,17 +380,6 @@ def test_missing_error_of_a_measured_value_stays_missing():
     data = to_data(plain(parallax_error=[0.1, np.nan, 0.2]), ["parallax", "parallax_err"])
     assert data.where["parallax"].all()
     assert data.where["parallax_err"].tolist() == [True, False, True]
-
-
-def test_cut():
-    data = Data({"phi2": torch.tensor([-1.0, 0.0, 3.0, torch.nan]), "g": torch.tensor([18.0, 25.0, 18.0, 18.0])})
-    assert cut(data, {"phi2": (-1, 1)}).tolist() == [True, True, False, True]
-    assert cut(data, {"phi2": (-1, 1), "g": (14, 22)}).tolist() == [True, False, False, True]
-    assert cut(data, {}).all()
-    with pytest.raises(InputError, match=r"bounds on 'r': no such column; the data has \['phi2', 'g'\]"):
-        cut(data, {"r": (0, 1)})
-    with pytest.raises(InputError, match="give the lower one first"):
-        cut(data, {"g": (22, 14)})
 
 
 def sky(n=300):

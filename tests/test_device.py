@@ -22,7 +22,7 @@ from stream_mapper.distributions._rectangle import ln_rectangle
 from stream_mapper.training import StreamModule, with_frozen_densities
 from stream_mapper.training.callbacks import StopOnNonFinite
 from stream_mapper.training.cli import StreamCLI
-from stream_mapper.training.datamodule import windows_of
+from stream_mapper.training.cuts import windows_of
 from stream_mapper.training.stages import flows_of
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"

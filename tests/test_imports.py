@@ -11,15 +11,16 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "stream_mapper"
 HEAVY = ("lightning", "astropy", "matplotlib", "zuko", "jsonargparse", "pyarrow", "torchmetrics", "tensorboard")
 
-BASE = {"errors", "data", "utils", "devices"}
+BASE = {"errors", "data", "utils", "devices", "track"}
 CORE = BASE | {"params", "nn", "prior"}
 MODELS = CORE | {"distributions", "models", "builtin"}
-WHOLES = MODELS | {"catalog", "mock", "results"}
+WHOLES = MODELS | {"catalog", "mock", "results", "selection"}
 # Part of the package -> the parts it may import. A part that is not listed is a command, and may import any.
 MAY_IMPORT = {
     "errors": set(),
     "devices": set(),
     "data": {"errors"},
+    "track": {"errors"},
     "utils": BASE,
     "distributions": {"devices"},
     "params": BASE,
@@ -28,6 +29,7 @@ MAY_IMPORT = {
     "models": CORE,
     "builtin": MODELS,
     "mock": MODELS,
+    "selection": MODELS,
     "catalog": BASE,
     "results": WHOLES,
     "lsdb": WHOLES | {"prediction"},

@@ -17,7 +17,6 @@ from stream_mapper.catalog.hats import complete_hats
 from stream_mapper.catalog.io import check_target, read_table, replace_file, table_format, write_table
 from stream_mapper.catalog.partitions import Part, find_parts, is_partitioned
 from stream_mapper.catalog.schema import default_unit, find_column
-from stream_mapper.catalog.selection import cut
 from stream_mapper.catalog.tables import to_table, with_units
 
 __all__ = [
@@ -33,7 +32,6 @@ __all__ = [
     "check_target",
     "columns_read",
     "complete_hats",
-    "cut",
     "default_unit",
     "extended",
     "find_column",

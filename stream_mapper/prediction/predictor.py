@@ -17,7 +17,8 @@ from stream_mapper.models import MixtureModel
 from stream_mapper.results.membership import membership_arrays, membership_names, membership_types, memberships
 from stream_mapper.results.tally import Tally
 from stream_mapper.training import checkpoint as checkpoints
-from stream_mapper.training.datamodule import check_columns, windows_of
+from stream_mapper.training.cuts import windows_of
+from stream_mapper.training.datamodule import check_columns
 from stream_mapper.training.stages import with_frozen_densities
 
 _log = logging.getLogger("stream_mapper")
@@ -56,12 +57,12 @@ class Predictor:
     @property
     def names(self) -> list[str]:
         """Names of the columns of the memberships."""
-        return membership_names(self.model)
+        return [*membership_names(self.model), *self.datamodule.result_names]
 
     @property
     def types(self) -> dict[str, np.dtype[Any]]:
         """Their types."""
-        return membership_types(self.model)
+        return membership_types(self.model) | dict.fromkeys(self.datamodule.result_names, np.dtype(np.bool_))
 
     def say_without_draws(self) -> None:
         """Warn if there is no posterior to draw from."""
@@ -99,7 +100,7 @@ class Predictor:
     def __call__(self, stars: Data) -> dict[str, NDArray[Any]]:
         """Membership columns of the stars, by name."""
         columns = memberships(self.model, stars, self.draw, self.draws, self._prepare, self.members)
-        return membership_arrays(columns)
+        return membership_arrays(columns | self.datamodule.selected_column(stars))
 
     def tally(self, stars: Data) -> Tally:
         """What is to be said of some stars."""

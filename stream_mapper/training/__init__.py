@@ -1,11 +1,11 @@
 """Training with Lightning: module, data, stages, callbacks."""
 
 from stream_mapper.commands import only_warnings
+from stream_mapper.selection import OffStream
 from stream_mapper.training.datamodule import CatalogueDataModule
 from stream_mapper.training.module import StreamModule
 from stream_mapper.training.stages import (
     BackgroundStage,
-    OffStream,
     start_from_guides,
     train_background,
     with_frozen_densities,

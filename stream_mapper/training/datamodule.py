@@ -16,7 +16,9 @@ from stream_mapper.errors import InputError, check_at_least, check_share
 from stream_mapper.mock import Simulator
 from stream_mapper.models import MixtureModel, Model
 from stream_mapper.results.membership import membership_names, set_aside
+from stream_mapper.selection import Selection
 from stream_mapper.training.batches import Batches, batch_sizes
+from stream_mapper.training.cuts import SELECTED, counts_of_cuts, say_cuts, warn_unlike_window, windows_of
 
 _log = logging.getLogger("stream_mapper")
 
@@ -34,6 +36,7 @@ class CatalogueDataModule(L.LightningDataModule):
         val_fraction: Share of the stars held out of the training.
         seed: Seed of the split and of the batches.
         source: Where to get the table, for the error when neither path nor simulator is given.
+        selection: The stars that are fitted; the others are kept in every output, with ``selected`` False.
 
     Raises:
         InputError: If a batch would be empty or the held-out share is not between 0 and 1.
@@ -50,6 +53,7 @@ class CatalogueDataModule(L.LightningDataModule):
         val_fraction: float = 0.1,
         seed: int = 0,
         source: str = "",
+        selection: Selection | None = None,
     ) -> None:
         super().__init__()
         check_at_least("data.batch_size", batch_size)
@@ -57,7 +61,7 @@ class CatalogueDataModule(L.LightningDataModule):
         self.save_hyperparameters()
         self.columns, self.path, self.simulator, self.frame, self.errors = columns, path, simulator, frame, errors
         self.batch_size, self.val_fraction, self.seed = batch_size, val_fraction, seed
-        self.source = source
+        self.source, self.selection = source, selection
 
     def read(self, optional: tuple[str, ...] = ()) -> tuple[Data, Table]:
         """All the stars and the table they come from, row by row.
@@ -82,20 +86,41 @@ class CatalogueDataModule(L.LightningDataModule):
         self.stars, self.table = self.read()
         check_columns(model, self.stars)
         if isinstance(model, MixtureModel):
-            self.table = set_aside(self.table, membership_names(model), self.path)
+            results = [*membership_names(model), *self.result_names]
+            self.table = set_aside(self.table, results, self.path)
         self.inside = model.in_window(self.stars)
-        rows = self.inside.nonzero()[:, 0]
+        rows = (self.inside & self._select(model)).nonzero()[:, 0]
         if len(rows) < 2:
+            chosen = "" if self.selection is None else "selected and "
             raise InputError(
-                f"{len(rows)} of {len(self.stars)} stars are inside the model's window {windows_of(model)}; "
+                f"{len(rows)} of {len(self.stars)} stars are {chosen}inside the model's window {windows_of(model)}; "
                 f"the table spans {spans(self.stars, tuple(windows_of(model)))}; a fit needs 2 or more."
             )
-        if outside := len(self.stars) - len(rows):
+        if outside := int((~self.inside).sum()):
             text = "%d of %d stars are outside the model's window %s: not fitted, and in_window is False for them."
             _log.info(text, outside, len(self.stars), windows_of(model))
         order = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(self.seed))]
         n_val = max(1, round(self.val_fraction * len(rows)))
         self.train_rows, self.val_rows = order[n_val:].sort().values, order[:n_val].sort().values
+
+    def _select(self, model: Model) -> torch.Tensor:
+        """Whether each star is selected, (N,); what each cut removes is kept in ``cuts`` and said."""
+        self.selected, self.cuts = torch.ones_like(self.inside), None
+        if self.selection is not None:
+            self.selected = self.selection(self.stars)
+            self.cuts = counts_of_cuts(self.selection, self.stars, self.inside)
+            say_cuts(self.cuts)
+            warn_unlike_window(self.selection, model)
+        return self.selected
+
+    def selected_column(self, stars: Data) -> dict[str, torch.Tensor]:
+        """Whether the selection lets each star in, as a column of the memberships; none without a selection."""
+        return {} if self.selection is None else {SELECTED: self.selection(stars).cpu()}
+
+    @property
+    def result_names(self) -> list[str]:
+        """Names of the columns that are added to the memberships here."""
+        return [] if self.selection is None else [SELECTED]
 
     def check_shares(self, processes: int) -> None:
         """Raise InputError if some process would have no star of a batch or of the held-out stars."""
@@ -129,16 +154,6 @@ def check_columns(model: Model, stars: Data) -> None:
     missing = sorted(set(model.columns) - set(stars.names))
     if missing:
         raise InputError(f"the model reads the columns {missing}; data.columns has {sorted(stars.names)}.")
-
-
-def windows_of(model: Model) -> dict[str, tuple[float, float]]:
-    """The window of every coordinate of a model: where all its parts that have one overlap."""
-    windows: dict[str, tuple[float, float]] = {}
-    for part in model.parts():
-        for name, (low, high) in part.coord_bounds.items():
-            lowest, highest = windows.get(name, (low, high))
-            windows[name] = max(low, lowest), min(high, highest)
-    return windows
 
 
 def spans(stars: Data, names: tuple[str, ...]) -> Mapping[str, tuple[float, float]]:

@@ -242,8 +242,10 @@ class StreamModule(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps the hyper-parameters plain: no modules, and no files that may be gone when the checkpoint is read."""
-        hyper = checkpoint.get("hyper_parameters", {})
-        checkpoint["hyper_parameters"] = literal({k: v for k, v in hyper.items() if not isinstance(v, nn.Module)})
+        for key in ("hyper_parameters", "datamodule_hyper_parameters"):
+            if key in checkpoint:
+                given = {k: v for k, v in checkpoint[key].items() if not isinstance(v, nn.Module)}
+                checkpoint[key] = literal(given)
 
 
 def ln_mean(ln_p: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ from stream_mapper.results.figures import figures
 from stream_mapper.results.membership import membership_table, memberships
 from stream_mapper.results.metrics import membership_metrics, track_metrics, truth_metrics
 from stream_mapper.results.track import density_table, phi1_grid, track_table
+from stream_mapper.training.cuts import SELECTED
 from stream_mapper.training.module import StreamModule, ln_mean
 
 _TOP = 20  # best members shown in TensorBoard
@@ -65,7 +66,7 @@ class RunRecorder(Callback):
         pl_module.eval()
         held_out = datamodule.stars[datamodule.val_rows].to(pl_module.device)
         self._judge(pl_module, held_out)
-        tables = self._tables(pl_module, datamodule.stars, datamodule.table)
+        tables = self._tables(pl_module, datamodule)
         self._write(trainer, model, datamodule.stars, tables)
 
     @torch.no_grad()
@@ -103,24 +104,30 @@ class RunRecorder(Callback):
             "the weights are those of epoch %d, the best on the held-out stars; the fit %s.", state["epoch"] + 1, end
         )
 
-    def _tables(self, module: StreamModule, stars: Data, table: Table) -> dict[str, Table]:
-        model = module.model
+    def _tables(self, module: StreamModule, datamodule: Any) -> dict[str, Table]:
+        model, stars = module.model, datamodule.stars
         assert isinstance(model, MixtureModel)
         draw, members = module.draw, module.members
-        phi1 = stars["phi1"][model.in_window(stars)].cpu()
+        phi1 = stars["phi1"][model.in_window(stars) & datamodule.selected].cpu()
         grid = phi1_grid(phi1)
+        columns = memberships(model, stars, draw, self.draws, members=members) | datamodule.selected_column(stars)
         return {
-            "memberships": membership_table(table, memberships(model, stars, draw, self.draws, members=members)),
+            "memberships": membership_table(datamodule.table, columns),
             "track": track_table(model, grid, draw, self.track_draws, members),
             "density": density_table(model, grid, phi1, draw, self.track_draws, members),
+            **({"selection": Table(datamodule.cuts)} if datamodule.cuts else {}),
         }
 
     def _write(self, trainer: L.Trainer, model: MixtureModel, stars: Data, tables: dict[str, Table]) -> None:
         assert self.folder is not None
         write_table(tables["memberships"], self.folder / "memberships.parquet")
-        for name in ("track", "density"):
+        for name in tables.keys() - {"memberships"}:
             write_table(tables[name], self.folder / f"{name}.ecsv")
-        self.metrics |= membership_metrics(tables["memberships"])
+        self.metrics["stars"] = len(stars)
+        tables, stars = _selected(tables, stars)
+        if "selection" in tables:
+            self.metrics["selected"] = len(stars)
+        self.metrics = membership_metrics(tables["memberships"]) | self.metrics
         self.metrics |= truth_metrics(tables["memberships"], _incomplete(model, stars))
         self.metrics |= track_metrics(tables["memberships"], _fitted(stars, tables))
         (self.folder / "metrics.json").write_text(json.dumps(self.metrics, indent=2) + "\n")
@@ -142,6 +149,15 @@ class RunRecorder(Callback):
         if board is not None:
             board.add_histogram("memberships/all", p, trainer.global_step)
             board.add_text("memberships/best", _markdown(tables["memberships"], p), trainer.global_step)
+
+
+def _selected(tables: dict[str, Table], stars: Data) -> tuple[dict[str, Table], Data]:
+    """The memberships and the stars that the selection lets in: numbers and figures are of these."""
+    members = tables["memberships"]
+    if SELECTED not in members.colnames:
+        return tables, stars
+    kept = np.asarray(members[SELECTED])
+    return {**tables, "memberships": members[kept]}, stars[torch.from_numpy(kept)]
 
 
 def _incomplete(model: MixtureModel, stars: Data) -> dict[str, np.ndarray]:

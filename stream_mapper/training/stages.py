@@ -5,10 +5,9 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import lightning as L
@@ -21,6 +20,7 @@ from stream_mapper.errors import InputError, check_at_least, check_positive, che
 from stream_mapper.models import Model
 from stream_mapper.models.members import alone
 from stream_mapper.prior import ControlRegions
+from stream_mapper.selection import Selection
 from stream_mapper.training.batches import Batches, batch_sizes
 from stream_mapper.training.datamodule import CatalogueDataModule
 from stream_mapper.training.ensemble import Ensemble
@@ -33,51 +33,13 @@ _LEAST = 10  # stars a flow is trained on
 _ROWS = 200_000  # stars on the device at once
 
 
-class OffStream:
-    """Selects the stars away from a track: those with ``|coord - centre(phi1)| > width(phi1)``.
-
-    Arguments:
-        coord: Coordinate the track is in, such as "phi2".
-        phi1: Positions along the stream [deg], increasing.
-        center: Centre of the track there, in the coordinate's unit; linear in between, constant beyond the ends.
-        width: Half-width of the band left out, in the coordinate's unit; one number serves all.
-    """
-
-    def __init__(
-        self, coord: str, phi1: Sequence[float], center: Sequence[float], width: Sequence[float] | float
-    ) -> None:
-        self.widths = [float(width)] * len(phi1) if isinstance(width, int | float) else list(width)
-        if not len(phi1) == len(center) == len(self.widths) > 0 or any(b <= a for a, b in pairwise(phi1)):
-            raise InputError(
-                f"OffStream: phi1 must increase and have as many values as center and width; got {list(phi1)}, "
-                f"{list(center)} and {self.widths}."
-            )
-        self.coord, self.phi1, self.center = coord, list(phi1), list(center)
-
-    def __call__(self, data: Data) -> Tensor:
-        """Mask of the off-stream stars, shape (N,)."""
-        at = data["phi1"]
-        nodes = torch.tensor(self.phi1).to(at)
-        distance = (data[self.coord] - _interpolate(at, nodes, self.center)).abs()
-        return data.where[self.coord] & (distance > _interpolate(at, nodes, self.widths))
-
-
-def _interpolate(x: Tensor, nodes: Tensor, values: Sequence[float]) -> Tensor:
-    y = torch.tensor(values).to(x)
-    if len(nodes) == 1:
-        return y.expand_as(x)
-    right = torch.searchsorted(nodes, x).clamp(1, len(nodes) - 1)
-    share = ((x - nodes[right - 1]) / (nodes[right] - nodes[right - 1])).clamp(0, 1)
-    return torch.lerp(y[right - 1], y[right], share)
-
-
 @dataclass
 class BackgroundStage:
     """Training of the flows, before the mixture.
 
     Arguments:
-        off_stream: The stars they are trained on; all of them by default, which lets the stream leak into the
-            background.
+        off_stream: The stars they are trained on, of those that are fitted; all of them by default, which lets the
+            stream leak into the background.
         max_epochs: Passes through those stars.
         batch_size: Stars in a batch.
         learning_rate: Peak learning rate.
@@ -85,7 +47,7 @@ class BackgroundStage:
         seed: Seed of the split and of the batches.
     """
 
-    off_stream: OffStream | None = None
+    off_stream: Selection | None = None
     max_epochs: int = 60
     batch_size: int = 1024
     learning_rate: float = 1e-2
