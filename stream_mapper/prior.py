@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError
+from stream_mapper.track import Track
 
 _Parameters = Callable[[Data], dict[str, Tensor]]
 
@@ -73,6 +74,36 @@ class ControlRegions(Prior):
         self.param, self.coord, self.lamda = param, coord, float(lamda)
         for name, values in (("phi1", phi1), ("center", center), ("width", widths)):
             self.register_buffer(name, torch.tensor([float(v) for v in values]))
+
+    @classmethod
+    def along(
+        cls,
+        param: str,
+        track: Track,
+        width: Sequence[float] | float | None = None,
+        lamda: float = 100.0,
+        coord: str = "phi1",
+        quantity: str | None = None,
+    ) -> ControlRegions:
+        """Regions about a track, one at each of its places.
+
+            >>> track = stream_mapper.Track([-10.0, 10.0], {"phi2": [0.0, 2.0]})
+            >>> ControlRegions.along("phi2.mu", track, width=0.5).center
+            tensor([0., 2.])
+
+        Arguments:
+            param: Dotted name of the parameter.
+            track: The track, with the places that are to be guides; `stream_mapper.catalog.read_track` reads one.
+            width: Half-widths, one or one a place, in the parameter's unit; by default those of the track.
+            lamda: Strength, as of the class.
+            coord: Independent coordinate the places are of.
+            quantity: Coordinate of the track; by default the parameter's: ``phi2`` of ``phi2.mu``.
+
+        Raises:
+            InputError: If the track has no such coordinate or no widths of it.
+        """
+        name = quantity or param.rpartition(".")[0].rpartition(".")[2] or param
+        return cls(param, track.phi1, track.values(name), track.half_width(name, width), lamda, coord)
 
     def offsets(self, model: _Parameters) -> Tensor:
         """Distance of the parameter from the centres in half-widths, shape (K,)."""

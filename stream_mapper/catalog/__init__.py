@@ -18,6 +18,7 @@ from stream_mapper.catalog.io import check_target, read_table, replace_file, tab
 from stream_mapper.catalog.partitions import Part, find_parts, is_partitioned
 from stream_mapper.catalog.schema import default_unit, find_column
 from stream_mapper.catalog.tables import to_table, with_units
+from stream_mapper.catalog.tracks import read_track
 
 __all__ = [
     "Chunk",
@@ -41,6 +42,7 @@ __all__ = [
     "joined",
     "load",
     "read_table",
+    "read_track",
     "replace_file",
     "set_threads",
     "table_format",
