@@ -134,7 +134,7 @@ BAD = {
     "it runs from 0 to 4 deg": ({"phi1": [0.0, 4.0], "phi2": [1.0, 2.0]}, {"phi1": (50, 60)}),
     "the spacing of a track must be": ({"phi1": [0.0, 4.0], "phi2": [1.0, 2.0]}, {"spacing": 0}),
     "one coordinate or more": ({"phi1": [0.0, 4.0]}, {}),
-    "phi1.* numbers": ({"phi1": ["a", "b"], "phi2": [1.0, 2.0]}, {}),
+    "phi1.*one number per star": ({"phi1": ["a", "b"], "phi2": [1.0, 2.0]}, {}),
 }
 
 
