@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from functools import cache
+from pkgutil import resolve_name
 from typing import Any
 
 from stream_mapper.builtin import Isochrone
-from stream_mapper.catalog import SkyFrame, read_track
+from stream_mapper.catalog import read_track
 from stream_mapper.track import Track
 
 _READERS = {f"Isochrone.{name}": getattr(Isochrone, name) for name in ("read_mist", "read_parsec")}
@@ -36,7 +37,8 @@ def _track(arguments: str) -> str:
     """The numbers of a track; once, as a checkpoint is written in every epoch."""
     given = json.loads(arguments)
     frame = given.get("frame")
-    given["frame"] = SkyFrame(**frame.get("init_args", {})) if isinstance(frame, dict) else frame
+    if isinstance(frame, dict):
+        given["frame"] = resolve_name(frame["class_path"])(**frame.get("init_args", {}))
     track: Track = read_track(**given)
     numbers = {"phi1": track.phi1, "coordinates": track.coordinates, "widths": track.widths}
     return json.dumps({"class_path": "stream_mapper.Track", "init_args": numbers})
