@@ -1,6 +1,7 @@
 """The density along an isochrone against quadrature."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -227,3 +228,29 @@ def test_repeated_nodes_and_empty_segments_are_harmless():
     found = density(stars, curve, function, nodes=doubled, ln_weights=padded[0], tilts=padded[1])
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-5)
     assert torch.autograd.grad(found.sum(), doubled)[0].isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("bands", [[0], [0, 2], [0, 1, 2]])
+@pytest.mark.parametrize("step", [0.0, 1e-12])
+def test_a_segment_of_one_colour_is_a_place_and_not_everywhere(step, bands, dtype):
+    nodes = torch.tensor([[0, 0, 0], [step, 1, step], [1.0, 2, 1]], dtype=dtype)
+    where = torch.zeros(4, 3, dtype=torch.bool)
+    where[:, bands] = True
+    stars = {
+        "magnitudes": torch.tensor([-2.0, 0, 0.3, 5], dtype=dtype)[:, None] + torch.tensor([0.0, 0.1, -0.05]).to(dtype),
+        "errors": torch.tensor([0.1, 0.2, 0.05], dtype=dtype).expand(4, 3),
+        "where": where,
+        "distmod": torch.zeros(4, dtype=dtype),
+        "ln_spread": torch.full((4,), -3.0, dtype=dtype),
+        "applies": torch.ones(3, dtype=dtype),
+        "ln_weights": torch.tensor([0.7, 0.3], dtype=dtype).log(),
+    }
+    along = torch.linspace(0, 1, 20001, dtype=torch.float64)[:, None]
+    noise = torch.diag(stars["errors"][0, bands].double() ** 2) + math.exp(-6)
+    places = [a + along * (b - a) for a, b in pairwise(nodes.double()[:, bands])]
+    laws = [torch.distributions.MultivariateNormal(place, noise) for place in places]
+    seen = stars["magnitudes"][:, None, bands].double()
+    means = torch.stack([law.log_prob(seen).logsumexp(-1) for law in laws], -1) - math.log(len(along))
+    expected = torch.logsumexp(means + stars["ln_weights"].double(), -1)
+    torch.testing.assert_close(ln_isochrone(**stars, nodes=nodes).double(), expected, rtol=1e-3, atol=1e-3)

@@ -12,6 +12,7 @@ from stream_mapper.builtin.isochrone.whitening import Noise, Whitening, whiten
 from stream_mapper.devices import may_look
 from stream_mapper.distributions._stable import ln_normal_mean
 
+_SMALLEST_STEP = 1e-8  # mag, for one of no length has no direction
 _SMALLEST_LENGTH2 = 1e-20
 _NEGLIGIBLE = {torch.float32: 20.0, torch.float64: 40.0}  # nats below a star's best segment: beneath all rounding
 _ROUNDINGS = 64  # by which two ways to the same number may differ
@@ -66,7 +67,9 @@ def ln_isochrone(
         Nats, shape (N,).
     """
     star = whiten(Noise(errors, where, ln_spread, applies, scatter, correlation))
-    curve = _Curve(0.5 * (nodes[1:] + nodes[:-1]), nodes.diff(dim=0), ln_weights, tilts)
+    steps = nodes.diff(dim=0)
+    steps = torch.where(steps.abs() < _SMALLEST_STEP, _SMALLEST_STEP, steps)
+    curve = _Curve(0.5 * (nodes[1:] + nodes[:-1]), steps, ln_weights, tilts)
     residual = magnitudes - distmod[:, None] * applies
     ln_p = (_ln_near if may_look(residual.device) else _ln_all)(residual, star, curve)
     return torch.where(where.any(-1), ln_p, 0)
