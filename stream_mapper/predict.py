@@ -94,6 +94,8 @@ def _check_target(output: str) -> bool:
     from stream_mapper.catalog import check_target  # noqa: PLC0415
 
     target = Path(output)
+    if not target.name:
+        raise InputError(f"{output}: a folder of parts is made anew; give it a name of its own.")
     if not (target.is_dir() or target.suffix == "" or output.endswith(os.sep)):
         check_target(target)
         return False

@@ -218,6 +218,26 @@ def test_processes_and_shares_give_the_same_bytes(best, catalogue, tmp_path, cap
     assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "two") == bytes_of(tmp_path / "shares")
 
 
+@pytest.mark.parametrize(("moment", "output"), [("say", "out"), ("complete_hats", "out"), ("_merge", "out.parquet")])
+def test_two_shares_that_end_together_leave_one_result(moment, output, best, catalogue, tmp_path, monkeypatch):
+    source, target = folder(catalogue, tmp_path / "in"), tmp_path / output
+    first, second = (partial(predict, best, str(source), str(target), draws=2, share=s) for s in ("1/2", "2/2"))
+    first()
+    place, at_work = (Predictor if moment == "say" else survey), []
+    complete = getattr(place, moment)
+
+    def behind_another(*arguments):
+        if not at_work:
+            at_work.append(True)
+            first()
+        complete(*arguments)
+
+    monkeypatch.setattr(place, moment, behind_another)
+    second()
+    assert len(rows_of(target)) == len(catalogue)
+    assert {path.name for path in tmp_path.iterdir()} == {"in", output}
+
+
 @pytest.fixture
 def stopped(monkeypatch):
     """Let predictions stop in the middle of a part, and count the parts that are begun."""
@@ -346,6 +366,8 @@ def test_bad_folders_are_refused_and_nothing_half_written(spoil, message, best, 
 BAD_OUTPUTS = {
     "inside": ({"output": "in/out"}, "is inside the catalogue"),
     "FITS": ({"output": "out.fits"}, "a folder of Parquet is written as .parquet or as a folder"),
+    "outside": ({"catalogue": "in/b", "output": "in", "overwrite": True}, "the catalogue in/b is inside it"),
+    "here": ({"output": "."}, "give it a name of its own"),
     "no parent": ({"output": "no/out"}, "the folder it would be in does not exist"),
     "file": ({"output": "file"}, "is a file"),
     "foreign": ({"output": "foreign", "overwrite": True}, "exists and is not the result of this prediction"),

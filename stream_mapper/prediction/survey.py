@@ -93,15 +93,16 @@ def predict_parts(
         text = "%d of %d parts are done; the last of the other shares completes %s."
         _log.info(text, len(parts) - left, len(parts), target)
         return False
-    predictor.say(sum(map(Tally.from_dict, work.notes(parts)), Tally()), str(catalogue), like.names)
-    _complete(work, task, parts, catalogue, predictor)
+    _complete(work, task, parts, catalogue, predictor, like.names)
     return True
 
 
 def _check_apart(source: Path, target: Path) -> None:
-    """Raise InputError if the result would become a part of the catalogue."""
+    """Raise InputError if the result would become a part of the catalogue, or take the place of a folder it is in."""
     if source.is_dir() and target.resolve().is_relative_to(source.resolve()):
         raise InputError(f"{target}: is inside the catalogue {source}; give an output outside it.")
+    if target.is_dir() and source.resolve().is_relative_to(target.resolve()):
+        raise InputError(f"{target}: the catalogue {source} is inside it; give another output.")
 
 
 def _probe(predictor: Predictor, catalogue: Path, parts: Sequence[Part]) -> ParquetRows:
@@ -174,9 +175,12 @@ def _run(part: Part, path: Path) -> Tally:
     return _worker(part, path)
 
 
-def _complete(work: Work, task: Task, parts: Sequence[Part], catalogue: Path, predictor: Predictor) -> None:
+def _complete(
+    work: Work, task: Task, parts: Sequence[Part], catalogue: Path, predictor: Predictor, names: Sequence[str]
+) -> None:
     """Make the result of the parts, if no other share has just done so."""
     try:
+        predictor.say(sum(map(Tally.from_dict, work.notes(parts)), Tally()), str(catalogue), names)
         if task.carried:
             complete_hats(catalogue, work.folder, predictor.names, dict(task.renamed))
             work.become_target()

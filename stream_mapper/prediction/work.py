@@ -118,10 +118,14 @@ class Work:
         return [json.loads(self._note(part).read_text()) for part in parts]
 
     def become_target(self) -> None:
-        """Put the folder, with every part in it, in the place of the result."""
+        """Put the folder, with every part in it, in the place of the result; never of that of this very prediction.
+
+        Raises:
+            OSError: If another process has just done so.
+        """
         for left in self.folder.rglob(".*.parquet"):  # of a process that was killed while it wrote
             left.unlink(missing_ok=True)
-        if (self.target / MANIFEST).is_file():
+        if (self.target / MANIFEST).is_file() and _differences(self.target, self.plan):
             _remove(self.target)
         self.folder.replace(self.target)
         shutil.rmtree(self.target / _DONE)
