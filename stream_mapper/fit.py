@@ -60,7 +60,7 @@ def _interruptible(trainer: Any) -> Iterator[None]:
 def _what_is_left(folder: Path) -> str:
     if not folder.is_dir():
         return "nothing was written"
-    if (folder / "memberships.parquet").is_file():
+    if any(folder.glob("memberships.*")):
         return f"{folder} is not complete"
     return f"nothing complete was written; {folder} holds only checkpoints"
 

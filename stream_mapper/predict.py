@@ -75,6 +75,7 @@ def _predict_whole(predictor: Predictor, catalogue: str, output: str) -> None:
     """Read a table, predict it and write it."""
     from stream_mapper.catalog import read_table, write_table  # noqa: PLC0415
     from stream_mapper.results.membership import set_aside  # noqa: PLC0415
+    from stream_mapper.results.provenance import DATE, now  # noqa: PLC0415
 
     table = read_table(catalogue)
     stars = predictor.read(table, catalogue)
@@ -82,6 +83,7 @@ def _predict_whole(predictor: Predictor, catalogue: str, output: str) -> None:
     predictor.say_without_draws()
     predictor.say(predictor.tally(stars), catalogue, table.colnames)
     result.update(predictor(stars))
+    predictor.note(result).meta[DATE] = now()
     write_table(result, output)
 
 

@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "results": WHOLES,
     "lsdb": WHOLES | {"prediction"},
     "commands": {"errors"},  # what the commands share; the training's command line is made of it
-    "training": WHOLES | {"commands"},
+    "training": WHOLES | {"commands", "__version__"},
     "prediction": WHOLES | {"training", "commands", "__version__"},
 }
 # Library -> the parts that may import it.

@@ -12,9 +12,12 @@ from stream_mapper.catalog.chunks import (
     write_chunks,
 )
 from stream_mapper.catalog.columns import Column, Columns, Errors, absent_columns, to_data, warn_unmeasured
-from stream_mapper.catalog.frames import SkyFrame, columns_read, load
+from stream_mapper.catalog.export import galstreams_tables, to_icrs
+from stream_mapper.catalog.frames import SkyFrame, columns_read, frame_class, load
 from stream_mapper.catalog.hats import complete_hats
 from stream_mapper.catalog.io import check_target, read_table, replace_file, table_format, write_table
+from stream_mapper.catalog.latex import escaped, write_deluxetable
+from stream_mapper.catalog.metadata import annotate, identifier
 from stream_mapper.catalog.partitions import Part, find_parts, is_partitioned
 from stream_mapper.catalog.schema import default_unit, find_column
 from stream_mapper.catalog.tables import to_table, with_units
@@ -29,15 +32,20 @@ __all__ = [
     "Part",
     "SkyFrame",
     "absent_columns",
+    "annotate",
     "as_table",
     "check_target",
     "columns_read",
     "complete_hats",
     "default_unit",
+    "escaped",
     "extended",
     "find_column",
     "find_parts",
+    "frame_class",
     "from_frame",
+    "galstreams_tables",
+    "identifier",
     "is_partitioned",
     "joined",
     "load",
@@ -47,10 +55,12 @@ __all__ = [
     "set_threads",
     "table_format",
     "to_data",
+    "to_icrs",
     "to_table",
     "warn_unmeasured",
     "with_added",
     "with_units",
     "write_chunks",
+    "write_deluxetable",
     "write_table",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -95,11 +95,23 @@ def from_frame(frame: Any) -> Table:
     return from_arrow(pa.Table.from_pandas(frame, preserve_index=False))
 
 
-def extended(schema: Any | None, added: Mapping[str, np.dtype[Any]], renamed: Mapping[str, str]) -> Any:
-    """The schema of a result: the input's columns as they are but for their names, if any, then the added ones."""
+def extended(
+    schema: Any | None,
+    added: Mapping[str, np.dtype[Any]],
+    renamed: Mapping[str, str],
+    note: Callable[[Table], Table] | None = None,
+) -> Any:
+    """The schema of a result: the input's columns as they are but for their names, if any, then the added ones.
+
+    Arguments:
+        schema: That of the input.
+        added: Types of the added columns.
+        renamed: New names of columns of the input.
+        note: Adds notes to a table of all these columns without rows, for the header.
+    """
     fields = [field.with_name(renamed.get(field.name, field.name)) for field in schema or ()]
     fields += [pa.field(name, pa.from_numpy_dtype(kind)) for name, kind in added.items()]
-    return with_header_of(pa.schema(fields), renamed, (schema.metadata if schema else None) or {})
+    return with_header_of(pa.schema(fields), renamed, (schema.metadata if schema else None) or {}, note)
 
 
 def with_added(chunk: Chunk | None, added: Mapping[str, NDArray[Any]], schema: Any) -> Chunk:

@@ -12,7 +12,9 @@ from typing import Any
 
 from astropy.table import Table
 
+from stream_mapper.catalog.fits import read_fits, write_fits
 from stream_mapper.catalog.parquet import read_parquet, write_parquet
+from stream_mapper.catalog.votable import read_votable, write_votable
 from stream_mapper.errors import InputError
 
 FORMATS = {
@@ -25,6 +27,9 @@ FORMATS = {
     ".vot": "votable",
 }
 """Format by suffix, as astropy names it. CSV keeps neither units nor metadata."""
+
+_READERS: dict[str, Callable[[Path], Table]] = {"parquet": read_parquet, "fits": read_fits, "votable": read_votable}
+_WRITERS = {"parquet": write_parquet, "fits": write_fits, "votable": write_votable}
 
 
 def read_table(path: str | os.PathLike[str]) -> Table:
@@ -49,7 +54,7 @@ def read_table(path: str | os.PathLike[str]) -> Table:
     if kind == "ascii.csv":
         _refuse_doubles(path)
     try:
-        table = read_parquet(path) if kind == "parquet" else Table.read(path, format=kind)
+        table = _READERS[kind](path) if kind in _READERS else Table.read(path, format=kind)
         table.convert_bytestring_to_unicode()
     except Exception as error:
         raise InputError(f"{path}: cannot be read as {kind}: {one_line(error)}; is the file complete?") from error
@@ -137,7 +142,7 @@ def _refuse_doubles(path: Path) -> None:
 
 
 def _write(table: Table, path: Path, kind: str) -> None:
-    if kind == "parquet":
-        write_parquet(table, path)
+    if kind in _WRITERS:
+        _WRITERS[kind](table, path)
     else:
         table.write(path, format=kind, overwrite=True)

@@ -7,7 +7,7 @@ metadata go where astropy keeps them, so that files pass both ways.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -45,16 +45,30 @@ def header_of(schema: Any) -> dict[str, Any] | None:
     return _parse(text) if text else None
 
 
-def with_header_of(schema: Any, renamed: Mapping[str, str], metadata: dict[bytes, bytes]) -> Any:
-    """The schema (with columns renamed and added) with the metadata of the file it was made from, header included."""
+def with_header_of(
+    schema: Any,
+    renamed: Mapping[str, str],
+    metadata: dict[bytes, bytes],
+    note: Callable[[Table], Table] | None = None,
+) -> Any:
+    """The schema (with columns renamed and added) with the metadata of the file it was made from, header included.
+
+    Arguments:
+        schema: The schema of the result.
+        renamed: New names of columns of that file.
+        metadata: That file's.
+        note: Adds notes to a table of those columns without rows; without it a file without a header stays so.
+    """
     header = header_of(schema.with_metadata(metadata))
-    if header is None:
+    if header is None and note is None:
         return schema.with_metadata(metadata or None)
-    notes = [{**note, "name": renamed.get(note["name"], note["name"])} for note in header["datatype"]]
     empty = schema.empty_table()
     table = Table({name: _from_arrow(empty[name]) for name in schema.names})
-    table = _apply_header(table, {**header, "datatype": notes})
-    table.meta = header.get("meta") or {}
+    if header is not None:
+        notes = [{**one, "name": renamed.get(one["name"], one["name"])} for one in header["datatype"]]
+        table = _apply_header(table, {**header, "datatype": notes})
+        table.meta = dict(header.get("meta") or {})
+    table = table if note is None else note(table)
     return schema.with_metadata({**metadata, HEADER.encode(): "\n".join(get_yaml_from_table(table)).encode()})
 
 

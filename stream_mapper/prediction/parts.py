@@ -57,7 +57,8 @@ class Worker:
         rows = ParquetRows(part.path)
         rows.check_like(self.like)
         task, tallies = self.task, [Tally()]
-        schema = extended(rows.schema if task.carried else None, self.predictor.types, task.renamed)
+        note = self.predictor.note if task.carried else None
+        schema = extended(rows.schema if task.carried else None, self.predictor.types, task.renamed, note)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_chunks(path, schema, self._chunks(part, rows, schema, tallies))
         return sum(tallies[1:], tallies[0])

@@ -11,10 +11,12 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_mapper import __version__
 from stream_mapper.catalog import absent_columns, columns_read, load
 from stream_mapper.data import Data
 from stream_mapper.models import MixtureModel
 from stream_mapper.results.membership import membership_arrays, membership_names, membership_types, memberships
+from stream_mapper.results.provenance import facts_of, internal_names, with_facts
 from stream_mapper.results.tally import Tally
 from stream_mapper.training import checkpoint as checkpoints
 from stream_mapper.training.cuts import windows_of
@@ -52,6 +54,7 @@ class Predictor:
         module, self.datamodule = checkpoints.load_run(checkpoint)
         self.model, self.draw = cast("MixtureModel", module.model), module.draw if draws else None
         self.members = module.members
+        self.facts = {**facts_of(self.model, self.datamodule.frame, __version__), **checkpoints.provenance(checkpoint)}
         self.optional = checkpoints.photometric_columns(self.model)
 
     @property
@@ -63,6 +66,12 @@ class Predictor:
     def types(self) -> dict[str, np.dtype[Any]]:
         """Their types."""
         return membership_types(self.model) | dict.fromkeys(self.datamodule.result_names, np.dtype(np.bool_))
+
+    def note(self, table: Any) -> Any:
+        """A result with the facts of its origin, and notes at the columns that are read and at the memberships."""
+        internal = internal_names(table.colnames, self.datamodule.columns, self.datamodule.frame)
+        own = {name: name for name in self.names}
+        return with_facts(table, self.facts, {**internal, **own}, self.datamodule.id)
 
     def say_without_draws(self) -> None:
         """Warn if there is no posterior to draw from."""

@@ -194,7 +194,7 @@ def _complete(
 
 def _merge(work: Work, task: Task, parts: Sequence[Part], predictor: Predictor) -> None:
     """Write one file of the input's columns and the memberships of all parts."""
-    schema = extended(ParquetRows(task.like).schema, predictor.types, task.renamed)
+    schema = extended(ParquetRows(task.like).schema, predictor.types, task.renamed, predictor.note)
     write_chunks(work.target, schema, chain.from_iterable(_joined(work, task, part, schema) for part in parts))
 
 

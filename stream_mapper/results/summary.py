@@ -28,7 +28,7 @@ def summary(metrics: Mapping[str, float], folder: Path) -> str:
         ("expected members", f"{metrics['expected_members']:,.1f}"),
         *((f"stars with p > {cut}", f"{metrics[f'above_{cut}']:,}") for cut in THRESHOLDS),
         ("time", f"{metrics['seconds']:.0f} s"),
-        ("memberships", str(folder / "memberships.parquet")),
+        ("memberships", ", ".join(map(str, sorted(folder.glob("memberships.*"))))),
         ("track", str(folder / "track.ecsv")),
         ("figures", str(folder / "figures")),
         ("checkpoint", str(folder / "checkpoints" / "best.ckpt")),

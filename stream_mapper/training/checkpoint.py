@@ -11,10 +11,14 @@ import torch
 from stream_mapper.builtin import IsochroneMVNorm
 from stream_mapper.errors import InputError
 from stream_mapper.models import MixtureModel, Model
+from stream_mapper.results.provenance import CHECKPOINT, DATE, FIT_DATE, Facts, digest
 from stream_mapper.training.datamodule import CatalogueDataModule
 from stream_mapper.training.module import StreamModule
 
 _MAGIC = b"PK\x03\x04"  # every checkpoint is a zip archive
+PROVENANCE = "provenance"
+"""Where a checkpoint keeps the facts of its fit."""
+
 _NEEDED = ("state_dict", "hyper_parameters", "datamodule_hyper_parameters")
 
 
@@ -32,6 +36,17 @@ def load_run(path: str | Path) -> tuple[StreamModule, CatalogueDataModule]:
     module.eval()
     module.requires_grad_(False)
     return module, datamodule
+
+
+def provenance(path: str | Path) -> Facts:
+    """What the results of a prediction by this checkpoint say of their origin.
+
+    Arguments:
+        path: A checkpoint that `load_run` could read; one of an earlier version has no facts of its fit.
+    """
+    kept: Facts = dict(torch.load(path, map_location="cpu", weights_only=True).get(PROVENANCE, {}))
+    dated = {FIT_DATE: kept.pop(DATE)} if DATE in kept else {}
+    return {**kept, **dated, CHECKPOINT: digest(Path(path))}
 
 
 def photometric_columns(model: Model) -> tuple[str, ...]:

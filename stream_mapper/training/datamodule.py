@@ -35,6 +35,7 @@ class CatalogueDataModule(L.LightningDataModule):
         batch_size: Stars in a batch over all processes; None for all stars at once.
         val_fraction: Share of the stars held out of the training.
         seed: Seed of the split and of the batches.
+        id: Column that tells stars apart, which no two may share; by default found by its name, such as source_id.
         source: Where to get the table, for the error when neither path nor simulator is given.
         selection: The stars that are fitted; the others are kept in every output, with ``selected`` False.
 
@@ -54,6 +55,7 @@ class CatalogueDataModule(L.LightningDataModule):
         seed: int = 0,
         source: str = "",
         selection: Selection | None = None,
+        id: str | None = None,
     ) -> None:
         super().__init__()
         check_at_least("data.batch_size", batch_size)
@@ -61,7 +63,7 @@ class CatalogueDataModule(L.LightningDataModule):
         self.save_hyperparameters()
         self.columns, self.path, self.simulator, self.frame, self.errors = columns, path, simulator, frame, errors
         self.batch_size, self.val_fraction, self.seed = batch_size, val_fraction, seed
-        self.source, self.selection = source, selection
+        self.source, self.selection, self.id = source, selection, id
 
     def read(self, optional: tuple[str, ...] = ()) -> tuple[Data, Table]:
         """All the stars and the table they come from, row by row.

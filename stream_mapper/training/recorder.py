@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,29 @@ from astropy.table import Table
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from stream_mapper import __version__
 from stream_mapper.builtin import IsochroneMVNorm
-from stream_mapper.catalog import replace_file, write_table
+from stream_mapper.catalog import identifier, replace_file, with_units, write_table
 from stream_mapper.data import Data
 from stream_mapper.errors import check_at_least
 from stream_mapper.models import MixtureModel
 from stream_mapper.results.figures import figures
-from stream_mapper.results.membership import membership_table, memberships
+from stream_mapper.results.members import best_members, write_latex
+from stream_mapper.results.membership import membership_names, membership_table, memberships
 from stream_mapper.results.metrics import membership_metrics, track_metrics, truth_metrics
+from stream_mapper.results.outputs import check_formats, write_galstreams, write_memberships
+from stream_mapper.results.provenance import (
+    CHECKPOINT,
+    DATE,
+    Facts,
+    digest,
+    facts_of,
+    internal_names,
+    now,
+    with_facts,
+)
 from stream_mapper.results.track import density_table, phi1_grid, track_table
+from stream_mapper.training.checkpoint import PROVENANCE
 from stream_mapper.training.cuts import SELECTED
 from stream_mapper.training.module import StreamModule, ln_mean
 
@@ -39,12 +54,27 @@ class RunRecorder(Callback):
     Arguments:
         draws: Draws of the posterior for the quantiles of the memberships.
         track_draws: Draws for the quantiles of the track and of the density.
+        formats: Formats of the membership table: parquet, ecsv, fits, votable.
+        best: Members in the short table for a paper, ``members.ecsv`` and ``members.tex``.
+        name: Name of the stream, for the metadata of the tables.
+
+    Raises:
+        InputError: If a number is below 1 or a format is not known.
     """
 
-    def __init__(self, draws: int = 32, track_draws: int = 200) -> None:
-        check_at_least("results.draws", draws)
-        check_at_least("results.track_draws", track_draws)
+    def __init__(
+        self,
+        draws: int = 32,
+        track_draws: int = 200,
+        formats: Sequence[str] = ("parquet",),
+        best: int = 50,
+        name: str = "",
+    ) -> None:
+        for key, value in {"draws": draws, "track_draws": track_draws, "best": best}.items():
+            check_at_least(f"results.{key}", value)
+        check_formats(formats)
         self.draws, self.track_draws = draws, track_draws
+        self.formats, self.best, self.name = tuple(formats), best, name
         self.folder: Path | None = None
         self.metrics: dict[str, Any] = {}
         self._start = time.monotonic()
@@ -52,6 +82,17 @@ class RunRecorder(Callback):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
         """Start the clock of the mixture stage."""
         self._start = time.monotonic()
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Note in every checkpoint what it is of, for the predictions by it."""
+        log_dir = trainer.log_dir
+        if log_dir is not None and isinstance(pl_module.model, MixtureModel):
+            checkpoint[PROVENANCE] = self._facts(trainer, pl_module.model, Path(log_dir)) | {DATE: now()}
+
+    def _facts(self, trainer: L.Trainer, model: MixtureModel, folder: Path) -> Facts:
+        """What the results say of their origin, but for the checkpoint."""
+        datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+        return facts_of(model, datamodule.frame, __version__, self.name, folder / "config.yaml")
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the run folder, on the first process."""
@@ -67,7 +108,9 @@ class RunRecorder(Callback):
         held_out = datamodule.stars[datamodule.val_rows].to(pl_module.device)
         self._judge(pl_module, held_out)
         tables = self._tables(pl_module, datamodule)
+        self._note(trainer, model, tables)
         self._write(trainer, model, datamodule.stars, tables)
+        self._export(model, datamodule, tables)
 
     @torch.no_grad()
     def _judge(self, module: StreamModule, held_out: Data) -> None:
@@ -118,9 +161,37 @@ class RunRecorder(Callback):
             **({"selection": Table(datamodule.cuts)} if datamodule.cuts else {}),
         }
 
+    def _note(self, trainer: L.Trainer, model: MixtureModel, tables: dict[str, Table]) -> None:
+        """What the tables say of their origin and of their columns."""
+        assert self.folder is not None
+        datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+        facts = self._facts(trainer, model, self.folder)
+        best = Path(getattr(trainer.checkpoint_callback, "best_model_path", "") or "none")
+        facts |= ({CHECKPOINT: digest(best)} if best.is_file() else {}) | {DATE: now()}
+        for name, table in tables.items():
+            own = set(membership_names(model)) if name == "memberships" else set(table.colnames)
+            internal = {column: column for column in own}
+            if name == "memberships":
+                internal |= internal_names(table.colnames, datamodule.columns, datamodule.frame)
+            with_facts(table, facts, internal, datamodule.id)
+
+    def _export(self, model: MixtureModel, datamodule: Any, tables: dict[str, Table]) -> None:
+        """The best members, and the track for galstreams."""
+        assert self.folder is not None
+        tables, stars = _selected(tables, datamodule.stars)
+        table = tables["memberships"]
+        internal = internal_names(table.colnames, datamodule.columns, datamodule.frame)
+        of_id = datamodule.id or identifier(table.colnames)
+        members = best_members(table, stars, internal, self.best, of_id, _photometry(model)[0])
+        members.meta = table.meta
+        write_table(with_facts(with_units(members), {}, {n: n for n in members.colnames}), self.folder / "members.ecsv")
+        caption = f"The {len(members)} stars of the highest membership{' of ' + self.name if self.name else ''}."
+        write_latex(members, self.folder / "members.tex", caption)
+        write_galstreams(tables["track"], datamodule.frame, self.name, self.folder)
+
     def _write(self, trainer: L.Trainer, model: MixtureModel, stars: Data, tables: dict[str, Table]) -> None:
         assert self.folder is not None
-        write_table(tables["memberships"], self.folder / "memberships.parquet")
+        write_memberships(tables["memberships"], self.folder, self.formats)
         for name in tables.keys() - {"memberships"}:
             write_table(tables[name], self.folder / f"{name}.ecsv")
         self.metrics["stars"] = len(stars)

@@ -1,0 +1,109 @@
+"""A track in the format of galstreams (Mateu 2023, MNRAS 520, 5225): ICRS points, and a summary with ends and pole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from astropy import units as u
+from astropy.coordinates import (
+    ICRS,
+    BaseCoordinateFrame,
+    CartesianRepresentation,
+    Distance,
+    Latitude,
+    Longitude,
+    SkyCoord,
+    UnitSphericalCosLatDifferential,
+    UnitSphericalRepresentation,
+)
+from astropy.table import QTable
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+_PM = u.mas / u.yr
+_UNKNOWN = 1.0  # kpc, the distance galstreams gives to what has none; the flags say that it is none
+
+
+def to_icrs(frame: type[BaseCoordinateFrame], lon: Array, lat: Array, pm_lon: Array, pm_lat: Array) -> dict[str, Array]:
+    """Positions [deg] and proper motions [mas/yr] of a rotated frame in ICRS, each (N,).
+
+    Arguments:
+        frame: A rotation of ICRS.
+        lon: Longitude [deg].
+        lat: Latitude [deg].
+        pm_lon: Proper motion along it, with the cosine of the latitude [mas/yr].
+        pm_lat: Proper motion across it [mas/yr].
+    """
+    motion = UnitSphericalCosLatDifferential(pm_lon * _PM, pm_lat * _PM)
+    place = UnitSphericalRepresentation(lon * u.deg, lat * u.deg, differentials={"s": motion})
+    turned = frame(place, representation_type=UnitSphericalRepresentation).transform_to(ICRS())
+    turned = turned.represent_as(UnitSphericalRepresentation, s=UnitSphericalCosLatDifferential)
+    speed = turned.differentials["s"]
+    return {
+        "ra": turned.lon.deg,
+        "dec": turned.lat.deg,
+        "pm_ra_cosdec": speed.d_lon_coslat.to_value(_PM),
+        "pm_dec": speed.d_lat.to_value(_PM),
+    }
+
+
+def galstreams_tables(
+    frame: type[BaseCoordinateFrame], track: Mapping[str, Array], widths: Mapping[str, float], name: str, short: str
+) -> tuple[QTable, QTable]:
+    """The track and its summary, as the files ``track.st.*.ecsv`` and ``*.summary.ecsv`` hold them.
+
+    What the track lacks is there as galstreams has it: zero for motions, 1 kpc for the distance; the flags
+    (InfoFlags: track, distance, proper motion, radial velocity) are 0 for it. The mid-point is the point in the middle
+    of the range of phi1; the pole is that of the great circle along the track there, about which phi1 increases.
+
+    Arguments:
+        frame: The frame of the track, a rotation of ICRS.
+        track: G points in the order of phi1: ``phi1``, ``phi2`` [deg], and maybe ``pm_phi1``, ``pm_phi2`` [mas/yr],
+            ``distance`` [kpc] and ``rv`` [km/s].
+        widths: Intrinsic widths ``phi2`` [deg], ``pm_phi1``, ``pm_phi2`` [mas/yr]; those not known are 0.
+        name: Name of the stream.
+        short: Its short name.
+    """
+    none = np.zeros(len(track["phi1"]))
+    moving, far, radial = {"pm_phi1", "pm_phi2"} <= track.keys(), "distance" in track, "rv" in track
+    motion = (track["pm_phi1"], track["pm_phi2"]) if moving else (none, none)
+    icrs = to_icrs(frame, track["phi1"], track["phi2"], *motion)
+    points = QTable(
+        {
+            "ra": Longitude(icrs["ra"], u.deg),
+            "dec": Latitude(icrs["dec"], u.deg),
+            "distance": Distance(track["distance"] if far else none + _UNKNOWN, u.kpc),
+            "pm_ra_cosdec": (icrs["pm_ra_cosdec"] if moving else none) * _PM,
+            "pm_dec": (icrs["pm_dec"] if moving else none) * _PM,
+            "radial_velocity": (track["rv"] if radial else none) * u.km / u.s,
+        }
+    )
+    flags = f"1{far:d}{moving:d}{radial:d}"
+    return points, _summary(
+        points, track["phi1"], widths, {"StreamName": name, "StreamShortName": short, "InfoFlags": flags}
+    )
+
+
+def _summary(points: QTable, phi1: Array, widths: Mapping[str, float], words: Mapping[str, str]) -> QTable:
+    """One row: the names, both ends, the mid-point, the pole there and the widths."""
+    middle = int(np.abs(phi1 - (phi1[0] + phi1[-1]) / 2).argmin())
+    summary = QTable({key: [word] for key, word in words.items()})
+    for label, row in (("end_o", 0), ("end_f", len(points) - 1), ("mid", middle)):
+        for column in points.colnames:
+            summary[f"{label}.{column}"] = points[column][row : row + 1]
+    pole = _pole(points, middle)
+    summary["pole.ra"], summary["pole.dec"] = Longitude([pole.lon]), Latitude([pole.lat])
+    summary["pole.distance"] = [1.0] * u.one
+    summary["width_phi2"] = [widths.get("phi2", 0.0)] * u.deg
+    summary["width_pm_phi1_cosphi2"] = [widths.get("pm_phi1", 0.0)] * _PM
+    summary["width_pm_phi2"] = [widths.get("pm_phi2", 0.0)] * _PM
+    return summary
+
+
+def _pole(points: QTable, row: int) -> UnitSphericalRepresentation:
+    """Pole of the great circle through the neighbours of a point."""
+    xyz = SkyCoord(points["ra"], points["dec"]).cartesian.xyz.value
+    before, after = xyz[:, max(row - 1, 0)], xyz[:, min(row + 1, len(points) - 1)]
+    return CartesianRepresentation(np.cross(before, after)).represent_as(UnitSphericalRepresentation)

@@ -1,0 +1,152 @@
+"""What a column of a result says of itself: its meaning, and its UCD where the IVOA's list has one.
+
+The words are those of UCD1+ (https://www.ivoa.net/documents/UCD1+). It has none for a latitude in a frame of one's own,
+so ``phi2`` goes without.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from astropy.table import Table
+
+from stream_mapper.catalog.schema import COLUMNS, CORRELATION, ERROR, default_unit
+
+UCD = "ucd"
+"""Where a column's ``meta`` holds its UCD, as astropy's reader of VOTables has it."""
+
+IDENTIFIERS = (
+    "source_id",
+    "designation",
+    "objectid",
+    "diaobjectid",
+    "coadd_object_id",
+    "coadd_objects_id",
+    "quick_object_id",
+    "objid",
+    "obj_id",
+    "object_id",
+    "star_id",
+    "id",
+)
+"""Names, in lower case, of the column that tells the stars of a catalogue apart; the first that a table has counts."""
+
+
+class Note(NamedTuple):
+    """UCD ('' for none) and meaning of a column."""
+
+    ucd: str
+    description: str
+
+
+_QUANTITIES = {
+    "phi1": "pos.spherical.azi",
+    "ra": "pos.eq.ra",
+    "dec": "pos.eq.dec",
+    "pm_phi1": "pos.pm;pos.spherical.azi",
+    "pm_phi2": "pos.pm",
+    "pm_angle": "pos.posAng",
+    "pmra": "pos.pm;pos.eq.ra",
+    "pmdec": "pos.pm;pos.eq.dec",
+    "parallax": "pos.parallax.trig",
+    "distmod": "phot.mag.distMod",
+    "distance": "pos.distance",
+    "rv": "spect.dopplerVeloc",
+}
+
+_BANDS = {"u": "U", "g": "B", "r": "R", "i": "I", "z": "I", "y": "I", "B": "B", "V": "V", "R": "R", "I": "I"}
+_BANDS |= {"G": "", "BP": "B", "RP": "R"}
+_INFRARED = ("J", "H", "K", "Ks")
+
+_PROBABILITY = "stat.probability"
+_MEMBERSHIPS = {
+    "p_member": Note(_PROBABILITY, "probability of any component but the background"),
+    "p_member_05": Note("stat.percentile;stat.probability", "5 % quantile of p_member over the posterior"),
+    "p_member_50": Note("stat.probability;stat.median", "median of p_member over the posterior"),
+    "p_member_95": Note("stat.percentile;stat.probability", "95 % quantile of p_member over the posterior"),
+    "n_missing": Note("meta.number", "coordinates of the model that were not measured"),
+    "in_window": Note("meta.code", "whether the star is inside the model's window; if not, it belongs to no stream"),
+    "selected": Note("meta.code", "whether the star passed the selection of the fit"),
+    "component": Note("meta.code.class", "component of the mixture"),
+    "weight": Note("", "share of the stars at this phi1 that are of the component"),
+    "supported": Note("meta.code", "whether the component is there: its weight is above a hundredth of its largest"),
+    "density": Note("", "stars of the component per degree of phi1"),
+    "total_density": Note("", "stars of all components per degree of phi1"),
+}
+_ENDINGS = {
+    "_sigma": ("stat.stdev", "intrinsic width: "),
+    "_05": ("stat.percentile", "5 % quantile over the posterior: "),
+    "_95": ("stat.percentile", "95 % quantile over the posterior: "),
+    ERROR: ("stat.error", "error: "),
+}
+
+
+def note_of(name: str) -> Note:
+    """What is known of a column of this internal name or of a result.
+
+        >>> note_of("parallax_err")
+        Note(ucd='stat.error;pos.parallax.trig', description='error: parallax')
+
+    Arguments:
+        name: Internal name, or the name of a column of a membership, track or density table.
+    """
+    if name in _MEMBERSHIPS:
+        return _MEMBERSHIPS[name]
+    for ending, (word, text) in _ENDINGS.items():
+        if name.endswith(ending):
+            base = note_of(name.removesuffix(ending))
+            return Note(f"{word};{base.ucd}" if base.ucd else word, f"{text}{base.description}")
+    if name.endswith(CORRELATION):
+        return Note("stat.correlation", f"correlation of the errors of {name.removesuffix(CORRELATION)}")
+    if name.startswith("p_"):
+        return Note(_PROBABILITY, f"probability of the component {name.removeprefix('p_')}")
+    if name in COLUMNS:
+        return Note(_QUANTITIES.get(name, ""), COLUMNS[name].meaning)
+    return _of_band(name) if default_unit(name) == "mag" else Note("", "")
+
+
+def identifier(names: list[str] | tuple[str, ...]) -> str | None:
+    """The column among these that tells stars apart, if one is called like one of the known ones.
+
+    >>> identifier(["ra", "SOURCE_ID", "objid"])
+    'SOURCE_ID'
+    """
+    spelt = {name.lower(): name for name in reversed(names)}
+    return next((spelt[known] for known in IDENTIFIERS if known in spelt), None)
+
+
+def annotate(table: Table, internal: Mapping[str, str], of_id: str | None = None) -> Table:
+    """Give columns their UCD and description where they have none; the same table.
+
+    Arguments:
+        table: Any table, changed in place but for its values and units.
+        internal: Column of the table to its internal name, or to its own if it is a result's; others are left.
+        of_id: The column that tells stars apart.
+    """
+    notes = {column: note_of(name) for column, name in internal.items() if column in table.colnames}
+    if of_id is not None and of_id in table.colnames:
+        notes[of_id] = Note("meta.id;meta.main", "identifier of the star")
+    for column, note in notes.items():
+        info = table[column].info
+        info.meta = dict(info.meta or {})
+        if note.ucd and not info.meta.get(UCD):
+            info.meta[UCD] = note.ucd
+        info.description = info.description or note.description or None
+    return table
+
+
+def plain(meta: Mapping[Any, Any]) -> dict[str, Any]:
+    """What of the metadata of a table is one number or text by one name, as a header has it."""
+    return {str(key): value for key, value in meta.items() if isinstance(value, str | bool | int | float)}
+
+
+def _of_band(name: str) -> Note:
+    """A magnitude, called by its band, maybe with more before or after it: ``g``, ``g0``, ``ps1_g``."""
+    bands = [part for part in re.split(r"[_0-9]+|mag", name) if part in _BANDS or part in _INFRARED]
+    word = "phot.mag"
+    if bands:
+        band = bands[0]
+        word += f";em.IR.{band[0]}" if band in _INFRARED else ";em.opt" + (f".{_BANDS[band]}" if _BANDS[band] else "")
+    return Note(word, f"magnitude {name}")
