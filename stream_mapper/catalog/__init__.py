@@ -17,7 +17,7 @@ from stream_mapper.catalog.frames import SkyFrame, columns_read, frame_class, lo
 from stream_mapper.catalog.hats import complete_hats
 from stream_mapper.catalog.io import check_target, read_table, replace_file, table_format, write_table
 from stream_mapper.catalog.latex import escaped, write_deluxetable
-from stream_mapper.catalog.metadata import annotate, identifier
+from stream_mapper.catalog.metadata import annotate, check_ids, id_column, identifier
 from stream_mapper.catalog.partitions import Part, find_parts, is_partitioned
 from stream_mapper.catalog.schema import default_unit, find_column
 from stream_mapper.catalog.tables import to_table, with_units
@@ -34,6 +34,7 @@ __all__ = [
     "absent_columns",
     "annotate",
     "as_table",
+    "check_ids",
     "check_target",
     "columns_read",
     "complete_hats",
@@ -45,6 +46,7 @@ __all__ = [
     "frame_class",
     "from_frame",
     "galstreams_tables",
+    "id_column",
     "identifier",
     "is_partitioned",
     "joined",

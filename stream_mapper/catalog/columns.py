@@ -14,7 +14,7 @@ from astropy.table import Column as TableColumn
 from astropy.table import Table
 from numpy.typing import NDArray
 
-from stream_mapper.catalog.schema import ERROR, default_unit, find_column
+from stream_mapper.catalog.schema import CORRELATION, ERROR, default_unit, find_column
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError
 
@@ -94,6 +94,10 @@ class ColumnReader:
         _refuse(np.isinf(values), values, f"{label} is infinite", "mark it as missing (NaN or masked) or remove it")
         if name.endswith(ERROR):
             _refuse(values < 0, values, f"{label} is a negative error", "mark it as missing (NaN or masked)")
+            wish = "mark it as missing (NaN or masked), or give the error it really has"
+            _refuse(values == 0, values, f"{label} is an error of zero", wish)
+        if name.endswith(CORRELATION):
+            _refuse(np.abs(values) > 1, values, f"{label} is outside -1..1", "a correlation is not; check the column")
         return values
 
     def log_assumed(self) -> None:
@@ -236,9 +240,24 @@ def _numbers(column: Any, label: str) -> Values:
     """Values as native float64, NaN where masked."""
     if not isinstance(column, TableColumn) or column.dtype.kind not in "iuf" or column.ndim != 1:
         found = f"type {getattr(column, 'dtype', type(column).__name__)}, shape {column.shape}"
-        raise InputError(f"{label} holds {found}, e.g. {str(column[0])!r}; one number per star is needed.")
+        row = _first_text(column)
+        raise InputError(f"{label} holds {found}, e.g. {str(column[row])!r} in row {row}; one number a star is needed.")
     mask = np.ma.getmaskarray(np.ma.asarray(column))
     return np.where(mask, np.nan, np.asarray(column).astype(np.float64))
+
+
+def _first_text(column: Any) -> int:
+    """The first row that holds what is no number, 0 if none does."""
+    texts = [str(value) for value in column] if getattr(column, "ndim", 0) == 1 else []
+    return next((row for row, text in enumerate(texts) if not _is_number(text)), 0)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _parse(unit: str, label: str) -> Any:

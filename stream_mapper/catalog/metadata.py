@@ -7,12 +7,14 @@ so ``phi2`` goes without.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 from astropy.table import Table
 
 from stream_mapper.catalog.schema import COLUMNS, CORRELATION, ERROR, default_unit
+from stream_mapper.errors import InputError
 
 UCD = "ucd"
 """Where a column's ``meta`` holds its UCD, as astropy's reader of VOTables has it."""
@@ -107,7 +109,7 @@ def note_of(name: str) -> Note:
     return _of_band(name) if default_unit(name) == "mag" else Note("", "")
 
 
-def identifier(names: list[str] | tuple[str, ...]) -> str | None:
+def identifier(names: Sequence[str]) -> str | None:
     """The column among these that tells stars apart, if one is called like one of the known ones.
 
     >>> identifier(["ra", "SOURCE_ID", "objid"])
@@ -115,6 +117,33 @@ def identifier(names: list[str] | tuple[str, ...]) -> str | None:
     """
     spelt = {name.lower(): name for name in reversed(names)}
     return next((spelt[known] for known in IDENTIFIERS if known in spelt), None)
+
+
+def id_column(names: Sequence[str], asked: str | None) -> str | None:
+    """The column that tells stars apart: the one asked for, '' for none, or by default that of a known name.
+
+    Raises:
+        InputError: If the one asked for is not there.
+    """
+    if asked and asked not in names:
+        raise InputError(f"no column {asked!r} (for data.id); the table has {list(names)}.")
+    return identifier(names) if asked is None else asked or None
+
+
+def check_ids(table: Table, column: str, path: str) -> None:
+    """Raise InputError if two stars have one identifier; those that have none are not compared."""
+    values = np.ma.asarray(table[column])
+    rows = np.flatnonzero(~np.ma.getmaskarray(values))
+    texts = np.asarray(values)[rows]
+    _, first, which, counts = np.unique(texts.astype(str) if texts.dtype.kind == "O" else texts, True, True, True)
+    copies = np.flatnonzero(counts[which] > 1)
+    if len(copies):
+        star = which[copies[0]]
+        pair = rows[np.flatnonzero(which == star)[:2]].tolist()
+        raise InputError(
+            f"{path}: column {column!r} has {len(copies)} rows that share an identifier, e.g. {texts[first[star]]} in "
+            f"rows {pair[0]} and {pair[1]}; remove the copies, or name another column as data.id ('' for none)."
+        )
 
 
 def annotate(table: Table, internal: Mapping[str, str], of_id: str | None = None) -> Table:

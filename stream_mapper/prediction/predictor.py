@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_mapper import __version__
-from stream_mapper.catalog import absent_columns, columns_read, load
+from stream_mapper.catalog import absent_columns, check_ids, columns_read, id_column, load
 from stream_mapper.data import Data
+from stream_mapper.errors import InputError
 from stream_mapper.models import MixtureModel
 from stream_mapper.results.membership import membership_arrays, membership_names, membership_types, memberships
 from stream_mapper.results.provenance import facts_of, internal_names, with_facts
@@ -71,7 +72,12 @@ class Predictor:
         """A result with the facts of its origin, and notes at the columns that are read and at the memberships."""
         internal = internal_names(table.colnames, self.datamodule.columns, self.datamodule.frame)
         own = {name: name for name in self.names}
-        return with_facts(table, self.facts, {**internal, **own}, self.datamodule.id)
+        return with_facts(table, self.facts, {**internal, **own}, self._id(table.colnames))
+
+    def _id(self, names: Sequence[str]) -> str | None:
+        """The column that tells stars apart, if a table of these names has it."""
+        asked = self.datamodule.id
+        return None if asked and asked not in names else id_column(names, asked)
 
     def say_without_draws(self) -> None:
         """Warn if there is no posterior to draw from."""
@@ -81,7 +87,8 @@ class Predictor:
 
     def columns(self, names: Sequence[str]) -> list[str]:
         """Columns of a table of these names that are read."""
-        return columns_read(names, self.datamodule.columns, self.datamodule.frame, self.datamodule.errors)
+        read = columns_read(names, self.datamodule.columns, self.datamodule.frame, self.datamodule.errors)
+        return [name for name in names if name in read or name == self._id(names)]
 
     def read(self, table: Any, path: str) -> Data:
         """The stars of a table, or of some rows of one.
@@ -91,9 +98,12 @@ class Predictor:
             path: What messages call it.
 
         Raises:
-            InputError: If the table cannot be used with this model.
+            InputError: If the table cannot be used with this model, or two of these stars have one identifier.
         """
         source = self.datamodule
+        self._check_errors(table.colnames, path)
+        if of_id := self._id(table.colnames):
+            check_ids(table, of_id, path)
         stars, _ = load(
             table,
             source.columns,
@@ -116,9 +126,27 @@ class Predictor:
         return Tally.of(self.model, stars)
 
     def say(self, tally: Tally, path: str, names: Sequence[str]) -> None:
-        """Say it, of a catalogue with columns of these names."""
+        """Say it, of a catalogue with columns of these names.
+
+        Raises:
+            InputError: If no star has what the model's functions are of, such as phi1.
+        """
         absent = absent_columns(names, self.datamodule.columns, self.datamodule.errors, self.optional)
+        lost = [name for name in self.model.weights.indep_scaler.names if not tally.measured[name]]
+        if lost:
+            raise InputError(
+                f"{path}: not one value is measured in {lost}; without it no star can be told from another."
+            )
         tally.say(self.model, windows_of(self.model), path, absent)
+
+    def _check_errors(self, names: Sequence[str], path: str) -> None:
+        """Raise InputError if a table has a magnitude, but not the column of its errors."""
+        source = self.datamodule
+        absent = absent_columns(names, source.columns, source.errors, self.optional)
+        pairs = checkpoints.photometric_errors(self.model).items()
+        if bare := {name: error for name, error in pairs if error in absent and name not in absent}:
+            wish = "add them, or remove the magnitudes to do without"
+            raise InputError(f"{path}: no column for the errors {list(bare.values())} of {list(bare)}; {wish}.")
 
     def _prepare(self, stars: Data) -> Data:
         return with_frozen_densities(self.model, stars)

@@ -7,6 +7,7 @@ import multiprocessing
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 
@@ -179,14 +180,30 @@ def _complete(
     work: Work, task: Task, parts: Sequence[Part], catalogue: Path, predictor: Predictor, names: Sequence[str]
 ) -> None:
     """Make the result of the parts, if no other share has just done so."""
+    noticed = None
+    with _unless_done(work):
+        noticed = sum(map(Tally.from_dict, work.notes(parts)), Tally())
+    if noticed is None:
+        return
     try:
-        predictor.say(sum(map(Tally.from_dict, work.notes(parts)), Tally()), str(catalogue), names)
+        predictor.say(noticed, str(catalogue), names)
+    except InputError:
+        work.remove()
+        raise
+    with _unless_done(work):
         if task.carried:
             complete_hats(catalogue, work.folder, predictor.names, dict(task.renamed))
             work.become_target()
         else:
             _merge(work, task, parts, predictor)
             work.remove()
+
+
+@contextmanager
+def _unless_done(work: Work) -> Iterator[None]:
+    """Inside, what fails because another share has completed the result meanwhile is no error."""
+    try:
+        yield
     except (OSError, InputError):
         if work.folder.exists() or not work.target.exists():
             raise

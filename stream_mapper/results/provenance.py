@@ -11,7 +11,7 @@ from typing import Any
 
 from astropy.table import Table
 
-from stream_mapper.catalog import Columns, SkyFrame, annotate, find_column, identifier
+from stream_mapper.catalog import Columns, SkyFrame, annotate, find_column
 from stream_mapper.models import MixtureModel
 
 CREATOR, CONFIG, CHECKPOINT, DATE, FIT_DATE = "CREATOR", "CONFHASH", "CKPTHASH", "DATE", "FITDATE"
@@ -69,11 +69,11 @@ def with_facts(table: Table, facts: Facts, internal: Mapping[str, str], of_id: s
         table: A result.
         facts: What it says of its origin; it replaces what the input said of its own.
         internal: Internal names of columns of the input, and results by their own.
-        of_id: The column that tells stars apart; by default found by its name.
+        of_id: The column that tells stars apart, if there is one.
     """
     kept = {key: value for key, value in table.meta.items() if not _ours(str(key).upper(), facts)}
     table.meta = {**kept, **facts}
-    return annotate(table, internal, of_id or identifier(table.colnames))
+    return annotate(table, internal, of_id)
 
 
 def _ours(key: str, facts: Facts) -> bool:

@@ -51,8 +51,14 @@ def provenance(path: str | Path) -> Facts:
 
 def photometric_columns(model: Model) -> tuple[str, ...]:
     """Columns of magnitudes and their errors: a catalogue may lack them."""
+    names = tuple(name for part in model.parts() if isinstance(part, IsochroneMVNorm) for name in part.coord_names)
+    return (*names, *photometric_errors(model).values())
+
+
+def photometric_errors(model: Model) -> dict[str, str]:
+    """Column of the errors of each magnitude that has one."""
     parts = [part for part in model.parts() if isinstance(part, IsochroneMVNorm)]
-    return tuple(name for part in parts for name in (*part.coord_names, *part.phot_err_names.values()))
+    return {name: error for part in parts for name, error in part.phot_err_names.items()}
 
 
 def _check(path: Path) -> None:

@@ -10,7 +10,7 @@ import lightning as L
 import torch
 from astropy.table import Table
 
-from stream_mapper.catalog import Column, SkyFrame, load, to_table
+from stream_mapper.catalog import Column, SkyFrame, check_ids, id_column, load, to_table
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError, check_at_least, check_share
 from stream_mapper.mock import Simulator
@@ -35,7 +35,8 @@ class CatalogueDataModule(L.LightningDataModule):
         batch_size: Stars in a batch over all processes; None for all stars at once.
         val_fraction: Share of the stars held out of the training.
         seed: Seed of the split and of the batches.
-        id: Column that tells stars apart, which no two may share; by default found by its name, such as source_id.
+        id: Column that tells stars apart, which no two may share; by default found by its name, such as source_id,
+            and '' for none.
         source: Where to get the table, for the error when neither path nor simulator is given.
         selection: The stars that are fitted; the others are kept in every output, with ``selected`` False.
 
@@ -87,6 +88,7 @@ class CatalogueDataModule(L.LightningDataModule):
         """
         self.stars, self.table = self.read()
         check_columns(model, self.stars)
+        self._check_table(model)
         if isinstance(model, MixtureModel):
             results = [*membership_names(model), *self.result_names]
             self.table = set_aside(self.table, results, self.path)
@@ -123,6 +125,20 @@ class CatalogueDataModule(L.LightningDataModule):
     def result_names(self) -> list[str]:
         """Names of the columns that are added to the memberships here."""
         return [] if self.selection is None else [SELECTED]
+
+    def _check_table(self, model: Model) -> None:
+        """Raise InputError if two stars have one identifier, or a column of the model has no value at all."""
+        path = self.path or "the simulated table"
+        if self.id_column is not None:
+            check_ids(self.table, self.id_column, path)
+        if lost := [name for name in sorted(set(model.columns)) if not self.stars.where[name].any()]:
+            wish = "give a table that has them, or a model without"
+            raise InputError(f"{path}: not one value is measured in {lost}, which the model reads; {wish}.")
+
+    @property
+    def id_column(self) -> str | None:
+        """The column of the table that tells stars apart, if there is one."""
+        return id_column(self.table.colnames, self.id)
 
     def check_shares(self, processes: int) -> None:
         """Raise InputError if some process would have no star of a batch or of the held-out stars."""

@@ -18,7 +18,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from stream_mapper import __version__
 from stream_mapper.builtin import IsochroneMVNorm
-from stream_mapper.catalog import identifier, replace_file, with_units, write_table
+from stream_mapper.catalog import replace_file, with_units, write_table
 from stream_mapper.data import Data
 from stream_mapper.errors import check_at_least
 from stream_mapper.models import MixtureModel
@@ -169,11 +169,11 @@ class RunRecorder(Callback):
         best = Path(getattr(trainer.checkpoint_callback, "best_model_path", "") or "none")
         facts |= ({CHECKPOINT: digest(best)} if best.is_file() else {}) | {DATE: now()}
         for name, table in tables.items():
-            own = set(membership_names(model)) if name == "memberships" else set(table.colnames)
+            own = {*membership_names(model), *datamodule.result_names} if name == "memberships" else set(table.colnames)
             internal = {column: column for column in own}
             if name == "memberships":
                 internal |= internal_names(table.colnames, datamodule.columns, datamodule.frame)
-            with_facts(table, facts, internal, datamodule.id)
+            with_facts(table, facts, internal, datamodule.id_column)
 
     def _export(self, model: MixtureModel, datamodule: Any, tables: dict[str, Table]) -> None:
         """The best members, and the track for galstreams."""
@@ -181,8 +181,8 @@ class RunRecorder(Callback):
         tables, stars = _selected(tables, datamodule.stars)
         table = tables["memberships"]
         internal = internal_names(table.colnames, datamodule.columns, datamodule.frame)
-        of_id = datamodule.id or identifier(table.colnames)
-        members = best_members(table, stars, internal, self.best, of_id, _photometry(model)[0])
+        bands = _photometry(model)[0]
+        members = best_members(table, stars, internal, self.best, datamodule.id_column, bands)
         members.meta = table.meta
         write_table(with_facts(with_units(members), {}, {n: n for n in members.colnames}), self.folder / "members.ecsv")
         caption = f"The {len(members)} stars of the highest membership{' of ' + self.name if self.name else ''}."
