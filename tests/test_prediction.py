@@ -15,7 +15,7 @@ import pytest
 import torch
 from astropy.table import MaskedColumn, Table
 
-from stream_mapper.catalog import find_parts, read_table, write_table
+from stream_mapper.catalog import Part, find_parts, read_table, write_table
 from stream_mapper.commands import run as as_command
 from stream_mapper.fit import main as fit
 from stream_mapper.models.mixture import BACKGROUND
@@ -281,6 +281,19 @@ def test_a_stopped_prediction_goes_on_and_gives_the_same_bytes(output, best, cat
     assert begun == ["b/d.parquet", "e.parquet"]
     assert bytes_of(tmp_path / output) == bytes_of(tmp_path / f"whole_{output}")
     assert not left.exists()
+
+
+def test_an_interrupted_process_of_a_pool_ends(monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    def ended(status):
+        raise SystemExit(status)
+
+    monkeypatch.setattr(survey, "_worker", interrupted)
+    monkeypatch.setattr(survey.os, "_exit", ended)
+    with pytest.raises(SystemExit, match="130"):
+        survey._run(Part(Path("a"), "a"), Path("b"))
 
 
 def refused(capsys, function):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -172,8 +173,12 @@ def _start(task: Task, threads: int) -> None:
 
 
 def _run(part: Part, path: Path) -> Tally:
+    """One part, in a process of a pool; Ctrl-C ends the process, which would go on with the parts it has been sent."""
     assert _worker is not None
-    return _worker(part, path)
+    try:
+        return _worker(part, path)
+    except KeyboardInterrupt:
+        os._exit(130)
 
 
 def _complete(
