@@ -14,19 +14,18 @@ from astropy.io.votable import parse as parse_votable
 from astropy.io.votable.ucd import check_ucd
 from astropy.table import MaskedColumn, QTable, Table
 
-from stream_mapper.catalog import SkyFrame, annotate, identifier, read_table, write_table
-from stream_mapper.catalog.export import galstreams_tables, to_icrs
-from stream_mapper.catalog.frames import frame_class, rotate
+from stream_mapper.catalog import Column, SkyFrame, annotate, identifier, read_table, write_table
+from stream_mapper.catalog.export import galstreams_tables, matrix_of, to_icrs
 from stream_mapper.catalog.metadata import note_of
 from stream_mapper.catalog.schema import COLUMNS
 from stream_mapper.errors import InputError
 from stream_mapper.fit import main as fit
 from stream_mapper.predict import main as predict
-from stream_mapper.results.outputs import check_formats, write_memberships
+from stream_mapper.results.outputs import check_formats, write_galstreams, write_memberships
 
 FORMATS = ("fits", "vot", "ecsv", "parquet")
 GD1 = "gala.coordinates.GD1Koposov10"
-ROUNDED = 3e-8  # the matrix of this frame has seven digits, so that its transpose is not quite its inverse
+ROUNDED = 3e-8  # gala's matrix of this frame has seven digits: a rotation only to as many
 FACTS = {
     "MODEL": "MixtureModel(stream, background)",
     "FRAME": GD1,
@@ -138,29 +137,39 @@ def test_identifiers_are_found_by_name():
     assert identifier(["ra", "dec"]) is None
 
 
+def frame_of(path):
+    """A frame of gala or astropy, by its import path."""
+    module, _, name = path.rpartition(".")
+    return getattr(pytest.importorskip(module), name)()
+
+
 def test_icrs_is_the_inverse_of_the_rotation_of_stars():
     generator = np.random.default_rng(1)
     lon, lat = generator.uniform(-180, 180, 1000), generator.uniform(-60, 60, 1000)
     pm = generator.normal(0, 10, (2, 1000))
     for path, close in ((GD1, ROUNDED), ("astropy.coordinates.Galactic", 1e-9)):
-        icrs = to_icrs(frame_class(path), lon, lat, *pm)
-        back_lon, back_lat, rotation = rotate(frame_class(path), icrs["ra"], icrs["dec"])
-        motion = np.einsum("nij,nj->in", rotation, np.stack([icrs["pm_ra_cosdec"], icrs["pm_dec"]], -1))
-        assert np.abs((back_lon - lon + 180) % 360 - 180).max() < close
-        assert np.abs(back_lat - lat).max() < close
-        assert np.abs(motion - pm).max() < close
+        icrs = to_icrs(matrix_of(SkyFrame(path)), lon, lat, *pm)
+        sky = SkyCoord(
+            icrs["ra"] * u.deg, icrs["dec"] * u.deg, **{n: icrs[n] * u.mas / u.yr for n in icrs if "pm" in n}
+        )
+        back = sky.transform_to(frame_of(path)).represent_as("unitspherical", s="unitsphericalcoslat")
+        motion = back.differentials["s"]
+        assert np.abs((back.lon.deg - lon + 180) % 360 - 180).max() < close
+        assert np.abs(back.lat.deg - lat).max() < close
+        assert np.abs(motion.d_lon_coslat.to_value("mas/yr") - pm[0]).max() < close
+        assert np.abs(motion.d_lat.to_value("mas/yr") - pm[1]).max() < close
 
 
 def test_track_of_galstreams_is_read_back_and_rotated(tmp_path):
     phi1 = np.linspace(-60.0, -20.0, 81)
     track = {"phi1": phi1, "phi2": 0.001 * (phi1 + 40) ** 2, "pm_phi1": -13 + 0 * phi1, "pm_phi2": -3 + 0.01 * phi1}
     track["distance"] = 8 + 0.01 * phi1
-    points, summary = galstreams_tables(frame_class(GD1), track, {"phi2": 0.2}, "GD-1", "GD-1")
+    points, summary = galstreams_tables(matrix_of(SkyFrame(GD1)), track, {"phi2": 0.2}, "GD-1", "GD-1")
     for table, name in ((points, "t.ecsv"), (summary, "t.summary.ecsv")):
         write_table(table, tmp_path / name)
     # as galstreams itself reads them (core.py, Track6D)
     sky = SkyCoord(**QTable.read(tmp_path / "t.ecsv"))
-    there = sky.transform_to(frame_class(GD1)())
+    there = sky.transform_to(frame_of(GD1))
     assert np.abs(there.phi1.wrap_at(180 * u.deg).deg - phi1).max() < ROUNDED
     assert np.abs(there.phi2.deg - track["phi2"]).max() < ROUNDED
     assert np.abs(there.pm_phi1_cosphi2.to_value("mas/yr") - track["pm_phi1"]).max() < ROUNDED
@@ -175,8 +184,8 @@ def test_track_of_galstreams_is_read_back_and_rotated(tmp_path):
 
 def test_pole_of_a_great_circle_is_that_of_its_frame():
     phi1 = np.linspace(-60.0, -20.0, 81)
-    _, summary = galstreams_tables(frame_class(GD1), {"phi1": phi1, "phi2": 0 * phi1}, {}, "GD-1", "GD-1")
-    pole = SkyCoord(0 * u.deg, 90 * u.deg, frame=frame_class(GD1)()).icrs
+    _, summary = galstreams_tables(matrix_of(SkyFrame(GD1)), {"phi1": phi1, "phi2": 0 * phi1}, {}, "GD-1", "GD-1")
+    pole = SkyCoord(0 * u.deg, 90 * u.deg, frame=frame_of(GD1)).icrs
     assert summary["pole.ra"][0].deg == pytest.approx(pole.ra.deg, abs=ROUNDED)
     assert summary["pole.dec"][0].deg == pytest.approx(pole.dec.deg, abs=ROUNDED)
     assert str(summary["InfoFlags"][0]) == "1000"
@@ -188,6 +197,19 @@ def test_a_format_that_cannot_hold_the_table_is_left_out(tmp_path, caplog):
     assert [path.name for path in write_memberships(table, tmp_path, ["votable"])] == ["memberships.parquet"]
     assert "memberships.vot: cannot be written as votable" in caplog.text
     assert [path.name for path in tmp_path.iterdir()] == ["memberships.parquet"]
+
+
+def test_proper_motions_without_the_suns_are_not_those_of_galstreams(tmp_path, caplog):
+    phi1 = np.linspace(-60.0, -20.0, 9)
+    track = Table({"component": ["stream"] * 9, "supported": [True] * 9, "phi1": phi1, "phi2": 0 * phi1})
+    track["pm_phi1"], track["pm_phi2"] = phi1, phi1
+    caplog.set_level("INFO", "stream_mapper")
+    columns = {"phi1": "phi1", "pm_phi1": "pm_phi1_reflex", "pm_phi2": Column("pm_phi2_reflex")}
+    for read, flags in ((columns, "1000"), (["pm_phi1", "pm_phi2"], "1010")):
+        write_galstreams(track, SkyFrame(GD1), "", tmp_path, read)
+        assert str(read_table(tmp_path / "track.galstreams.summary.ecsv")["InfoFlags"][0]) == flags
+    write_galstreams(track, None, "", tmp_path / "nowhere")
+    assert "no data.frame, so the track has no place on the sky" in caplog.text
 
 
 def test_unknown_formats_are_refused():
@@ -233,7 +255,7 @@ def sky_table():
     """A stream along phi2 = 0 in a field of GD-1, in ICRS, with identifiers, one of them missing."""
     generator = np.random.default_rng(3)
     phi1, phi2 = generator.uniform(-60, -20, 600), np.r_[generator.normal(0, 0.2, 200), generator.uniform(-5, 5, 400)]
-    icrs = to_icrs(frame_class(GD1), phi1, phi2, 0 * phi1, 0 * phi1)
+    icrs = to_icrs(matrix_of(SkyFrame(GD1)), phi1, phi2, 0 * phi1, 0 * phi1)
     ids = MaskedColumn(2**61 + np.arange(600), mask=np.arange(600) == 5)
     table = Table({"source_id": ids, "ra": icrs["ra"] * u.deg, "dec": icrs["dec"] * u.deg})
     table["g"] = MaskedColumn(generator.uniform(15, 20, 600), mask=np.arange(600) % 9 == 0, unit=u.mag)
@@ -296,9 +318,9 @@ def test_track_of_a_fit_lies_on_the_sky(run):
     track = read_table(run / "track.ecsv")
     track = track[track["supported"]]
     points = read_table(run / "track.galstreams.ecsv")
-    phi1, phi2, _ = rotate(frame_class(GD1), np.asarray(points["ra"]), np.asarray(points["dec"]))
-    assert np.abs(phi1 - track["phi1"]).max() < 1e-6
-    assert np.abs(phi2 - track["phi2"]).max() < 1e-6
+    there = SkyCoord(np.asarray(points["ra"]) * u.deg, np.asarray(points["dec"]) * u.deg).transform_to(frame_of(GD1))
+    assert np.abs(there.phi1.wrap_at(180 * u.deg).deg - track["phi1"]).max() < 1e-6
+    assert np.abs(there.phi2.deg - track["phi2"]).max() < 1e-6
     assert str(read_table(run / "track.galstreams.summary.ecsv")["InfoFlags"][0]) == "1000"
 
 
@@ -327,7 +349,7 @@ def test_a_frame_says_more_of_itself_if_it_can():
 
     class Frame(SkyFrame):
         def metadata(self):
-            return {"frame": "GD-1", "reflex": {"distance": 8.1}, "none": None}
+            return {"name": "GD-1", "reflex": {"distance": 8.1}, "none": None}
 
     assert _of_frame(Frame()) == {"FRAME": "GD-1", "FRAME_REFLEX": '{"distance": 8.1}'}
     assert _of_frame(None) == {"FRAME": "as read"}

@@ -12,8 +12,8 @@ from stream_mapper.catalog.chunks import (
     write_chunks,
 )
 from stream_mapper.catalog.columns import Column, Columns, Errors, absent_columns, to_data, warn_unmeasured
-from stream_mapper.catalog.export import galstreams_tables, to_icrs
-from stream_mapper.catalog.frames import SkyFrame, columns_read, frame_class, load
+from stream_mapper.catalog.export import galstreams_tables, matrix_of, to_icrs
+from stream_mapper.catalog.frames import SkyFrame, columns_read, load
 from stream_mapper.catalog.hats import complete_hats
 from stream_mapper.catalog.io import check_target, read_table, replace_file, table_format, write_table
 from stream_mapper.catalog.latex import escaped, write_deluxetable
@@ -43,7 +43,6 @@ __all__ = [
     "extended",
     "find_column",
     "find_parts",
-    "frame_class",
     "from_frame",
     "galstreams_tables",
     "id_column",
@@ -51,6 +50,7 @@ __all__ = [
     "is_partitioned",
     "joined",
     "load",
+    "matrix_of",
     "read_table",
     "read_track",
     "replace_file",

@@ -7,18 +7,17 @@ from collections.abc import Mapping
 import numpy as np
 from astropy import units as u
 from astropy.coordinates import (
-    ICRS,
-    BaseCoordinateFrame,
     CartesianRepresentation,
     Distance,
     Latitude,
     Longitude,
     SkyCoord,
-    UnitSphericalCosLatDifferential,
     UnitSphericalRepresentation,
 )
 from astropy.table import QTable
 from numpy.typing import NDArray
+
+from stream_mapper.catalog.frames import SkyFrame, frame_class
 
 Array = NDArray[np.float64]
 
@@ -26,31 +25,44 @@ _PM = u.mas / u.yr
 _UNKNOWN = 1.0  # kpc, the distance galstreams gives to what has none; the flags say that it is none
 
 
-def to_icrs(frame: type[BaseCoordinateFrame], lon: Array, lat: Array, pm_lon: Array, pm_lat: Array) -> dict[str, Array]:
+def matrix_of(frame: SkyFrame) -> Array:
+    """Unit vectors of the axes of a frame in ICRS, one a row, shape (3, 3)."""
+    known = getattr(frame, "orientation", None)
+    if known is not None:
+        return np.asarray(known.matrix)
+    axes = SkyCoord(CartesianRepresentation(np.eye(3)), frame=frame_class(frame.frame)()).icrs.cartesian.xyz.value.T
+    left, _, right = np.linalg.svd(axes)  # gala gives some matrices with seven digits
+    return np.asarray(left @ right)
+
+
+def to_icrs(matrix: Array, lon: Array, lat: Array, pm_lon: Array, pm_lat: Array) -> dict[str, Array]:
     """Positions [deg] and proper motions [mas/yr] of a rotated frame in ICRS, each (N,).
 
     Arguments:
-        frame: A rotation of ICRS.
+        matrix: The frame, from `matrix_of`.
         lon: Longitude [deg].
         lat: Latitude [deg].
         pm_lon: Proper motion along it, with the cosine of the latitude [mas/yr].
         pm_lat: Proper motion across it [mas/yr].
     """
-    motion = UnitSphericalCosLatDifferential(pm_lon * _PM, pm_lat * _PM)
-    place = UnitSphericalRepresentation(lon * u.deg, lat * u.deg, differentials={"s": motion})
-    turned = frame(place, representation_type=UnitSphericalRepresentation).transform_to(ICRS())
-    turned = turned.represent_as(UnitSphericalRepresentation, s=UnitSphericalCosLatDifferential)
-    speed = turned.differentials["s"]
-    return {
-        "ra": turned.lon.deg,
-        "dec": turned.lat.deg,
-        "pm_ra_cosdec": speed.d_lon_coslat.to_value(_PM),
-        "pm_dec": speed.d_lat.to_value(_PM),
-    }
+    place, along, across = _directions(np.radians(lon), np.radians(lat))
+    x, y, z = (place @ matrix).T
+    ra, dec = np.arctan2(y, x), np.arctan2(z, np.hypot(x, y))
+    _, east, north = _directions(ra, dec)
+    motion = (pm_lon[:, None] * along + pm_lat[:, None] * across) @ matrix
+    speed = {"pm_ra_cosdec": (motion * east).sum(-1), "pm_dec": (motion * north).sum(-1)}
+    return {"ra": np.degrees(ra) % 360, "dec": np.degrees(dec), **speed}
+
+
+def _directions(lon: Array, lat: Array) -> tuple[Array, Array, Array]:
+    """Unit vectors (N, 3) of places [rad], and there of growing longitude and of growing latitude."""
+    cos, sin, up, high = np.cos(lon), np.sin(lon), np.cos(lat), np.sin(lat)
+    place = np.stack([up * cos, up * sin, high], -1)
+    return place, np.stack([-sin, cos, 0 * lon], -1), np.stack([-high * cos, -high * sin, up], -1)
 
 
 def galstreams_tables(
-    frame: type[BaseCoordinateFrame], track: Mapping[str, Array], widths: Mapping[str, float], name: str, short: str
+    matrix: Array, track: Mapping[str, Array], widths: Mapping[str, float], name: str, short: str
 ) -> tuple[QTable, QTable]:
     """The track and its summary, as the files ``track.st.*.ecsv`` and ``*.summary.ecsv`` hold them.
 
@@ -59,7 +71,7 @@ def galstreams_tables(
     of the range of phi1; the pole is that of the great circle along the track there, about which phi1 increases.
 
     Arguments:
-        frame: The frame of the track, a rotation of ICRS.
+        matrix: The frame of the track, from `matrix_of`.
         track: G points in the order of phi1: ``phi1``, ``phi2`` [deg], and maybe ``pm_phi1``, ``pm_phi2`` [mas/yr],
             ``distance`` [kpc] and ``rv`` [km/s].
         widths: Intrinsic widths ``phi2`` [deg], ``pm_phi1``, ``pm_phi2`` [mas/yr]; those not known are 0.
@@ -69,7 +81,7 @@ def galstreams_tables(
     none = np.zeros(len(track["phi1"]))
     moving, far, radial = {"pm_phi1", "pm_phi2"} <= track.keys(), "distance" in track, "rv" in track
     motion = (track["pm_phi1"], track["pm_phi2"]) if moving else (none, none)
-    icrs = to_icrs(frame, track["phi1"], track["phi2"], *motion)
+    icrs = to_icrs(matrix, track["phi1"], track["phi2"], *motion)
     points = QTable(
         {
             "ra": Longitude(icrs["ra"], u.deg),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from astropy.table import Table
 
-from stream_mapper.catalog import SkyFrame, frame_class, galstreams_tables, write_table
+from stream_mapper.catalog import Columns, SkyFrame, galstreams_tables, matrix_of, write_table
 from stream_mapper.errors import InputError
 
 _log = logging.getLogger("stream_mapper")
@@ -18,6 +18,7 @@ SUFFIXES = {"parquet": ".parquet", "ecsv": ".ecsv", "fits": ".fits", "votable": 
 """Ending of the membership table by the name of its format."""
 
 _COORDINATES = ("phi2", "pm_phi1", "pm_phi2", "distance", "rv")
+_FREED = "_reflex"
 _FEWEST = 3  # points of a track that has a direction in its middle
 
 
@@ -41,7 +42,7 @@ def write_memberships(table: Table, folder: Path, formats: Sequence[str]) -> lis
     return written
 
 
-def write_galstreams(track: Table, frame: SkyFrame | None, name: str, folder: Path) -> None:
+def write_galstreams(track: Table, frame: SkyFrame | None, name: str, folder: Path, columns: Columns = ()) -> None:
     """Write the track of each component in the format of galstreams, where the frame says how it lies on the sky.
 
     The first component's is ``track.galstreams.ecsv``, with ``track.galstreams.summary.ecsv``; another's is
@@ -52,6 +53,7 @@ def write_galstreams(track: Table, frame: SkyFrame | None, name: str, folder: Pa
         frame: The frame of phi1 and phi2.
         name: Name of the stream.
         folder: The run folder.
+        columns: What was read, by internal name: proper motions freed of the Sun's motion are those of no catalogue.
     """
     if frame is None:
         _log.info("no data.frame, so the track has no place on the sky: no track.galstreams.ecsv is written.")
@@ -60,11 +62,11 @@ def write_galstreams(track: Table, frame: SkyFrame | None, name: str, folder: Pa
         if len(part) < _FEWEST or "phi2" not in part.colnames:
             _log.info("%s: no track.galstreams.ecsv: its track has no phi2, or fewer than 3 points.", component)
             continue
-        coordinates = _known(part, frame)
+        coordinates = _known(part, columns)
         widths = {c: float(np.mean(part[f"{c}_sigma"])) for c in coordinates if f"{c}_sigma" in part.colnames}
         stem = "track.galstreams" if i == 0 else f"track.galstreams.{component}"
         names = (name or component, (name or component)[:4])
-        points, summary = galstreams_tables(frame_class(frame.frame), coordinates, widths, *names)
+        points, summary = galstreams_tables(matrix_of(frame), coordinates, widths, *names)
         points.meta |= track.meta
         write_table(points, folder / f"{stem}.ecsv")
         write_table(summary, folder / f"{stem}.summary.ecsv")
@@ -88,18 +90,17 @@ def _components(track: Table) -> Iterator[tuple[str, Table]]:
         yield name, track[(names == name) & np.asarray(track["supported"])]
 
 
-def _known(part: Table, frame: SkyFrame) -> dict[str, np.ndarray]:
-    """Coordinates that a component has at every point; motions without the Sun's are those of no catalogue."""
-    columns = {name: np.ma.filled(np.ma.asarray(part[name]), np.nan) for name in _COORDINATES if name in part.colnames}
-    known = {name: np.asarray(values, dtype=float) for name, values in columns.items() if np.isfinite(values).all()}
-    if reflex_corrected(frame) and {"pm_phi1", "pm_phi2"} & known.keys():
-        _log.info("track.galstreams.ecsv: without proper motions, as the frame takes the Sun's motion out of them.")
-        known = {name: values for name, values in known.items() if not name.startswith("pm_")}
+def _known(part: Table, columns: Columns) -> dict[str, np.ndarray]:
+    """Coordinates that a component has at every point, as the catalogue has them."""
+    found = {name: np.ma.filled(np.ma.asarray(part[name]), np.nan) for name in _COORDINATES if name in part.colnames}
+    known = {name: np.asarray(values, dtype=float) for name, values in found.items() if np.isfinite(values).all()}
+    if freed := [name for name in known if _is_freed(name, columns)]:
+        _log.info("track.galstreams.ecsv: without proper motions, as the Sun's motion is taken out of %s.", freed)
+        known = {name: values for name, values in known.items() if name not in freed}
     return {"phi1": np.asarray(part["phi1"], dtype=float), **known}
 
 
-def reflex_corrected(frame: SkyFrame) -> bool:
-    """Whether the frame takes the Sun's motion out of proper motions, by what it says of itself."""
-    own = getattr(frame, "metadata", None)
-    said = own() if callable(own) else {}
-    return any("reflex" in key and bool(value) for key, value in said.items())
+def _is_freed(name: str, columns: Columns) -> bool:
+    """Whether a coordinate is read from a proper motion that the frame has freed of the Sun's."""
+    read = columns.get(name, name) if isinstance(columns, Mapping) else name
+    return (read if isinstance(read, str) else read.column).endswith(_FREED)

@@ -87,7 +87,7 @@ def _of_frame(frame: SkyFrame | None) -> Facts:
         return {"FRAME": "as read"}
     own = getattr(frame, "metadata", None)
     said = dict(own()) if callable(own) else {}
-    facts: Facts = {"FRAME": str(said.pop("frame", frame.frame))}
+    facts: Facts = {"FRAME": str(said.pop("name", frame.frame))}
     plain = {key: value for key, value in said.items() if value is not None}
     for key, value in plain.items():
         facts[f"FRAME_{key}".upper()] = (

@@ -187,7 +187,7 @@ class RunRecorder(Callback):
         write_table(with_facts(with_units(members), {}, {n: n for n in members.colnames}), self.folder / "members.ecsv")
         caption = f"The {len(members)} stars of the highest membership{' of ' + self.name if self.name else ''}."
         write_latex(members, self.folder / "members.tex", caption)
-        write_galstreams(tables["track"], datamodule.frame, self.name, self.folder)
+        write_galstreams(tables["track"], datamodule.frame, self.name, self.folder, datamodule.columns)
 
     def _write(self, trainer: L.Trainer, model: MixtureModel, stars: Data, tables: dict[str, Table]) -> None:
         assert self.folder is not None
