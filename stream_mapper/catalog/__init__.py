@@ -11,11 +11,12 @@ from stream_mapper.catalog.chunks import (
     with_added,
     write_chunks,
 )
-from stream_mapper.catalog.columns import Column, Columns, Errors, absent_columns, to_data, warn_unmeasured
-from stream_mapper.catalog.frames import SkyFrame, columns_read, load
+from stream_mapper.catalog.columns import Column, Columns, Errors, to_data, warn_unmeasured
+from stream_mapper.catalog.frames import SkyFrame
 from stream_mapper.catalog.hats import complete_hats
 from stream_mapper.catalog.io import check_target, read_table, replace_file, table_format, write_table
 from stream_mapper.catalog.partitions import Part, find_parts, is_partitioned
+from stream_mapper.catalog.reading import Reading, load
 from stream_mapper.catalog.schema import default_unit, find_column
 from stream_mapper.catalog.selection import cut
 from stream_mapper.catalog.tables import to_table, with_units
@@ -27,11 +28,10 @@ __all__ = [
     "Errors",
     "ParquetRows",
     "Part",
+    "Reading",
     "SkyFrame",
-    "absent_columns",
     "as_table",
     "check_target",
-    "columns_read",
     "complete_hats",
     "cut",
     "default_unit",

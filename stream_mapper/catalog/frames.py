@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import importlib
 import logging
-import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from astropy import units
 from astropy.coordinates import (
     BaseCoordinateFrame,
@@ -24,17 +22,12 @@ from numpy.typing import NDArray
 from stream_mapper.catalog.columns import (
     Column,
     ColumnReader,
-    Columns,
     Errors,
     Values,
     approximate_errors,
-    names_read,
-    to_data,
 )
-from stream_mapper.catalog.io import one_line, read_table
-from stream_mapper.catalog.parquet import MASK
+from stream_mapper.catalog.io import one_line
 from stream_mapper.catalog.schema import default_unit, find_column
-from stream_mapper.data import Data
 from stream_mapper.errors import InputError
 
 logger = logging.getLogger("stream_mapper")
@@ -140,53 +133,6 @@ class SkyFrame:
             largest = np.nanmax(np.abs(values))
             raise InputError(f"{reader.path}: {found[name].column!r} reaches {largest}; a correlation is in -1..1.")
         return np.where(np.isnan(values), self.pm_corr, values)
-
-
-def load(
-    path_or_table: str | os.PathLike[str] | Table,
-    columns: Columns,
-    frame: SkyFrame | None = None,
-    *,
-    errors: Errors | None = None,
-    optional: Sequence[str] = (),
-    dtype: torch.dtype = torch.float32,
-    path: str | None = None,
-    part: bool = False,
-) -> tuple[Data, Table]:
-    """Stars of a table, in stream coordinates if a frame is given, and the table as it was.
-
-    Arguments:
-        path_or_table: A file (see `read_table`) or a table, N rows.
-        columns: Internal names and where to find them; with a frame, phi1, phi2, pm_phi1, ... are the frame's.
-        frame: The frame of the stream.
-        errors: Approximate errors, see `to_data`; with a frame, those of pmra and pmdec are rotated with it.
-        optional: Columns that may be absent.
-        dtype: Floating type of the tensors.
-        path: What messages call the table; by default its file.
-        part: Whether the table is some rows of a larger one, see `to_data`.
-
-    Returns:
-        The data and the untouched table, both with all rows in the same order.
-
-    Raises:
-        InputError: If the file, a column or the frame cannot be used.
-    """
-    path = path or ("table" if isinstance(path_or_table, Table) else os.fspath(path_or_table))
-    table = path_or_table if isinstance(path_or_table, Table) else read_table(path_or_table)
-    if frame is None:
-        return to_data(table, columns, path=path, errors=errors, optional=optional, dtype=dtype, part=part), table
-    errors = errors or {}
-    rest = {name: rule for name, rule in errors.items() if name not in PROPER_MOTION or name in columns}
-    rotated = frame.add_stream_coordinates(table, errors, path)
-    return to_data(rotated, columns, path=path, errors=rest, optional=optional, dtype=dtype, part=part), table
-
-
-def columns_read(
-    names: Sequence[str], columns: Columns, frame: SkyFrame | None = None, errors: Errors | None = None
-) -> list[str]:
-    """Columns of a table of these names that `load` reads, in their order; the others may be left out."""
-    wanted = names_read(names, columns, errors) | set(frame.columns(names).values() if frame else ())
-    return [name for name in names if name.removesuffix(MASK) in wanted]
 
 
 def frame_class(path: str) -> type[BaseCoordinateFrame]:

@@ -11,7 +11,6 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_mapper.catalog import absent_columns, columns_read, load
 from stream_mapper.data import Data
 from stream_mapper.models import MixtureModel
 from stream_mapper.results.membership import membership_arrays, membership_names, membership_types, memberships
@@ -71,7 +70,7 @@ class Predictor:
 
     def columns(self, names: Sequence[str]) -> list[str]:
         """Columns of a table of these names that are read."""
-        return columns_read(names, self.datamodule.columns, self.datamodule.frame, self.datamodule.errors)
+        return self.datamodule.reading.columns_read(names)
 
     def read(self, table: Any, path: str) -> Data:
         """The stars of a table, or of some rows of one.
@@ -83,16 +82,7 @@ class Predictor:
         Raises:
             InputError: If the table cannot be used with this model.
         """
-        source = self.datamodule
-        stars, _ = load(
-            table,
-            source.columns,
-            frame=source.frame,
-            errors=source.errors,
-            optional=self.optional,
-            path=path,
-            part=True,
-        )
+        stars, _ = self.datamodule.reading.load(table, optional=self.optional, path=path, part=True)
         check_columns(self.model, stars)
         return stars
 
@@ -107,7 +97,7 @@ class Predictor:
 
     def say(self, tally: Tally, path: str, names: Sequence[str]) -> None:
         """Say it, of a catalogue with columns of these names."""
-        absent = absent_columns(names, self.datamodule.columns, self.datamodule.errors, self.optional)
+        absent = self.datamodule.reading.absent(names, self.optional)
         tally.say(self.model, windows_of(self.model), path, absent)
 
     def _prepare(self, stars: Data) -> Data:

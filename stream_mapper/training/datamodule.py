@@ -10,7 +10,7 @@ import lightning as L
 import torch
 from astropy.table import Table
 
-from stream_mapper.catalog import Column, SkyFrame, load, to_table
+from stream_mapper.catalog import Column, Columns, Reading, SkyFrame, to_table
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError, check_at_least, check_share
 from stream_mapper.mock import Simulator
@@ -34,6 +34,8 @@ class CatalogueDataModule(L.LightningDataModule):
         val_fraction: Share of the stars held out of the training.
         seed: Seed of the split and of the batches.
         source: Where to get the table, for the error when neither path nor simulator is given.
+        survey: Survey or surveys whose names of magnitudes are looked for, such as ``gaia_dr3``; see
+            :data:`stream_mapper.catalog.surveys.SURVEYS`.
 
     Raises:
         InputError: If a batch would be empty or the held-out share is not between 0 and 1.
@@ -50,12 +52,14 @@ class CatalogueDataModule(L.LightningDataModule):
         val_fraction: float = 0.1,
         seed: int = 0,
         source: str = "",
+        survey: str | list[str] | None = None,
     ) -> None:
         super().__init__()
         check_at_least("data.batch_size", batch_size)
         check_share("data.val_fraction", val_fraction)
         self.save_hyperparameters()
-        self.columns, self.path, self.simulator, self.frame, self.errors = columns, path, simulator, frame, errors
+        self.reading = Reading(columns, frame, errors, survey)
+        self.path, self.simulator = path, simulator
         self.batch_size, self.val_fraction, self.seed = batch_size, val_fraction, seed
         self.source = source
 
@@ -71,7 +75,12 @@ class CatalogueDataModule(L.LightningDataModule):
         source: Any = self.path
         if self.path is None and self.simulator is not None:
             source = to_table(self.simulator.simulate())
-        return load(source, self.columns, frame=self.frame, errors=self.errors, optional=optional)
+        return self.reading.load(source, optional=optional)
+
+    @property
+    def columns(self) -> Columns:
+        """The columns that are read."""
+        return self.reading.columns
 
     def prepare(self, model: Model) -> None:
         """Read the stars, check them against the model and split those inside its window.
