@@ -242,8 +242,9 @@ class StreamModule(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps the hyper-parameters plain: no modules, and no files that may be gone when the checkpoint is read."""
-        hyper = checkpoint.get("hyper_parameters", {})
-        checkpoint["hyper_parameters"] = literal({k: v for k, v in hyper.items() if not isinstance(v, nn.Module)})
+        for key in ("hyper_parameters", "datamodule_hyper_parameters"):
+            hyper = checkpoint.get(key, {})
+            checkpoint[key] = literal({k: v for k, v in hyper.items() if not isinstance(v, nn.Module)})
 
 
 def ln_mean(ln_p: Tensor) -> Tensor:
