@@ -12,11 +12,14 @@ from stream_mapper.catalog.chunks import (
     write_chunks,
 )
 from stream_mapper.catalog.columns import Column, Columns, Errors, to_data, warn_unmeasured
+from stream_mapper.catalog.corrections import Corrections
+from stream_mapper.catalog.extinction import Extinction
 from stream_mapper.catalog.frames import SkyFrame
 from stream_mapper.catalog.hats import complete_hats
 from stream_mapper.catalog.io import check_target, read_table, replace_file, table_format, write_table
 from stream_mapper.catalog.partitions import Part, find_parts, is_partitioned
 from stream_mapper.catalog.reading import Reading, load
+from stream_mapper.catalog.reflex import Reflex
 from stream_mapper.catalog.schema import default_unit, find_column
 from stream_mapper.catalog.selection import cut
 from stream_mapper.catalog.tables import to_table, with_units
@@ -25,10 +28,13 @@ __all__ = [
     "Chunk",
     "Column",
     "Columns",
+    "Corrections",
     "Errors",
+    "Extinction",
     "ParquetRows",
     "Part",
     "Reading",
+    "Reflex",
     "SkyFrame",
     "as_table",
     "check_target",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from stream_mapper.catalog.schema import assumed_unit, default_unit, find_column
 from stream_mapper.catalog.surveys import ERROR, Surveys
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError
+
+if TYPE_CHECKING:
+    from stream_mapper.catalog.corrections import Corrections
 
 logger = logging.getLogger("stream_mapper")
 
@@ -144,6 +147,7 @@ def to_data(
     dtype: torch.dtype = torch.float32,
     part: bool = False,
     survey: Surveys = None,
+    corrections: Corrections | None = None,
 ) -> Data:
     """Stars of a table as `Data`: all rows in their order, internal units, NaN or masked = not measured.
 
@@ -158,6 +162,7 @@ def to_data(
         dtype: Floating type of the tensors.
         part: Whether these are some rows of a larger table; a column without values among them is then no surprise.
         survey: Survey or surveys whose names of magnitudes are looked for, such as ``gaia_dr3``; any by default.
+        corrections: What is corrected, after the errors were added.
 
     Returns:
         One column of shape (N,) per name asked for, and one per entry of ``errors``.
@@ -174,6 +179,8 @@ def to_data(
     arrays |= approximate_errors(reader, errors, found, [*found, *optional])
     absent = [name for name in optional if name not in arrays]
     arrays |= {name: np.full(len(reader.table), np.nan) for name in absent}
+    if corrections:
+        arrays = corrections.apply(arrays, reader, found, survey)
     if absent:
         logger.warning("%s: no column for the optional %s; taken as not measured.", path, absent)
     if not part:
@@ -183,13 +190,18 @@ def to_data(
 
 
 def names_read(
-    names: Sequence[str], columns: Columns, errors: Errors | None = None, survey: Surveys = None
+    names: Sequence[str],
+    columns: Columns,
+    errors: Errors | None = None,
+    survey: Surveys = None,
+    corrections: Corrections | None = None,
 ) -> set[str]:
     """Columns of a table of these names that `to_data` reads, whether they are there or not."""
     asked = _asked(columns, names, survey)
     sources = [str(rule["of"]) for rule in (errors or {}).values() if isinstance(rule, Mapping) and rule.get("of")]
     known = {source: asked[source].column if source in asked else find_column(source, names) for source in sources}
-    return {column.column for column in asked.values()} | {name for name in known.values() if name}
+    corrected = corrections.columns(names, asked, survey) if corrections else set()
+    return corrected | {column.column for column in asked.values()} | {name for name in known.values() if name}
 
 
 def absent_columns(

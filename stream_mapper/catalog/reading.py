@@ -1,4 +1,4 @@
-"""How a catalogue is read, as one object: columns, frame, errors."""
+"""How a catalogue is read, as one object: columns, frame, errors, corrections."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from astropy.table import Table
 
 from stream_mapper.catalog.columns import Columns, Errors, absent_columns, names_read, to_data
+from stream_mapper.catalog.corrections import Corrections
 from stream_mapper.catalog.frames import PROPER_MOTION, SkyFrame
 from stream_mapper.catalog.io import read_table
 from stream_mapper.catalog.parquet import MASK
@@ -27,6 +28,7 @@ class Reading:
         frame: The frame of the stream.
         errors: Approximate errors, see `to_data`; with a frame, those of pmra and pmdec are rotated with it.
         survey: Survey or surveys whose names of magnitudes are looked for.
+        corrections: What is corrected before the stars become data.
 
     Raises:
         InputError: If a survey is unknown.
@@ -36,6 +38,7 @@ class Reading:
     frame: SkyFrame | None = None
     errors: Errors | None = None
     survey: Surveys = None
+    corrections: Corrections | None = None
 
     def __post_init__(self) -> None:
         named(self.survey)
@@ -70,13 +73,13 @@ class Reading:
         source = self.frame.add_stream_coordinates(table, errors, path) if self.frame else table
         if self.frame:
             errors = {n: rule for n, rule in errors.items() if n not in PROPER_MOTION or n in self.columns}
-        settings: dict[str, Any] = {"errors": errors, "survey": self.survey}
+        settings: dict[str, Any] = {"errors": errors, "survey": self.survey, "corrections": self.corrections}
         stars = to_data(source, self.columns, path=path, optional=optional, dtype=dtype, part=part, **settings)
         return stars, table
 
     def columns_read(self, names: Sequence[str]) -> list[str]:
         """Columns of a table of these names that `load` reads, in their order; the others may be left out."""
-        wanted = names_read(names, self.columns, self.errors, self.survey)
+        wanted = names_read(names, self.columns, self.errors, self.survey, self.corrections)
         wanted |= set(self.frame.columns(names).values() if self.frame else ())
         return [name for name in names if name.removesuffix(MASK) in wanted]
 
@@ -92,8 +95,10 @@ def load(
     *,
     errors: Errors | None = None,
     survey: Surveys = None,
+    corrections: Corrections | None = None,
     optional: Sequence[str] = (),
     dtype: torch.dtype = torch.float32,
 ) -> tuple[Data, Table]:
     """Stars of a table, in stream coordinates if a frame is given, and the table as it was: see `Reading`."""
-    return Reading(columns, frame, errors, survey).load(path_or_table, optional=optional, dtype=dtype)
+    reading = Reading(columns, frame, errors, survey, corrections)
+    return reading.load(path_or_table, optional=optional, dtype=dtype)

@@ -10,7 +10,7 @@ import lightning as L
 import torch
 from astropy.table import Table
 
-from stream_mapper.catalog import Column, Columns, Reading, SkyFrame, to_table
+from stream_mapper.catalog import Column, Columns, Corrections, Reading, SkyFrame, to_table
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError, check_at_least, check_share
 from stream_mapper.mock import Simulator
@@ -36,6 +36,7 @@ class CatalogueDataModule(L.LightningDataModule):
         source: Where to get the table, for the error when neither path nor simulator is given.
         survey: Survey or surveys whose names of magnitudes are looked for, such as ``gaia_dr3``; see
             :data:`stream_mapper.catalog.surveys.SURVEYS`.
+        corrections: Parallax zero point, extinction and systematic errors.
 
     Raises:
         InputError: If a batch would be empty or the held-out share is not between 0 and 1.
@@ -53,12 +54,13 @@ class CatalogueDataModule(L.LightningDataModule):
         seed: int = 0,
         source: str = "",
         survey: str | list[str] | None = None,
+        corrections: Corrections | None = None,
     ) -> None:
         super().__init__()
         check_at_least("data.batch_size", batch_size)
         check_share("data.val_fraction", val_fraction)
         self.save_hyperparameters()
-        self.reading = Reading(columns, frame, errors, survey)
+        self.reading = Reading(columns, frame, errors, survey, corrections)
         self.path, self.simulator = path, simulator
         self.batch_size, self.val_fraction, self.seed = batch_size, val_fraction, seed
         self.source = source
