@@ -382,7 +382,10 @@ def interrupted_at(stars, tmp_path, monkeypatch, capsys):
 
 
 def test_an_interrupted_fit_says_what_is_left(interrupted_at):
-    for name in ("datamodule.load", "module.StreamModule.validation_step"):  # before, and while the flows are trained
+    for name in (
+        "datamodule.Reading.load",
+        "module.StreamModule.validation_step",
+    ):  # before, and while the flows are trained
         lines, folder = interrupted_at(name)
         assert lines == ["interrupted: nothing was written"]
         assert not folder.exists()

@@ -15,7 +15,7 @@ from astropy.io.votable.ucd import check_ucd
 from astropy.table import MaskedColumn, QTable, Table
 
 from stream_mapper.catalog import Column, SkyFrame, annotate, identifier, read_table, write_table
-from stream_mapper.catalog.export import galstreams_tables, matrix_of, to_icrs
+from stream_mapper.catalog.export import galstreams_tables, to_icrs
 from stream_mapper.catalog.metadata import note_of
 from stream_mapper.catalog.schema import COLUMNS
 from stream_mapper.errors import InputError
@@ -87,7 +87,7 @@ def test_the_headers_are_those_other_programs_read(tmp_path):
     write_table(table, tmp_path / "a.fits")
     header = fits.getheader(tmp_path / "a.fits", 1)
     assert (header["TUCD1"], header["TUCD3"]) == ("meta.id;meta.main", "pos.eq.ra")
-    assert header["TCOMM3"] == "right ascension, ICRS"
+    assert header["TCOMM3"].startswith("right ascension, ICRS")
     assert header["TUNIT3"] == "deg"
     assert header["CONFHASH"] == FACTS["CONFHASH"]
     write_table(table, tmp_path / "a.vot")
@@ -148,7 +148,7 @@ def test_icrs_is_the_inverse_of_the_rotation_of_stars():
     lon, lat = generator.uniform(-180, 180, 1000), generator.uniform(-60, 60, 1000)
     pm = generator.normal(0, 10, (2, 1000))
     for path, close in ((GD1, ROUNDED), ("astropy.coordinates.Galactic", 1e-9)):
-        icrs = to_icrs(matrix_of(SkyFrame(path)), lon, lat, *pm)
+        icrs = to_icrs(SkyFrame(path).orientation.matrix, lon, lat, *pm)
         sky = SkyCoord(
             icrs["ra"] * u.deg, icrs["dec"] * u.deg, **{n: icrs[n] * u.mas / u.yr for n in icrs if "pm" in n}
         )
@@ -164,7 +164,7 @@ def test_track_of_galstreams_is_read_back_and_rotated(tmp_path):
     phi1 = np.linspace(-60.0, -20.0, 81)
     track = {"phi1": phi1, "phi2": 0.001 * (phi1 + 40) ** 2, "pm_phi1": -13 + 0 * phi1, "pm_phi2": -3 + 0.01 * phi1}
     track["distance"] = 8 + 0.01 * phi1
-    points, summary = galstreams_tables(matrix_of(SkyFrame(GD1)), track, {"phi2": 0.2}, "GD-1", "GD-1")
+    points, summary = galstreams_tables(SkyFrame(GD1).orientation.matrix, track, {"phi2": 0.2}, "GD-1", "GD-1")
     for table, name in ((points, "t.ecsv"), (summary, "t.summary.ecsv")):
         write_table(table, tmp_path / name)
     # as galstreams itself reads them (core.py, Track6D)
@@ -184,7 +184,9 @@ def test_track_of_galstreams_is_read_back_and_rotated(tmp_path):
 
 def test_pole_of_a_great_circle_is_that_of_its_frame():
     phi1 = np.linspace(-60.0, -20.0, 81)
-    _, summary = galstreams_tables(matrix_of(SkyFrame(GD1)), {"phi1": phi1, "phi2": 0 * phi1}, {}, "GD-1", "GD-1")
+    _, summary = galstreams_tables(
+        SkyFrame(GD1).orientation.matrix, {"phi1": phi1, "phi2": 0 * phi1}, {}, "GD-1", "GD-1"
+    )
     pole = SkyCoord(0 * u.deg, 90 * u.deg, frame=frame_of(GD1)).icrs
     assert summary["pole.ra"][0].deg == pytest.approx(pole.ra.deg, abs=ROUNDED)
     assert summary["pole.dec"][0].deg == pytest.approx(pole.dec.deg, abs=ROUNDED)
@@ -255,7 +257,7 @@ def sky_table():
     """A stream along phi2 = 0 in a field of GD-1, in ICRS, with identifiers, one of them missing."""
     generator = np.random.default_rng(3)
     phi1, phi2 = generator.uniform(-60, -20, 600), np.r_[generator.normal(0, 0.2, 200), generator.uniform(-5, 5, 400)]
-    icrs = to_icrs(matrix_of(SkyFrame(GD1)), phi1, phi2, 0 * phi1, 0 * phi1)
+    icrs = to_icrs(SkyFrame(GD1).orientation.matrix, phi1, phi2, 0 * phi1, 0 * phi1)
     ids = MaskedColumn(2**61 + np.arange(600), mask=np.arange(600) == 5)
     table = Table({"source_id": ids, "ra": icrs["ra"] * u.deg, "dec": icrs["dec"] * u.deg})
     table["g"] = MaskedColumn(generator.uniform(15, 20, 600), mask=np.arange(600) % 9 == 0, unit=u.mag)

@@ -14,9 +14,10 @@ from tap_server import TapService, simulated_sky, winding
 from test_commands import refused
 
 from stream_mapper.catalog import SkyFrame, read_table
-from stream_mapper.catalog.frames import frame_class, rotate
+from stream_mapper.catalog.orientation import orientation
 from stream_mapper.catalog.queries import Archive, Field, Patience, Request
 from stream_mapper.catalog.queries.answer import RefusedError, TransientError, failure, read_answer
+from stream_mapper.catalog.rotation import rotate
 from stream_mapper.errors import InputError
 from stream_mapper.query import main, query
 
@@ -121,7 +122,7 @@ def test_matrix_is_the_rotation_of_the_frame(frame):
     field = Field(SkyFrame(frame), (-180, 180), (-80, 80))
     rng = np.random.default_rng(2)
     ra, dec = rng.uniform(0, 360, 1000), np.degrees(np.arcsin(rng.uniform(-1, 1, 1000)))
-    phi1, phi2, _ = rotate(frame_class(frame), ra, dec)
+    phi1, phi2, _ = rotate(orientation(frame).matrix, ra, dec)
     ours = field.coordinates(ra, dec)
     # gala's own matrices are rotations to 1e-8 only
     assert np.degrees(np.abs(_directions(*ours) - _directions(phi1, phi2)).max()) < 1e-6
@@ -261,7 +262,7 @@ def fetch(service, tmp_path):
 
 def expected(sky, faintest=99.0):
     """source_id of the stars of the field, in order."""
-    phi1, phi2, _ = rotate(frame_class(PAL5), np.asarray(sky["ra"]), np.asarray(sky["dec"]))
+    phi1, phi2, _ = rotate(orientation(PAL5).matrix, np.asarray(sky["ra"]), np.asarray(sky["dec"]))
     inside = (np.abs(phi1) <= 10) & (np.abs(phi2) <= 5) & (np.asarray(sky["phot_g_mean_mag"]) <= faintest)
     return sorted(np.asarray(sky["source_id"])[inside].tolist())
 

@@ -15,7 +15,7 @@ from matplotlib.path import Path as Polyline
 
 from stream_mapper import Data, Track
 from stream_mapper.builtin import Isochrone, Normal, Uniform
-from stream_mapper.catalog import read_table, write_table
+from stream_mapper.catalog import read_table, to_table, write_table
 from stream_mapper.errors import InputError
 from stream_mapper.fit import main as fit
 from stream_mapper.nn import Constant
@@ -290,6 +290,7 @@ def test_predict_says_the_same_of_them(run, tmp_path):
 def test_nothing_left_is_an_error(monkeypatch):
     stars = Data({"phi1": torch.zeros(50), "phi2": torch.linspace(-3, 3, 50)})
     datamodule = CatalogueDataModule(["phi1", "phi2"], selection=Cut({"phi2": (90, None)}))
-    monkeypatch.setattr(datamodule, "read", lambda: (stars, None))
+    table = to_table({name: stars[name].numpy() for name in stars.names})
+    monkeypatch.setattr(datamodule, "read", lambda: (stars, table))
     with pytest.raises(InputError, match="0 of 50 stars are selected and inside the model's window"):
         datamodule.prepare(law(phi2=(-3, 3)))

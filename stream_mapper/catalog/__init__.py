@@ -11,14 +11,18 @@ from stream_mapper.catalog.chunks import (
     with_added,
     write_chunks,
 )
-from stream_mapper.catalog.columns import Column, Columns, Errors, absent_columns, to_data, warn_unmeasured
-from stream_mapper.catalog.export import galstreams_tables, matrix_of, to_icrs
-from stream_mapper.catalog.frames import SkyFrame, columns_read, load
+from stream_mapper.catalog.columns import Column, Columns, Errors, to_data, warn_unmeasured
+from stream_mapper.catalog.corrections import Corrections
+from stream_mapper.catalog.export import galstreams_tables, to_icrs
+from stream_mapper.catalog.extinction import Extinction
+from stream_mapper.catalog.frames import SkyFrame
 from stream_mapper.catalog.hats import complete_hats
 from stream_mapper.catalog.io import check_target, read_table, replace_file, table_format, write_table
 from stream_mapper.catalog.latex import escaped, write_deluxetable
 from stream_mapper.catalog.metadata import annotate, check_ids, id_column, identifier
 from stream_mapper.catalog.partitions import Part, find_parts, is_partitioned
+from stream_mapper.catalog.reading import Reading, load
+from stream_mapper.catalog.reflex import Reflex
 from stream_mapper.catalog.schema import default_unit, find_column
 from stream_mapper.catalog.tables import to_table, with_units
 from stream_mapper.catalog.tracks import read_track
@@ -27,16 +31,18 @@ __all__ = [
     "Chunk",
     "Column",
     "Columns",
+    "Corrections",
     "Errors",
+    "Extinction",
     "ParquetRows",
     "Part",
+    "Reading",
+    "Reflex",
     "SkyFrame",
-    "absent_columns",
     "annotate",
     "as_table",
     "check_ids",
     "check_target",
-    "columns_read",
     "complete_hats",
     "default_unit",
     "escaped",
@@ -50,7 +56,6 @@ __all__ = [
     "is_partitioned",
     "joined",
     "load",
-    "matrix_of",
     "read_table",
     "read_track",
     "replace_file",

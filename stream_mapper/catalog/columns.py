@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,13 +14,19 @@ from astropy.table import Column as TableColumn
 from astropy.table import Table
 from numpy.typing import NDArray
 
-from stream_mapper.catalog.schema import CORRELATION, ERROR, default_unit, find_column
+from stream_mapper.catalog.schema import CORRELATION, assumed_unit, default_unit, find_column, is_magnitude
+from stream_mapper.catalog.surveys import ERROR, Surveys
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError
+
+if TYPE_CHECKING:
+    from stream_mapper.catalog.corrections import Corrections
 
 logger = logging.getLogger("stream_mapper")
 
 Values = NDArray[np.float64]
+
+FLUX_OVER_ERROR = "flux_over_error"
 
 
 @dataclass(frozen=True)
@@ -30,10 +36,23 @@ class Column:
     Arguments:
         column: Its name in the table.
         unit: Unit of its values, for a table that does not say it or says it wrongly; it outranks the table's.
+        form: ``flux_over_error`` for an error of a magnitude that is given as the ratio of a flux to its error, as in
+            the Gaia archive, whose columns of that name are known to be such.
     """
 
     column: str
     unit: str | None = None
+    form: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.form not in (None, FLUX_OVER_ERROR):
+            wish = f"leave it out, or give {FLUX_OVER_ERROR}"
+            raise InputError(f"column {self.column!r}: form {self.form!r} is unknown; {wish}.")
+
+    @property
+    def is_ratio(self) -> bool:
+        """Whether it holds ratios of a flux to its error."""
+        return self.form == FLUX_OVER_ERROR or self.column.endswith("_mean_flux_over_error")
 
 
 Columns = Mapping[str, str | Column] | Sequence[str]
@@ -66,13 +85,13 @@ class ColumnReader:
         """Names of the table's columns."""
         return list(self.table.colnames)
 
-    def find(self, columns: Columns, optional: Sequence[str] = ()) -> dict[str, Column]:
+    def find(self, columns: Columns, optional: Sequence[str] = (), survey: Surveys = None) -> dict[str, Column]:
         """Columns of the table by internal name; those in ``optional`` may be absent and are then left out.
 
         Raises:
-            InputError: If others are missing, or an optional one was not asked for.
+            InputError: If others are missing or ambiguous, or an optional one was not asked for.
         """
-        asked = _asked(columns, self.names)
+        asked = _asked(columns, self.names, survey)
         if strange := set(optional) - set(asked):
             raise InputError(f"optional columns {sorted(strange)} are not among the columns asked for: {list(asked)}.")
         found = {name: column for name, column in asked.items() if column.column in self.names}
@@ -90,6 +109,8 @@ class ColumnReader:
         """
         label = f"{self.path}: column {column.column!r} (for {name!r})"
         numbers = _numbers(self.table[column.column], label)
+        if name.endswith(ERROR) and default_unit(name) == "mag" and column.is_ratio:
+            return magnitude_errors(numbers)
         values = _convert(numbers, self._unit(name, column, label), name, label)
         _refuse(np.isinf(values), values, f"{label} is infinite", "mark it as missing (NaN or masked) or remove it")
         if name.endswith(ERROR):
@@ -115,9 +136,9 @@ class ColumnReader:
             if not blank and unit != _parse(column.unit, label):
                 logger.warning("%s: unit %s of the table replaced by %s.", label, unit, column.unit)
             return _parse(column.unit, label)
-        if blank and default_unit(name):
-            self.assumed[column.column] = default_unit(name)
-        return units.Unit(default_unit(name)) if blank else unit
+        if blank and assumed_unit(name):
+            self.assumed[column.column] = assumed_unit(name)
+        return units.Unit(assumed_unit(name)) if blank else unit
 
 
 def to_data(
@@ -129,6 +150,8 @@ def to_data(
     optional: Sequence[str] = (),
     dtype: torch.dtype = torch.float32,
     part: bool = False,
+    survey: Surveys = None,
+    corrections: Corrections | None = None,
 ) -> Data:
     """Stars of a table as `Data`: all rows in their order, internal units, NaN or masked = not measured.
 
@@ -142,6 +165,8 @@ def to_data(
         optional: Columns that may be absent; they are then not measured for any star.
         dtype: Floating type of the tensors.
         part: Whether these are some rows of a larger table; a column without values among them is then no surprise.
+        survey: Survey or surveys whose names of magnitudes are looked for, such as ``gaia_dr3``; any by default.
+        corrections: What is corrected, after the errors were added.
 
     Returns:
         One column of shape (N,) per name asked for, and one per entry of ``errors``.
@@ -151,11 +176,15 @@ def to_data(
     """
     reader, errors = ColumnReader(table, path), errors or {}
     supplied = {name + ERROR for name in errors}
-    found = reader.find(columns, [*optional, *(supplied & set(_asked(columns, reader.names)))])
+    asked = _asked(columns, reader.names, survey)
+    found = reader.find(asked, [*optional, *(supplied & set(asked))])
+    _say_found(found, columns, path)
     arrays = {name: reader.values(name, column) for name, column in found.items()}
     arrays |= approximate_errors(reader, errors, found, [*found, *optional])
     absent = [name for name in optional if name not in arrays]
     arrays |= {name: np.full(len(reader.table), np.nan) for name in absent}
+    if corrections:
+        arrays = corrections.apply(arrays, reader, found, survey)
     if absent:
         logger.warning("%s: no column for the optional %s; taken as not measured.", path, absent)
     if not part:
@@ -164,19 +193,30 @@ def to_data(
     return Data({name: _tensor(values, dtype, f"{path}: {name!r}") for name, values in arrays.items()})
 
 
-def names_read(names: Sequence[str], columns: Columns, errors: Errors | None = None) -> set[str]:
+def names_read(
+    names: Sequence[str],
+    columns: Columns,
+    errors: Errors | None = None,
+    survey: Surveys = None,
+    corrections: Corrections | None = None,
+) -> set[str]:
     """Columns of a table of these names that `to_data` reads, whether they are there or not."""
-    asked = _asked(columns, names)
+    asked = _asked(columns, names, survey)
     sources = [str(rule["of"]) for rule in (errors or {}).values() if isinstance(rule, Mapping) and rule.get("of")]
     known = {source: asked[source].column if source in asked else find_column(source, names) for source in sources}
-    return {column.column for column in asked.values()} | {name for name in known.values() if name}
+    corrected = corrections.columns(names, asked, survey) if corrections else set()
+    return corrected | {column.column for column in asked.values()} | {name for name in known.values() if name}
 
 
 def absent_columns(
-    names: Sequence[str], columns: Columns, errors: Errors | None = None, optional: Sequence[str] = ()
+    names: Sequence[str],
+    columns: Columns,
+    errors: Errors | None = None,
+    optional: Sequence[str] = (),
+    survey: Surveys = None,
 ) -> list[str]:
     """Internal names of the optional columns that a table of these columns has not and no rule supplies."""
-    asked, supplied = _asked(columns, names), {name + ERROR for name in errors or {}}
+    asked, supplied = _asked(columns, names, survey), {name + ERROR for name in errors or {}}
     return [name for name in optional if asked[name].column not in names and name not in supplied]
 
 
@@ -225,12 +265,28 @@ def _error(reader: ColumnReader, name: str, rule: Any, found: Mapping[str, Colum
     return float(factor) * reader.values(source, column)
 
 
-def _asked(columns: Columns, names: Sequence[str]) -> dict[str, Column]:
+def magnitude_errors(ratio: Values) -> Values:
+    """Errors of magnitudes [mag], from ratios of a flux to its error; NaN where the ratio is not above zero.
+
+    To first order, as sigma_m = 2.5 / ln(10) sigma_F / F; that of the zero point is not included.
+    """
+    return np.divide(2.5 / np.log(10), ratio, out=np.full(ratio.shape, np.nan), where=ratio > 0)
+
+
+def _say_found(found: Mapping[str, Column], columns: Columns, path: str) -> None:
+    """Say which columns were taken for magnitudes, unless they were named."""
+    if not isinstance(columns, Mapping):
+        bands = {n: c.column for n, c in found.items() if is_magnitude(n.removesuffix(ERROR)) and c.column != n}
+        if bands:
+            logger.info("%s: read %s.", path, ", ".join(f"{name} from {column}" for name, column in bands.items()))
+
+
+def _asked(columns: Columns, names: Sequence[str], survey: Surveys = None) -> dict[str, Column]:
     """What is asked for, as internal name to column."""
     if isinstance(columns, str):
         columns = (columns,)
     if not isinstance(columns, Mapping):
-        columns = {name: find_column(name, names) or name for name in columns}
+        columns = {name: find_column(name, names, survey) or name for name in columns}
     if not columns:
         raise InputError("no columns are asked for; name at least one.")
     return {name: Column(where) if isinstance(where, str) else where for name, where in columns.items()}

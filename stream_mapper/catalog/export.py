@@ -17,29 +17,17 @@ from astropy.coordinates import (
 from astropy.table import QTable
 from numpy.typing import NDArray
 
-from stream_mapper.catalog.frames import SkyFrame, frame_class
-
 Array = NDArray[np.float64]
 
 _PM = u.mas / u.yr
 _UNKNOWN = 1.0  # kpc, the distance galstreams gives to what has none; the flags say that it is none
 
 
-def matrix_of(frame: SkyFrame) -> Array:
-    """Unit vectors of the axes of a frame in ICRS, one a row, shape (3, 3)."""
-    known = getattr(frame, "orientation", None)
-    if known is not None:
-        return np.asarray(known.matrix)
-    axes = SkyCoord(CartesianRepresentation(np.eye(3)), frame=frame_class(frame.frame)()).icrs.cartesian.xyz.value.T
-    left, _, right = np.linalg.svd(axes)  # gala gives some matrices with seven digits
-    return np.asarray(left @ right)
-
-
 def to_icrs(matrix: Array, lon: Array, lat: Array, pm_lon: Array, pm_lat: Array) -> dict[str, Array]:
     """Positions [deg] and proper motions [mas/yr] of a rotated frame in ICRS, each (N,).
 
     Arguments:
-        matrix: The frame, from `matrix_of`.
+        matrix: Unit vectors of the frame's axes in ICRS, one a row, shape (3, 3).
         lon: Longitude [deg].
         lat: Latitude [deg].
         pm_lon: Proper motion along it, with the cosine of the latitude [mas/yr].
@@ -71,7 +59,7 @@ def galstreams_tables(
     of the range of phi1; the pole is that of the great circle along the track there, about which phi1 increases.
 
     Arguments:
-        matrix: The frame of the track, from `matrix_of`.
+        matrix: Unit vectors of the axes of the track's frame in ICRS, one a row, shape (3, 3).
         track: G points in the order of phi1: ``phi1``, ``phi2`` [deg], and maybe ``pm_phi1``, ``pm_phi2`` [mas/yr],
             ``distance`` [kpc] and ``rv`` [km/s].
         widths: Intrinsic widths ``phi2`` [deg], ``pm_phi1``, ``pm_phi2`` [mas/yr]; those not known are 0.

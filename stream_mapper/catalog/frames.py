@@ -2,78 +2,95 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-import torch
-from astropy import units
-from astropy.coordinates import (
-    BaseCoordinateFrame,
-    SkyCoord,
-    UnitSphericalCosLatDifferential,
-    UnitSphericalRepresentation,
-)
 from astropy.table import Column as TableColumn
 from astropy.table import Table
 from numpy.typing import NDArray
 
-from stream_mapper.catalog.columns import (
-    Column,
-    ColumnReader,
-    Columns,
-    Errors,
-    Values,
-    approximate_errors,
-    names_read,
-    to_data,
-)
-from stream_mapper.catalog.io import one_line, read_table
-from stream_mapper.catalog.parquet import MASK
+from stream_mapper.catalog.columns import Column, ColumnReader, Errors, Values, approximate_errors
+from stream_mapper.catalog.orientation import Orientation, check_setting, orientation
+from stream_mapper.catalog.reflex import Reflex
+from stream_mapper.catalog.rotation import angle_of, rotate, rotate_correlations, rotate_errors
 from stream_mapper.catalog.schema import default_unit, find_column
-from stream_mapper.data import Data
 from stream_mapper.errors import InputError
 
 logger = logging.getLogger("stream_mapper")
 
 PROPER_MOTION = ("pmra", "pmdec")
-CORRELATION = "pm_phi1_pm_phi2_corr"
+PARALLAX_CORRELATIONS = ("parallax_pmra_corr", "parallax_pmdec_corr")
+_REFLEX = "_reflex"
 
 
 class SkyFrame:
     """The frame of a stream, and where a table holds what is rotated into it.
 
-        >>> SkyFrame("gala.coordinates.GD1Koposov10").frame
-        'gala.coordinates.GD1Koposov10'
+        >>> SkyFrame({"pole": [34.6, 29.7], "ra0": 200}).metadata()["pole"]
+        [34.6, 29.7]
 
     Arguments:
-        frame: Import path of an astropy frame class; it has to be a rotation of ICRS.
+        frame: Name of a frame of gala, import path of a frame class, a track of galstreams ``{track: GD-1-I21}``, a
+            pole ``{pole: [ra, dec], ra0: degrees}`` or two endpoints ``{endpoints: [[ra, dec], [ra, dec]]}``; see
+            :func:`stream_mapper.catalog.orientation.orientation`. It has to be a rotation of ICRS.
         ra, dec: Columns of the ICRS position.
         pmra, pmdec: Columns of the proper motion, ``pmra`` with cos(dec); the table may lack them.
         pm_corr: Correlation of the errors of ``pmra`` and ``pmdec`` for stars without ``pmra_pmdec_corr``.
+        reflex: The motion of the Sun and the distance of the stream. Proper motions freed of it are added under names
+            of their own, ``pm_phi1_reflex`` and so on.
 
     Raises:
-        InputError: If ``pm_corr`` is not in -1..1.
+        InputError: If ``pm_corr`` is not in -1..1, or the frame is not given as one of these.
     """
 
     def __init__(
         self,
-        frame: str = "gala.coordinates.GD1Koposov10",
+        frame: str | dict[str, Any] = "gala.coordinates.GD1Koposov10",
         ra: str = "ra",
         dec: str = "dec",
         pmra: str = "pmra",
         pmdec: str = "pmdec",
         *,
         pm_corr: float = 0.0,
+        reflex: Reflex | None = None,
     ) -> None:
         if not -1 <= pm_corr <= 1:
             raise InputError(f"pm_corr = {pm_corr}; a correlation is in -1..1.")
+        check_setting(frame)
         self.frame = frame
         self.names = {"ra": ra, "dec": dec, "pmra": pmra, "pmdec": pmdec}
         self.pm_corr = pm_corr
+        self.reflex = Reflex(**reflex) if isinstance(reflex, Mapping) else reflex
+
+    @cached_property
+    def orientation(self) -> Orientation:
+        """Name and rotation matrix of the frame.
+
+        Raises:
+            InputError: If the frame cannot be found or is not a rotation of ICRS.
+        """
+        return orientation(self.frame)
+
+    def metadata(self) -> dict[str, Any]:
+        """What every output says of its frame, in plain numbers and text.
+
+        ``matrix`` has the unit vectors of the frame's axes in ICRS as its rows; ``origin`` and ``pole`` are (ra, dec)
+        [deg] of the first and the last. ``reflex`` has the distances [kpc] and the motion of the Sun, if it is used.
+        """
+        frame = self.orientation
+        out: dict[str, Any] = {"name": frame.name, "matrix": frame.matrix.tolist()}
+        out |= {"origin": _rounded(frame.axis(0)), "pole": _rounded(frame.axis(2))}
+        return out | ({"reflex": self.reflex.settings(frame)} if self.reflex else {})
+
+    def settings(self) -> dict[str, Any]:
+        """Arguments that make this frame again, with nothing left to import or to read from other files."""
+        frame = self.orientation
+        reflex = self.reflex.settings(frame) if self.reflex else None
+        plain = {"frame": {"matrix": frame.matrix.tolist(), "name": frame.name}}
+        return {**plain, **self.names, "pm_corr": self.pm_corr, "reflex": reflex}
 
     def add_stream_coordinates(self, table: Table, errors: Errors | None = None, path: str = "table") -> Table:
         """A copy of the table with phi1 in -180..180 and phi2 [deg], ``pm_angle`` [rad], and what else can be rotated.
@@ -82,7 +99,11 @@ class SkyFrame:
         cos(theta) pm_phi1 - sin(theta) pm_phi2 and pmdec = sin(theta) pm_phi1 + cos(theta) pm_phi2.
 
         With proper motions: ``pm_phi1`` (cos(phi2) included), ``pm_phi2`` [mas/yr]. With their errors, found in the
-        table or given: ``pm_phi1_err``, ``pm_phi2_err`` [mas/yr] and ``pm_phi1_pm_phi2_corr``.
+        table or given: ``pm_phi1_err``, ``pm_phi2_err`` [mas/yr] and ``pm_phi1_pm_phi2_corr``; with the correlations of
+        Gaia's parallaxes, too, ``parallax_pm_phi1_corr`` and ``parallax_pm_phi2_corr``. With ``reflex`` all of these
+        once more for ``pm_phi1_reflex`` and ``pm_phi2_reflex``; the errors are the same, the distance counts as known.
+
+        The frame's `metadata` is added to those of the table as ``frame``.
 
         Arguments:
             table: N stars; columns of the same names are replaced in the copy.
@@ -96,19 +117,22 @@ class SkyFrame:
         found = self._find(reader)
         position = {name: reader.values(name, found[name]) for name in ("ra", "dec")}
         _refuse_latitude(position["dec"], path)
-        phi1, phi2, rotation = rotate(frame_class(self.frame), position["ra"], position["dec"])
+        phi1, phi2, rotation = rotate(self.orientation.matrix, position["ra"], position["dec"])
         added = {"phi1": phi1, "phi2": phi2, "pm_angle": angle_of(rotation)}
         if set(PROPER_MOTION) <= set(found):
             motion = np.stack([reader.values(name, found[name]) for name in PROPER_MOTION], axis=-1)
             added["pm_phi1"], added["pm_phi2"] = np.einsum("nij,nj->in", rotation, motion)
             added |= self._errors(reader, found, errors or {}, rotation)
+            added |= self._without_sun(added)
         reader.log_assumed()
-        return _with_columns(table, added, path)
+        out = _with_columns(table, added, path)
+        out.meta["frame"] = self.metadata()
+        return out
 
     def columns(self, names: Sequence[str]) -> dict[str, str]:
         """Columns of a table of these names that are rotated, by internal name, whether they are there or not."""
         asked = {**self.names, **{f"{name}_err": f"{self.names[name]}_err" for name in PROPER_MOTION}}
-        asked["pmra_pmdec_corr"] = "pmra_pmdec_corr"
+        asked |= {name: name for name in ("pmra_pmdec_corr", *PARALLAX_CORRELATIONS)}
         return {name: find_column(spelt, names) or spelt for name, spelt in asked.items()}
 
     def _find(self, reader: ColumnReader) -> dict[str, Column]:
@@ -128,149 +152,50 @@ class SkyFrame:
             logger.warning("%s: only %s is there; proper-motion errors need both.", reader.path, list(sigma))
         if len(sigma) < 2:
             return {}
-        return rotate_errors(rotation, sigma[names[0]], sigma[names[1]], self._correlation(reader, found))
+        sigmas = sigma[names[0]], sigma[names[1]]
+        corr = _correlation(reader, found, "pmra_pmdec_corr", self.pm_corr)
+        err1, err2, turned = rotate_errors(rotation, *sigmas, corr)
+        out = {"pm_phi1_err": err1, "pm_phi2_err": err2, "pm_phi1_pm_phi2_corr": turned}
+        if set(PARALLAX_CORRELATIONS) <= set(found):
+            first, second = (_correlation(reader, found, name, np.nan) for name in PARALLAX_CORRELATIONS)
+            both = rotate_correlations(rotation, sigmas, (first, second), (err1, err2))
+            out["parallax_pm_phi1_corr"], out["parallax_pm_phi2_corr"] = both
+        return out
 
-    def _correlation(self, reader: ColumnReader, found: dict[str, Column]) -> Values:
-        """Correlation of pmra and pmdec, the constant where a star has none, shape (N,)."""
-        name = "pmra_pmdec_corr"
-        if name not in found:
-            return np.full(len(reader.table), self.pm_corr)
-        values = reader.values(name, found[name])
-        if (np.abs(values) > 1).any():
-            largest = np.nanmax(np.abs(values))
-            raise InputError(f"{reader.path}: {found[name].column!r} reaches {largest}; a correlation is in -1..1.")
-        return np.where(np.isnan(values), self.pm_corr, values)
+    def _without_sun(self, rotated: dict[str, Values]) -> dict[str, Values]:
+        """The rotated proper motions, freed of the motion of the Sun, and their errors; nothing without ``reflex``."""
+        if self.reflex is None:
+            return {}
+        shift = self.reflex.shift(self.orientation, rotated["phi1"], rotated["phi2"]).T
+        out = {with_reflex(name): values for name, values in rotated.items() if name.endswith(("_err", "_corr"))}
+        for name, added in zip(("pm_phi1", "pm_phi2"), shift, strict=True):
+            out[with_reflex(name)] = rotated[name] + added
+        return out
 
 
-def load(
-    path_or_table: str | os.PathLike[str] | Table,
-    columns: Columns,
-    frame: SkyFrame | None = None,
-    *,
-    errors: Errors | None = None,
-    optional: Sequence[str] = (),
-    dtype: torch.dtype = torch.float32,
-    path: str | None = None,
-    part: bool = False,
-) -> tuple[Data, Table]:
-    """Stars of a table, in stream coordinates if a frame is given, and the table as it was.
+def with_reflex(name: str) -> str:
+    """Name of a column of proper motions that are freed of the motion of the Sun.
 
-    Arguments:
-        path_or_table: A file (see `read_table`) or a table, N rows.
-        columns: Internal names and where to find them; with a frame, phi1, phi2, pm_phi1, ... are the frame's.
-        frame: The frame of the stream.
-        errors: Approximate errors, see `to_data`; with a frame, those of pmra and pmdec are rotated with it.
-        optional: Columns that may be absent.
-        dtype: Floating type of the tensors.
-        path: What messages call the table; by default its file.
-        part: Whether the table is some rows of a larger one, see `to_data`.
-
-    Returns:
-        The data and the untouched table, both with all rows in the same order.
-
-    Raises:
-        InputError: If the file, a column or the frame cannot be used.
+    >>> with_reflex("pm_phi1_pm_phi2_corr")
+    'pm_phi1_reflex_pm_phi2_reflex_corr'
     """
-    path = path or ("table" if isinstance(path_or_table, Table) else os.fspath(path_or_table))
-    table = path_or_table if isinstance(path_or_table, Table) else read_table(path_or_table)
-    if frame is None:
-        return to_data(table, columns, path=path, errors=errors, optional=optional, dtype=dtype, part=part), table
-    errors = errors or {}
-    rest = {name: rule for name, rule in errors.items() if name not in PROPER_MOTION or name in columns}
-    rotated = frame.add_stream_coordinates(table, errors, path)
-    return to_data(rotated, columns, path=path, errors=rest, optional=optional, dtype=dtype, part=part), table
+    return name.replace("pm_phi1", f"pm_phi1{_REFLEX}").replace("pm_phi2", f"pm_phi2{_REFLEX}")
 
 
-def columns_read(
-    names: Sequence[str], columns: Columns, frame: SkyFrame | None = None, errors: Errors | None = None
-) -> list[str]:
-    """Columns of a table of these names that `load` reads, in their order; the others may be left out."""
-    wanted = names_read(names, columns, errors) | set(frame.columns(names).values() if frame else ())
-    return [name for name in names if name.removesuffix(MASK) in wanted]
+def _correlation(reader: ColumnReader, found: Mapping[str, Column], name: str, instead: float) -> Values:
+    """A correlation, the constant where a star has none, shape (N,)."""
+    if name not in found:
+        return np.full(len(reader.table), instead)
+    values = reader.values(name, found[name])
+    if (np.abs(values) > 1).any():
+        largest = np.nanmax(np.abs(values))
+        raise InputError(f"{reader.path}: {found[name].column!r} reaches {largest}; a correlation is in -1..1.")
+    return np.where(np.isnan(values), instead, values)
 
 
-def frame_class(path: str) -> type[BaseCoordinateFrame]:
-    """The frame class of an import path.
-
-    Raises:
-        InputError: If it cannot be imported or is no frame.
-    """
-    module, _, name = path.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        wish = "give the import path of a frame; those of gala need: pip install 'stream_mapper[frames]'"
-        raise InputError(f"frame {path!r} cannot be imported ({one_line(error)}); {wish}.") from error
-    if not (isinstance(found, type) and issubclass(found, BaseCoordinateFrame)):
-        raise InputError(f"frame {path!r} is {found!r}; a frame class of astropy coordinates is needed.")
-    return found
-
-
-def rotate(frame: type[BaseCoordinateFrame], ra: Values, dec: Values) -> tuple[Values, Values, Values]:
-    """Positions in a frame, and how directions on the sky turn there; exact, from the images of east and north.
-
-    Arguments:
-        frame: A rotation of ICRS.
-        ra: Right ascensions [deg], shape (N,).
-        dec: Declinations [deg], shape (N,).
-
-    Returns:
-        phi1 in -180..180 and phi2 [deg], shape (N,), and the rotation of (pmra, pmdec), shape (N, 2, 2).
-
-    Raises:
-        InputError: If the frame is not a rotation of ICRS.
-    """
-    ones, zeros = np.ones(ra.shape), np.zeros(ra.shape)
-    phi1, phi2, east = _transform(frame, ra, dec, ones, zeros)
-    _, _, north = _transform(frame, ra, dec, zeros, ones)
-    rotation = np.stack([east, north], axis=-1)
-    product = np.einsum("nij,nik->njk", rotation, rotation)
-    mirrored = east[:, 0] * north[:, 1] < east[:, 1] * north[:, 0]
-    if (np.abs(product - np.eye(2)) > 1e-6).any() or mirrored.any():
-        raise InputError(f"frame {frame.__name__} does not keep angles on the sky; a rotation of ICRS is needed.")
-    return phi1, phi2, rotation / np.linalg.norm(rotation, axis=1, keepdims=True)
-
-
-def angle_of(rotation: Values) -> Values:
-    """Angle [rad] from the axes of the stream to those of the catalogue, shape (N,), from `rotate`'s rotation."""
-    return np.arctan2(rotation[:, 0, 1], rotation[:, 0, 0])
-
-
-def rotate_errors(rotation: Values, sigma_ra: Values, sigma_dec: Values, correlation: Values) -> dict[str, Values]:
-    """Errors and correlation of the rotated proper motion: R C R^T.
-
-    Arguments:
-        rotation: From `rotate`, shape (N, 2, 2).
-        sigma_ra: Errors of pmra [mas/yr], shape (N,).
-        sigma_dec: Errors of pmdec [mas/yr], shape (N,).
-        correlation: Their correlation, shape (N,).
-
-    Returns:
-        ``pm_phi1_err``, ``pm_phi2_err`` [mas/yr] and ``pm_phi1_pm_phi2_corr``, shape (N,).
-    """
-    cross = correlation * sigma_ra * sigma_dec
-    matrix = np.stack([np.stack([sigma_ra**2, cross], -1), np.stack([cross, sigma_dec**2], -1)], -1)
-    rotated = rotation @ matrix @ rotation.transpose(0, 2, 1)
-    err1, err2 = (np.sqrt(np.maximum(rotated[:, i, i], 0)) for i in (0, 1))
-    scale = err1 * err2
-    corr = np.divide(rotated[:, 0, 1], scale, out=scale.copy(), where=~(scale == 0))
-    return {"pm_phi1_err": err1, "pm_phi2_err": err2, CORRELATION: corr.clip(-1, 1)}
-
-
-def _transform(frame: type[BaseCoordinateFrame], ra: Values, dec: Values, pm_ra: Values, pm_dec: Values) -> Any:
-    """Longitude and latitude [deg], shape (N,), and proper motion, shape (N, 2), in a frame."""
-    speed = units.mas / units.yr
-    try:
-        motion = {"pm_ra_cosdec": pm_ra * speed, "pm_dec": pm_dec * speed}
-        stars = SkyCoord(ra * units.deg, dec * units.deg, **motion, frame="icrs").transform_to(frame())
-        turned = stars.frame.represent_as(UnitSphericalRepresentation, s=UnitSphericalCosLatDifferential)
-    except Exception as error:  # whatever the frame's own code raises
-        raise InputError(
-            f"frame {frame.__name__} cannot be used: {one_line(error)}; give a rotation of ICRS."
-        ) from error
-    motion = turned.differentials["s"]
-    out = np.stack([motion.d_lon_coslat.to_value(speed), motion.d_lat.to_value(speed)], axis=-1)
-    return turned.lon.wrap_at(180 * units.deg).deg, turned.lat.deg, out
+def _rounded(place: Sequence[float]) -> list[float]:
+    """Degrees to the tenth decimal: a matrix gives them back no better."""
+    return [round(number, 10) for number in place]
 
 
 def _refuse_latitude(dec: NDArray[np.float64], path: str) -> None:

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from astropy.table import Table
 
-from stream_mapper.catalog.schema import COLUMNS, CORRELATION, ERROR, default_unit
+from stream_mapper.catalog.schema import COLUMNS, CORRELATION, default_unit
+from stream_mapper.catalog.surveys import ERROR
 from stream_mapper.errors import InputError
 
 UCD = "ucd"

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_mapper import __version__
-from stream_mapper.catalog import absent_columns, check_ids, columns_read, id_column, load
+from stream_mapper.catalog import check_ids, id_column
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError
 from stream_mapper.models import MixtureModel
@@ -55,7 +55,10 @@ class Predictor:
         module, self.datamodule = checkpoints.load_run(checkpoint)
         self.model, self.draw = cast("MixtureModel", module.model), module.draw if draws else None
         self.members = module.members
-        self.facts = {**facts_of(self.model, self.datamodule.frame, __version__), **checkpoints.provenance(checkpoint)}
+        self.facts = {
+            **facts_of(self.model, self.datamodule.reading.frame, __version__),
+            **checkpoints.provenance(checkpoint),
+        }
         self.optional = checkpoints.photometric_columns(self.model)
 
     @property
@@ -70,7 +73,7 @@ class Predictor:
 
     def note(self, table: Any) -> Any:
         """A result with the facts of its origin, and notes at the columns that are read and at the memberships."""
-        internal = internal_names(table.colnames, self.datamodule.columns, self.datamodule.frame)
+        internal = internal_names(table.colnames, self.datamodule.reading.columns, self.datamodule.reading.frame)
         own = {name: name for name in self.names}
         return with_facts(table, self.facts, {**internal, **own}, self._id(table.colnames))
 
@@ -87,7 +90,7 @@ class Predictor:
 
     def columns(self, names: Sequence[str]) -> list[str]:
         """Columns of a table of these names that are read."""
-        read = columns_read(names, self.datamodule.columns, self.datamodule.frame, self.datamodule.errors)
+        read = self.datamodule.reading.columns_read(names)
         return [name for name in names if name in read or name == self._id(names)]
 
     def read(self, table: Any, path: str) -> Data:
@@ -100,19 +103,10 @@ class Predictor:
         Raises:
             InputError: If the table cannot be used with this model, or two of these stars have one identifier.
         """
-        source = self.datamodule
         self._check_errors(table.colnames, path)
         if of_id := self._id(table.colnames):
             check_ids(table, of_id, path)
-        stars, _ = load(
-            table,
-            source.columns,
-            frame=source.frame,
-            errors=source.errors,
-            optional=self.optional,
-            path=path,
-            part=True,
-        )
+        stars, _ = self.datamodule.reading.load(table, optional=self.optional, path=path, part=True)
         check_columns(self.model, stars)
         return stars
 
@@ -131,7 +125,7 @@ class Predictor:
         Raises:
             InputError: If no star has what the model's functions are of, such as phi1.
         """
-        absent = absent_columns(names, self.datamodule.columns, self.datamodule.errors, self.optional)
+        absent = self.datamodule.reading.absent(names, self.optional)
         lost = [name for name in self.model.weights.indep_scaler.names if not tally.measured[name]]
         if lost:
             raise InputError(
@@ -141,8 +135,7 @@ class Predictor:
 
     def _check_errors(self, names: Sequence[str], path: str) -> None:
         """Raise InputError if a table has a magnitude, but not the column of its errors."""
-        source = self.datamodule
-        absent = absent_columns(names, source.columns, source.errors, self.optional)
+        absent = self.datamodule.reading.absent(names, self.optional)
         pairs = checkpoints.photometric_errors(self.model).items()
         if bare := {name: error for name, error in pairs if error in absent and name not in absent}:
             wish = "add them, or remove the magnitudes to do without"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 
-from stream_mapper.catalog import Columns, SkyFrame, galstreams_tables, matrix_of, write_table
+from stream_mapper.catalog import Columns, SkyFrame, galstreams_tables, write_table
 from stream_mapper.errors import InputError
 
 _log = logging.getLogger("stream_mapper")
@@ -66,7 +66,7 @@ def write_galstreams(track: Table, frame: SkyFrame | None, name: str, folder: Pa
         widths = {c: float(np.mean(part[f"{c}_sigma"])) for c in coordinates if f"{c}_sigma" in part.colnames}
         stem = "track.galstreams" if i == 0 else f"track.galstreams.{component}"
         names = (name or component, (name or component)[:4])
-        points, summary = galstreams_tables(matrix_of(frame), coordinates, widths, *names)
+        points, summary = galstreams_tables(frame.orientation.matrix, coordinates, widths, *names)
         points.meta |= track.meta
         write_table(points, folder / f"{stem}.ecsv")
         write_table(summary, folder / f"{stem}.summary.ecsv")

@@ -85,9 +85,8 @@ def _of_frame(frame: SkyFrame | None) -> Facts:
     """The frame, by what it says of itself: FRAME, and FRAME_<key> for what else it knows."""
     if frame is None:
         return {"FRAME": "as read"}
-    own = getattr(frame, "metadata", None)
-    said = dict(own()) if callable(own) else {}
-    facts: Facts = {"FRAME": str(said.pop("name", frame.frame))}
+    said = frame.metadata()
+    facts: Facts = {"FRAME": str(said.pop("name"))}
     plain = {key: value for key, value in said.items() if value is not None}
     for key, value in plain.items():
         facts[f"FRAME_{key}".upper()] = (

@@ -10,7 +10,7 @@ import lightning as L
 import torch
 from astropy.table import Table
 
-from stream_mapper.catalog import Column, SkyFrame, check_ids, id_column, load, to_table
+from stream_mapper.catalog import Column, Columns, Corrections, Reading, SkyFrame, check_ids, id_column, to_table
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError, check_at_least, check_share
 from stream_mapper.mock import Simulator
@@ -39,6 +39,9 @@ class CatalogueDataModule(L.LightningDataModule):
             and '' for none.
         source: Where to get the table, for the error when neither path nor simulator is given.
         selection: The stars that are fitted; the others are kept in every output, with ``selected`` False.
+        survey: Survey or surveys whose names of magnitudes are looked for, such as ``gaia_dr3``; see
+            :data:`stream_mapper.catalog.surveys.SURVEYS`.
+        corrections: Parallax zero point, extinction and systematic errors.
 
     Raises:
         InputError: If a batch would be empty or the held-out share is not between 0 and 1.
@@ -57,12 +60,15 @@ class CatalogueDataModule(L.LightningDataModule):
         source: str = "",
         selection: Selection | None = None,
         id: str | None = None,
+        survey: str | list[str] | None = None,
+        corrections: Corrections | None = None,
     ) -> None:
         super().__init__()
         check_at_least("data.batch_size", batch_size)
         check_share("data.val_fraction", val_fraction)
         self.save_hyperparameters()
-        self.columns, self.path, self.simulator, self.frame, self.errors = columns, path, simulator, frame, errors
+        self.reading = Reading(columns, frame, errors, survey, corrections)
+        self.path, self.simulator = path, simulator
         self.batch_size, self.val_fraction, self.seed = batch_size, val_fraction, seed
         self.source, self.selection, self.id = source, selection, id
 
@@ -78,7 +84,12 @@ class CatalogueDataModule(L.LightningDataModule):
         source: Any = self.path
         if self.path is None and self.simulator is not None:
             source = to_table(self.simulator.simulate())
-        return load(source, self.columns, frame=self.frame, errors=self.errors, optional=optional)
+        return self.reading.load(source, optional=optional)
+
+    @property
+    def columns(self) -> Columns:
+        """The columns that are read."""
+        return self.reading.columns
 
     def prepare(self, model: Model) -> None:
         """Read the stars, check them against the model and split those inside its window.

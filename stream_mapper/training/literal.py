@@ -8,7 +8,7 @@ from pkgutil import resolve_name
 from typing import Any
 
 from stream_mapper.builtin import Isochrone
-from stream_mapper.catalog import read_track
+from stream_mapper.catalog import SkyFrame, read_track
 from stream_mapper.track import Track
 
 _READERS = {f"Isochrone.{name}": getattr(Isochrone, name) for name in ("read_mist", "read_parsec")}
@@ -16,7 +16,7 @@ _TRACKS = ("catalog.read_track", "tracks.read_track")
 
 
 def literal(config: Any) -> Any:
-    """A copy of a configuration in which isochrones and tracks read from a file are given by their numbers."""
+    """A copy of a configuration in which isochrones, tracks and frames read from files are given by their numbers."""
     if isinstance(config, list | tuple):
         return [literal(item) for item in config]
     if not isinstance(config, dict):
@@ -24,6 +24,8 @@ def literal(config: Any) -> Any:
     path = ".".join(str(config.get("class_path")).rsplit(".", 2)[-2:])  # from whichever module
     if path in _TRACKS:
         return json.loads(_track(json.dumps(config.get("init_args", {}), sort_keys=True)))
+    if path.endswith(f".{SkyFrame.__name__}"):
+        return {"class_path": config["class_path"], "init_args": SkyFrame(**config.get("init_args", {})).settings()}
     reader = _READERS.get(path)
     if reader is None:
         return {key: literal(value) for key, value in config.items()}

@@ -92,7 +92,7 @@ class RunRecorder(Callback):
     def _facts(self, trainer: L.Trainer, model: MixtureModel, folder: Path) -> Facts:
         """What the results say of their origin, but for the checkpoint."""
         datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
-        return facts_of(model, datamodule.frame, __version__, self.name, folder / "config.yaml")
+        return facts_of(model, datamodule.reading.frame, __version__, self.name, folder / "config.yaml")
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the run folder, on the first process."""
@@ -172,7 +172,7 @@ class RunRecorder(Callback):
             own = {*membership_names(model), *datamodule.result_names} if name == "memberships" else set(table.colnames)
             internal = {column: column for column in own}
             if name == "memberships":
-                internal |= internal_names(table.colnames, datamodule.columns, datamodule.frame)
+                internal |= internal_names(table.colnames, datamodule.reading.columns, datamodule.reading.frame)
             with_facts(table, facts, internal, datamodule.id_column)
 
     def _export(self, model: MixtureModel, datamodule: Any, tables: dict[str, Table]) -> None:
@@ -180,14 +180,14 @@ class RunRecorder(Callback):
         assert self.folder is not None
         tables, stars = _selected(tables, datamodule.stars)
         table = tables["memberships"]
-        internal = internal_names(table.colnames, datamodule.columns, datamodule.frame)
+        internal = internal_names(table.colnames, datamodule.reading.columns, datamodule.reading.frame)
         bands = _photometry(model)[0]
         members = best_members(table, stars, internal, self.best, datamodule.id_column, bands)
         members.meta = table.meta
         write_table(with_facts(with_units(members), {}, {n: n for n in members.colnames}), self.folder / "members.ecsv")
         caption = f"The {len(members)} stars of the highest membership{' of ' + self.name if self.name else ''}."
         write_latex(members, self.folder / "members.tex", caption)
-        write_galstreams(tables["track"], datamodule.frame, self.name, self.folder, datamodule.columns)
+        write_galstreams(tables["track"], datamodule.reading.frame, self.name, self.folder, datamodule.reading.columns)
 
     def _write(self, trainer: L.Trainer, model: MixtureModel, stars: Data, tables: dict[str, Table]) -> None:
         assert self.folder is not None

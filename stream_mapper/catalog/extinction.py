@@ -1,0 +1,214 @@
+"""Extinction by dust: E(B-V) of each star, and what it takes from each band."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from astropy import units
+from astropy.coordinates import SkyCoord
+
+from stream_mapper.catalog.columns import Column, ColumnReader, Values
+from stream_mapper.catalog.io import one_line
+from stream_mapper.catalog.schema import find_column, is_magnitude
+from stream_mapper.catalog.surveys import GAIA_BANDS, SURVEYS, Surveys, survey_of
+from stream_mapper.errors import InputError
+
+logger = logging.getLogger("stream_mapper")
+
+MAPS = {"sfd": "dustmaps.sfd.SFDQuery", "csfd": "dustmaps.csfd.CSFDQuery"}
+"""Maps of dustmaps on the scale of Schlegel et al. (1998), SFD."""
+
+SFD_SCALE = 0.86
+"""E(B-V) over that of SFD (Schlafly & Finkbeiner 2011)."""
+
+_R_V = 3.1
+_COLOURS = (-0.06, 2.5)  # (BP - RP)_0 of the stars that the coefficients of Gaia are for
+_TYPICAL = 0.8  # (BP - RP)_0 of a star without colours: near the turn-off and the giants of an old population
+_ROUNDS = 20  # enough to find (BP - RP)_0 to 1e-6 mag at A_0 = 5 mag
+
+_GAIA = {
+    "G": (0.9761, -0.1704, 0.0086, 0.0011, -0.0438, 0.0013, 0.0099),
+    "BP": (1.1517, -0.0871, -0.0333, 0.0173, -0.0230, 0.0006, 0.0043),
+    "RP": (0.6104, -0.0170, -0.0026, -0.0017, -0.0078, 0.00005, 0.0006),
+}
+_GAIA_COLOURS = {"bp_rp": ("BP", "RP"), "bp_g": ("BP", "G"), "g_rp": ("G", "RP")}
+
+
+@dataclass(frozen=True)
+class Extinction:
+    """Reddening, which is taken out of magnitudes.
+
+    The coefficients A / E(B-V) are those of Schlafly & Finkbeiner (2011, ApJ 737, 103, table 6, R_V = 3.1), and for
+    Gaia, which depend on colour and extinction, those of Gaia Collaboration, Babusiaux et al. (2018, A&A 616, A10,
+    table 1), with A_0 = 3.1 x 0.86 E(B-V). All are for an E(B-V) on the scale of Schlegel et al. (1998).
+
+    Arguments:
+        ebv: Column of E(B-V), or one value [mag] for all stars.
+        map: A map of the package dustmaps instead, ``sfd`` or ``csfd``, or the import path of a query class.
+        scale: Factor from the column or map to E(B-V) on the scale of Schlegel et al. (1998).
+        coefficients: A / E(B-V) by internal name of the band, or of the colour, in the place of the defaults.
+
+    Raises:
+        InputError: If not exactly one of ``ebv`` and ``map`` is given, or a map of another scale has none.
+    """
+
+    ebv: float | str | None = None
+    map: str | None = None
+    scale: float | None = None
+    coefficients: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if (self.ebv is None) == (self.map is None):
+            raise InputError("extinction: give either ebv, a column or a value, or map.")
+        if self.map is not None and self.map not in MAPS and self.scale is None:
+            wish = f"give scale, or one of {[*MAPS]}"
+            raise InputError(f"extinction: the scale of the map {self.map!r} is not known; {wish}.")
+        numbers = [*self.coefficients.values(), 1.0 if self.scale is None else self.scale]
+        if isinstance(self.ebv, int | float):
+            numbers.append(self.ebv)
+        if not np.isfinite(numbers).all():
+            raise InputError(f"extinction: {numbers} have to be numbers.")
+
+    def columns(self, names: Sequence[str], asked: Mapping[str, Column], survey: Surveys) -> set[str]:
+        """Columns of a table of these names that are read besides those asked for."""
+        place = ("ra", "dec") if self.map is not None else ()
+        colour = _colour_columns(names) if self._gaia(asked, survey) else {}
+        own = {str(self.ebv)} if isinstance(self.ebv, str) else set()
+        return own | {find_column(name, names) or name for name in place} | set(colour.values())
+
+    def apply(
+        self, arrays: Mapping[str, Values], reader: ColumnReader, found: Mapping[str, Column], survey: Surveys
+    ) -> dict[str, Values]:
+        """The magnitudes and colours that are read, without extinction, by name; a star without E(B-V) has none.
+
+        Raises:
+            InputError: If E(B-V) cannot be had, or the coefficient of a magnitude is not known.
+        """
+        if strange := set(self.coefficients) - set(arrays):
+            raise InputError(f"extinction: coefficients of {sorted(strange)}, not among what is read, {[*arrays]}.")
+        ebv = self._reddening(reader)
+        rates = self._constants(found, survey)
+        absorbed: dict[str, Values] = {name: rate * ebv for name, rate in rates.items()}
+        if gaia := self._gaia(found, survey):
+            bands = gaia_extinction(ebv, self._colour(reader))
+            absorbed |= {name: _of_gaia(bands, name) for name in gaia}
+        source = f"the map {self.map}" if self.map else f"E(B-V) of {self.ebv!r}"
+        text = "%s: extinction by %s taken out, mean E(B-V) %.4f mag, mean A: %s."
+        means = ", ".join(f"{name} {_mean(values):.4f} mag ({self._source(name)})" for name, values in absorbed.items())
+        logger.info(text, reader.path, source, _mean(ebv), means or "none")
+        if lacking := int(np.isnan(ebv).sum()):
+            logger.warning("%s: %d stars have no E(B-V); their magnitudes count as missing.", reader.path, lacking)
+        return {name: arrays[name] - values for name, values in absorbed.items()}
+
+    def _reddening(self, reader: ColumnReader) -> Values:
+        """E(B-V) on the scale of SFD, shape (N,)."""
+        scale = 1.0 if self.scale is None else self.scale
+        if self.map is not None:
+            return scale * _from_map(self.map, reader)
+        if isinstance(self.ebv, str):
+            return scale * reader.values("ebv", reader.find({"ebv": self.ebv})["ebv"])
+        return np.full(len(reader.table), scale * float(self.ebv or 0.0))
+
+    def _colour(self, reader: ColumnReader) -> Values:
+        """BP - RP of each star, NaN where it has none."""
+        columns = _colour_columns(reader.names)
+        values = {name: reader.values(name, Column(column)) for name, column in columns.items()}
+        if "bp_rp" in values:
+            return values["bp_rp"]
+        return values["BP"] - values["RP"] if values else np.full(len(reader.table), np.nan)
+
+    def _constants(self, found: Mapping[str, Column], survey: Surveys) -> dict[str, float]:
+        """A / E(B-V) of the magnitudes whose coefficient is one number."""
+        if strange := set(self.coefficients) - set(found):
+            raise InputError(
+                f"extinction: coefficients of {sorted(strange)}, which are not read; there are {[*found]}."
+            )
+        gaia = self._gaia(found, survey)
+        names = [name for name in found if is_magnitude(name) and name not in gaia]
+        return {name: self._constant(name, found[name].column, survey) for name in names}
+
+    def _constant(self, name: str, column: str, survey: Surveys) -> float:
+        if name in self.coefficients:
+            return self.coefficients[name]
+        known = survey_of(name, column, survey)
+        rate = SURVEYS[known].coefficients.get(name) if known else None
+        if rate is None:
+            wish = "name data.survey, or give its extinction.coefficients (0 if it has none)"
+            raise InputError(f"extinction: no coefficient is known for {name!r} (column {column!r}); {wish}.")
+        return rate
+
+    def _gaia(self, found: Mapping[str, Column], survey: Surveys) -> list[str]:
+        """Magnitudes and colours of Gaia among the columns, unless they are given a coefficient."""
+        names = [name for name in found if name in (*GAIA_BANDS, *_GAIA_COLOURS) and name not in self.coefficients]
+        named = [survey] if isinstance(survey, str) else survey
+        return names if named is None or any(name.startswith("gaia") for name in named) else []
+
+    def _source(self, name: str) -> str:
+        if name in self.coefficients:
+            return "given"
+        return "Babusiaux et al. 2018" if name in (*GAIA_BANDS, *_GAIA_COLOURS) else "Schlafly & Finkbeiner 2011"
+
+
+def gaia_extinction(ebv: Values, colour: Values) -> dict[str, Values]:
+    """Extinction [mag] in the bands of Gaia, shape (N,) each.
+
+    k = c1 + c2 C + c3 C^2 + c4 C^3 + c5 A_0 + c6 A_0^2 + c7 C A_0 of Gaia Collaboration, Babusiaux et al. (2018), where
+    C = (BP - RP)_0 follows from the observed colour by repetition.
+
+    Arguments:
+        ebv: E(B-V) on the scale of Schlegel et al. (1998) [mag], shape (N,).
+        colour: BP - RP as observed [mag], shape (N,); where it is missing (BP - RP)_0 = 0.8 is taken.
+    """
+    total = _R_V * SFD_SCALE * ebv
+    free = np.where(np.isnan(colour), _TYPICAL, colour)
+    for _ in range(_ROUNDS):
+        bands = {band: _rate(band, free, total) * total for band in GAIA_BANDS}
+        bare = np.where(np.isnan(colour), _TYPICAL, colour - bands["BP"] + bands["RP"])
+        free = np.clip(bare, *_COLOURS)
+    return {band: _rate(band, free, total) * total for band in GAIA_BANDS}
+
+
+def _rate(band: str, colour: Values, total: Values) -> Values:
+    c1, c2, c3, c4, c5, c6, c7 = _GAIA[band]
+    return c1 + colour * (c2 + colour * (c3 + colour * c4)) + total * (c5 + c6 * total + c7 * colour)
+
+
+def _of_gaia(bands: Mapping[str, Values], name: str) -> Values:
+    """Extinction of a band of Gaia, or reddening of a colour."""
+    if name in bands:
+        return bands[name]
+    blue, red = _GAIA_COLOURS[name]
+    return bands[blue] - bands[red]
+
+
+def _colour_columns(names: Sequence[str]) -> dict[str, str]:
+    """Columns of BP - RP, or of BP and RP, none if the table has neither."""
+    spelt = {name: find_column(name, names, "gaia_dr3") for name in ("bp_rp", "BP", "RP")}
+    if spelt["bp_rp"]:
+        return {"bp_rp": spelt["bp_rp"]}
+    return {name: spelt[name] or "" for name in ("BP", "RP")} if spelt["BP"] and spelt["RP"] else {}
+
+
+def _from_map(name: str, reader: ColumnReader) -> Values:
+    """E(B-V) as a map of dustmaps has it, at each star."""
+    path = MAPS.get(name, name)
+    module, _, query = path.rpartition(".")
+    found = reader.find(["ra", "dec"])
+    ra, dec = (reader.values(axis, found[axis]) for axis in ("ra", "dec"))
+    known = np.isfinite(ra) & np.isfinite(dec)
+    out = np.full(ra.shape, np.nan)
+    try:
+        made = getattr(importlib.import_module(module), query)()
+        out[known] = np.asarray(made(SkyCoord(ra[known] * units.deg, dec[known] * units.deg)), dtype=np.float64)
+    except Exception as error:  # whatever dustmaps says of a package or a file that is not there
+        wish = "install dustmaps and fetch the map, or give ebv"
+        raise InputError(f"extinction: the map {name!r} cannot be used ({one_line(error)}); {wish}.") from error
+    return out
+
+
+def _mean(values: Values) -> float:
+    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")

@@ -1,0 +1,152 @@
+"""Photometric surveys: their bands, and what their archives and VizieR call the magnitudes and the errors of these."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from stream_mapper.errors import InputError
+
+ERROR = "_err"
+
+Surveys = str | Sequence[str] | None
+"""A survey, several, or any."""
+
+
+class Spelling(NamedTuple):
+    """How one archive spells the magnitude of a band and its error; ``{low}`` and ``{up}`` are the band's name."""
+
+    value: str
+    errors: tuple[str, ...] = ()
+
+
+class Survey(NamedTuple):
+    """A survey.
+
+    Arguments:
+        bands: Internal names of its bands.
+        spellings: Names of the columns of each.
+        coefficients: Extinction over E(B-V) of each band, E(B-V) on the scale of Schlegel et al. (1998).
+        flux: Name of a column of fluxes, which are not read.
+    """
+
+    bands: tuple[str, ...]
+    spellings: tuple[Spelling, ...]
+    coefficients: dict[str, float]
+    flux: str = ""
+
+
+GAIA_BANDS = ("G", "BP", "RP")
+
+_GAIA = Survey(
+    GAIA_BANDS,
+    (
+        Spelling("phot_{low}_mean_mag", ("phot_{low}_mean_mag_error", "phot_{low}_mean_flux_over_error")),
+        Spelling("{band}mag", ("e_{band}mag",)),
+    ),
+    {},  # they depend on the colour, see extinction.gaia_coefficients
+)
+
+_DECAM = (
+    Spelling("WAVG_MAG_PSF_{up}", ("WAVG_MAGERR_PSF_{up}",)),
+    Spelling("MAG_PSF_{up}", ("MAGERR_PSF_{up}",)),
+    Spelling("wavg_mag_psf_{low}", ("wavg_magerr_psf_{low}",)),
+    Spelling("mag_psf_{low}", ("magerr_psf_{low}",)),
+)
+
+# Extinction: Schlafly & Finkbeiner 2011 (ApJ 737, 103), table 6, R_V = 3.1.
+SURVEYS = {
+    "gaia_dr2": _GAIA,
+    "gaia_dr3": _GAIA,
+    "panstarrs1": Survey(
+        ("g", "r", "i", "z", "y"),
+        (
+            Spelling("{low}_mean_psf_mag", ("{low}_mean_psf_mag_error",)),
+            Spelling("{low}MeanPSFMag", ("{low}MeanPSFMagErr",)),
+            Spelling("{low}mag", ("e_{low}mag",)),
+        ),
+        {"g": 3.172, "r": 2.271, "i": 1.682, "z": 1.322, "y": 1.087},
+    ),
+    "des": Survey(("g", "r", "i", "z", "Y"), _DECAM, {"g": 3.237, "r": 2.176, "i": 1.595, "z": 1.217, "Y": 1.058}),
+    "delve": Survey(("g", "r", "i", "z"), _DECAM, {"g": 3.237, "r": 2.176, "i": 1.595, "z": 1.217}),
+    "rubin": Survey(
+        ("u", "g", "r", "i", "z", "y"),
+        (Spelling("{low}_psfMag", ("{low}_psfMagErr",)), Spelling("{low}_cModelMag", ("{low}_cModelMagErr",))),
+        {"u": 4.145, "g": 3.237, "r": 2.273, "i": 1.684, "z": 1.323, "y": 1.088},
+        flux="{low}_psfFlux",
+    ),
+}
+"""Surveys known by name. The weighted means of DES and DELVE (WAVG) and their PSF magnitudes of the coadd differ."""
+
+
+def named(surveys: Surveys) -> dict[str, Survey]:
+    """The surveys of these names, or all.
+
+    Raises:
+        InputError: If one is unknown.
+    """
+    names = [surveys] if isinstance(surveys, str) else list(SURVEYS if surveys is None else surveys)
+    if unknown := [name for name in names if name not in SURVEYS]:
+        raise InputError(f"survey {unknown} is unknown; known are {list(SURVEYS)}, other columns are named in columns.")
+    return {name: SURVEYS[name] for name in names}
+
+
+def find_band(name: str, present: Iterable[str], surveys: Surveys = None) -> str | None:
+    """Column of a table that holds a magnitude, or the error that belongs to it, under a survey's name.
+
+    >>> find_band("g_err", ["g_mean_psf_mag", "g_mean_psf_mag_error"])
+    'g_mean_psf_mag_error'
+
+    Arguments:
+        name: A band, or a band with ``_err``.
+        present: Columns of the table.
+        surveys: Where to look.
+
+    Raises:
+        InputError: If more than one column could be meant, or there are fluxes alone.
+    """
+    band, present = name.removesuffix(ERROR), set(present)
+    pairs = _spelt(band, named(surveys))
+    found = {value: errors for value, errors in pairs.items() if value in present}
+    if len(found) > 1:
+        raise InputError(f"{band!r} may be any of the columns {list(found)}; name one of them in the columns.")
+    if not found:
+        _refuse_fluxes(band, present, named(surveys))
+        return None
+    (value, errors), *_ = found.items()
+    return value if name == band else next((error for error in errors if error in present), None)
+
+
+def survey_of(band: str, column: str, surveys: Surveys = None) -> str | None:
+    """The survey in which a column of this name is the magnitude of a band; a bare name is of the first that has it.
+
+    Raises:
+        InputError: If surveys are named and more than one has the band.
+    """
+    known = named(surveys)
+    spelt = [name for name, survey in known.items() if column in _spelt(band, {name: survey})]
+    having = [name for name, survey in known.items() if band in survey.bands and surveys is not None]
+    if not spelt and len(having) > 1 and {"gaia_dr2", "gaia_dr3"} != set(having):
+        raise InputError(f"the magnitude {band!r} of column {column!r} may be of any of {having}; name one survey.")
+    return next(iter([*spelt, *having]), None)
+
+
+def _spelt(band: str, surveys: dict[str, Survey]) -> dict[str, tuple[str, ...]]:
+    """Columns that may hold a band, and those of the errors of each."""
+    out: dict[str, tuple[str, ...]] = {}
+    for survey in surveys.values():
+        for value, errors in survey.spellings if band in survey.bands else ():
+            out[_fill(value, band)] = tuple(_fill(error, band) for error in errors)
+    return out
+
+
+def _fill(spelling: str, band: str) -> str:
+    return spelling.format(band=band, low=band.lower(), up=band.upper())
+
+
+def _refuse_fluxes(band: str, present: set[str], surveys: dict[str, Survey]) -> None:
+    """Raise InputError if a survey's fluxes are there, and nothing else."""
+    fluxes = {_fill(survey.flux, band) for survey in surveys.values() if band in survey.bands} & present
+    if fluxes:
+        wish = "fluxes are not read; add a column of magnitudes, 31.4 - 2.5 log10(flux / nJy), and one of their errors"
+        raise InputError(f"{band!r}: the table has {sorted(fluxes)} and no magnitude; {wish}.")
