@@ -1,4 +1,4 @@
-"""The console script: ``stream-mapper fit|predict|simulate|query ...``."""
+"""The console script: ``stream-mapper fit|predict|simulate|report|query ...``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ _COMMANDS = {
     "fit": "fit a stream; write memberships, track and figures",
     "predict": "memberships of a catalogue, by a checkpoint of a fit",
     "simulate": "a simulated table of stars",
+    "report": "one page of HTML on a run, with its figures",
     "query": "stars of a field from the Gaia archive",
 }
 

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import math
+import re
+from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from astropy.io.votable import parse as parse_votable
 from astropy.io.votable.ucd import check_ucd
 from astropy.table import MaskedColumn, QTable, Table
 
+from stream_mapper.__main__ import main as console
 from stream_mapper.catalog import Column, SkyFrame, annotate, identifier, read_table, write_table
 from stream_mapper.catalog.export import galstreams_tables, to_icrs
 from stream_mapper.catalog.metadata import note_of
@@ -355,3 +358,29 @@ def test_a_frame_says_more_of_itself_if_it_can():
 
     assert _of_frame(Frame()) == {"FRAME": "GD-1", "FRAME_REFLEX": '{"distance": 8.1}'}
     assert _of_frame(None) == {"FRAME": "as read"}
+
+
+def test_report_is_one_page_that_needs_nothing_else(run, capsys):
+    console(["report", str(run)])
+    assert capsys.readouterr().out == f"report: {run / 'report.html'}\n"
+    page = (run / "report.html").read_text()
+    assert page.count('src="data:image/png;base64,') == len(list((run / "figures").glob("*.png"))) > 2
+    assert not re.search(r"""(src|href)=["'](?!data:)|url\(|@import|<script|<link""", page)
+    HTMLParser(convert_charrefs=True).feed(page)
+    for text in ("expected_members", "p_member_95", "class_path: stream_mapper.MixtureModel", "CONFHASH"):
+        assert text in page, text
+    assert page.count("<tr>") > 7 + 10
+
+
+def test_report_refuses_what_is_no_run(tmp_path, capsys):
+    for name, said in {"nowhere": "has no metrics.json that can be read", "cut": "is not complete"}.items():
+        folder = tmp_path / name
+        if name == "cut":
+            folder.mkdir()
+            (folder / "metrics.json").write_text('{"stars": 1')
+        with pytest.raises(SystemExit) as stop:
+            console(["report", str(folder)])
+        assert stop.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert said in line
+        assert not (folder / "report.html").exists()

@@ -1,0 +1,35 @@
+"""One page on a run: ``python -m stream_mapper.report runs/version_0``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from stream_mapper.commands import OneLineErrors, run
+
+
+def report(folder: str) -> Path:
+    """Write ``report.html`` into a run folder, with everything in it.
+
+    Arguments:
+        folder: The folder of a finished fit.
+
+    Raises:
+        InputError: If it is not one.
+    """
+    from stream_mapper.results.report import write_report  # noqa: PLC0415 (astropy and torch take seconds to load)
+
+    return write_report(Path(folder))
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Command-line entry: a clear line and exit status 2 for unusable input."""
+    parser = OneLineErrors(prog="stream-mapper report", description="One page of HTML on a run, with its figures.")
+    parser.add_argument("run", type=str, help="The folder of a finished fit, such as runs/version_0.")
+    folder = parser.parse_args(sys.argv[1:] if args is None else list(args)).run
+    print(f"report: {run(lambda: report(folder))}")
+
+
+if __name__ == "__main__":
+    main()
