@@ -415,7 +415,7 @@ def test_bad_arguments_are_refused(arguments, message, best, catalogue, stars, t
 def test_warnings_are_said_once_of_the_whole_catalogue(best, catalogue, tmp_path, caplog):
     caplog.set_level("INFO", "stream_mapper")
     bare = catalogue.replace_schema_metadata(None).set_column(3, "g", pa.array([None] * len(catalogue), pa.float32()))
-    bare = bare.drop_columns(["r_err"]).append_column("p_member", bare["phi1"])
+    bare = bare.drop_columns(["r", "r_err"]).append_column("p_member", bare["phi1"])
     source = folder(bare, tmp_path / "in")
     predict(best, str(source), str(tmp_path / "out"), draws=1, chunk_size=50)
     predict(
@@ -427,7 +427,7 @@ def test_warnings_are_said_once_of_the_whole_catalogue(best, catalogue, tmp_path
     said = [record.getMessage() for record in caplog.records]
     texts = (
         "no unit in the table, assumed: phi1 [deg]",
-        "no column for the optional ['r_err']",
+        "no column for the optional ['r', 'r_err']",
         "not one value is measured in ['g']",
         "they are kept as ['p_member_input']",
         f"4 of {len(bare)} stars are outside the fitted window",
