@@ -123,10 +123,10 @@ def table(**columns):
 
 RING = {"ra": np.linspace(0, 350, 36), "dec": np.zeros(36)}
 BAD = {
-    "is no file, and galstreams is not installed": (None, {"source": "GD-1.ibata2021"}),
+    "galstreams is not installed": (None, {"source": "GD-1.ibata2021"}),
     "nowhere is no folder": (None, {"source": "GD-1", "tracks": "nowhere"}),
-    "several tracks in .* give one of .*me2024.*you2020": (None, {"source": "Made-1", "tracks": "here"}),
-    "no track in .* give one of": (None, {"source": "Pal5", "tracks": "here"}),
+    "several tracks of .* give one of .*me2024.*you2020": (None, {"source": "Made-1", "tracks": "here"}),
+    "no track .Pal5.; there are": (None, {"source": "Pal5", "tracks": "here"}),
     "does not exist": (None, {"source": "gone.ecsv"}),
     "ra.*: give the frame of the stream": (RING, {}),
     "a track needs phi1, or ra and dec": ({"x": [1.0]}, {}),
@@ -134,7 +134,7 @@ BAD = {
     "it runs from 0 to 4 deg": ({"phi1": [0.0, 4.0], "phi2": [1.0, 2.0]}, {"phi1": (50, 60)}),
     "the spacing of a track must be": ({"phi1": [0.0, 4.0], "phi2": [1.0, 2.0]}, {"spacing": 0}),
     "one coordinate or more": ({"phi1": [0.0, 4.0]}, {}),
-    "phi1.*one number per star": ({"phi1": ["a", "b"], "phi2": [1.0, 2.0]}, {}),
+    "phi1.*one number a star": ({"phi1": ["a", "b"], "phi2": [1.0, 2.0]}, {}),
 }
 
 

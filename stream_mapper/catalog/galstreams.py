@@ -23,6 +23,7 @@ _COLUMNS = {
     "pmdec": ("pm_dec", "mas / yr"),
     "rv": ("radial_velocity", "km / s"),
 }
+PREFIX, SUMMARY, _SUFFIX = "track.", ".summary.ecsv", ".ecsv"
 _FLAGS = {"distance": 1, "pmra": 2, "pmdec": 2, "rv": 3}  # place in InfoFlags of what a track may lack
 
 
@@ -44,28 +45,56 @@ class StreamTrack:
     middle: tuple[float, float]
 
 
-def read_track(name: str, folder: str | os.PathLike[str] | None = None) -> StreamTrack:
+def stream_track(name: str, folder: str | os.PathLike[str] | None = None) -> StreamTrack:
     """A track by its name in galstreams.
 
     Arguments:
-        name: ``GD-1-I21``, or the full ``track.st.GD-1.ibata2021``.
+        name: Its name, see `track_file`.
         folder: Folder of the track files; by default that of the installed galstreams.
 
     Raises:
         InputError: If galstreams is not there, has no such track, or its files cannot be read.
     """
-    files = Path(folder) if folder is not None else _installed()
-    full = _full_name(name, files)
-    track, summary = (_read(files / f"{full}{ending}") for ending in (".ecsv", ".summary.ecsv"))
+    path = track_file(name, folder)
+    full = path.name.removesuffix(_SUFFIX)
+    track, summary = _read(path), _read(path.with_name(full + SUMMARY))
     try:
         flags = str(summary["InfoFlags"][0])
         points = {key: track[spelt].to_value(unit) for key, (spelt, unit) in _COLUMNS.items() if _has(key, flags)}
         pole, middle = (_place(summary, key) for key in ("pole", "mid"))
     except (KeyError, IndexError, AttributeError, ValueError) as error:
-        raise InputError(f"{files / full}: is no track of galstreams ({one_line(error)}).") from error
+        raise InputError(f"{path}: is no track of galstreams ({one_line(error)}).") from error
     if "distance" in points and np.ptp(points["distance"]) < 1e-9 and abs(points["distance"][0] - 1) < 1e-9:
         del points["distance"]  # 1 kpc stands for "not known" in some
     return StreamTrack(full, points, pole, middle)
+
+
+def track_file(name: str, folder: str | os.PathLike[str] | None = None) -> Path:
+    """The file of a track of galstreams.
+
+    Arguments:
+        name: ``GD-1-I21``, ``track.st.GD-1.ibata2021``, ``GD-1.ibata2021``, or ``GD-1`` for a stream of but one track.
+        folder: Folder of the track files; by default that of the installed galstreams.
+
+    Raises:
+        InputError: If there is no such folder, or not one track of this name in it.
+    """
+    files = Path(folder) if folder is not None else _installed()
+    if not files.is_dir():
+        raise InputError(f"{files} is no folder; give that of galstreams' files track.*.ecsv.")
+    short = _short_names(files)
+    full = [path.name.removesuffix(_SUFFIX) for path in sorted(files.glob(f"{PREFIX}*{_SUFFIX}"))]
+    full = [one for one in full if not one.endswith(".summary")]
+    wanted, bare = short.get(name, name.removesuffix(_SUFFIX)), {one: one.split(".", 2)[-1] for one in full}
+    found = [one for one in full if wanted in (one, bare[one])]
+    found = found or [one for one in full if bare[one].rpartition(".")[0] == wanted]
+    if len(found) == 1:
+        return files / f"{found[0]}{_SUFFIX}"
+    if found:
+        raise InputError(f"{files}: several tracks of {name!r}; give one of {', '.join(found)}.")
+    known, stem = sorted([*short, *full]), name.split("-", maxsplit=1)[0].lower()
+    close = [other for other in known if stem in other.lower()] or known
+    raise InputError(f"{files}: no track {name!r}; there are {', '.join(close[:12]) or 'none'}.")
 
 
 def _installed() -> Path:
@@ -76,20 +105,12 @@ def _installed() -> Path:
     return Path(spec.submodule_search_locations[0]) / "tracks"
 
 
-def _full_name(name: str, folder: Path) -> str:
-    """Full name of a track, by the list of names that lies beside the folder of the tracks."""
-    if (folder / f"{name}.summary.ecsv").is_file():
-        return name
+def _short_names(folder: Path) -> dict[str, str]:
+    """Full names of tracks by their short ones, by the list that lies beside the folder of the tracks."""
     table = folder.parent / "lib" / "master_log.txt"
     lines = table.read_text(errors="replace").splitlines() if table.is_file() else []
     rows = [line.split() for line in lines if not line.lstrip().startswith("#")]
-    full = {row[2]: f"track.{row[0]}.{row[3]}.{row[4]}" for row in rows if len(row) > 4}
-    if name in full:
-        return full[name]
-    known = [*full, *(path.name.removesuffix(".summary.ecsv") for path in folder.glob("*.summary.ecsv"))]
-    stem = name.split("-", maxsplit=1)[0].lower()
-    close = [other for other in sorted(known) if stem in other.lower()] or sorted(known)
-    raise InputError(f"{folder}: no track {name!r}; there are {', '.join(close[:12]) or 'none'}.")
+    return {row[2]: f"track.{row[0]}.{row[3]}.{row[4]}" for row in rows if len(row) > 4}
 
 
 def _read(path: Path) -> QTable:

@@ -11,7 +11,7 @@ from astropy import units
 from astropy.coordinates import BaseCoordinateFrame, SkyCoord
 
 from stream_mapper.catalog.columns import Values
-from stream_mapper.catalog.galstreams import read_track
+from stream_mapper.catalog.galstreams import stream_track
 from stream_mapper.catalog.io import one_line
 from stream_mapper.catalog.rotation import directions, matrix_of, matrix_of_meridian, place_of, pole_between, towards
 from stream_mapper.errors import InputError
@@ -115,7 +115,7 @@ def matrix_of_class(frame: type[BaseCoordinateFrame]) -> Values:
 
 
 def _of_track(setting: Mapping[str, Any]) -> Orientation:
-    track = read_track(str(setting["track"]), setting.get("tracks"))
+    track = stream_track(str(setting["track"]), setting.get("tracks"))
     pole, middle = towards(track.pole), towards(track.middle)
     matrix = matrix_of_meridian(pole, track.middle[0])
     if matrix[0] @ middle < 0:

@@ -12,7 +12,7 @@ from astropy import units
 from astropy.coordinates import ICRS, CartesianRepresentation, Galactocentric
 
 from stream_mapper.catalog.columns import Values
-from stream_mapper.catalog.galstreams import read_track
+from stream_mapper.catalog.galstreams import stream_track
 from stream_mapper.catalog.orientation import SPEED, Orientation
 from stream_mapper.catalog.rotation import directions, rotate
 from stream_mapper.errors import InputError, check_positive
@@ -103,7 +103,7 @@ class Reflex:
             return np.zeros(1), np.array([float(self.distance)])
         if "track" not in self.distance:
             return _checked(self.distance)
-        track = read_track(str(self.distance["track"]), self.distance.get("tracks"))
+        track = stream_track(str(self.distance["track"]), self.distance.get("tracks"))
         if "distance" not in track.points:
             raise InputError(f"frame.reflex: the track {track.name} has no distances; give another, or numbers.")
         phi1, _, _ = rotate(frame.matrix, track.points["ra"], track.points["dec"])

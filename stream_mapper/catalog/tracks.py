@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from stream_mapper.catalog.columns import Column, ColumnReader
 from stream_mapper.catalog.frames import SkyFrame
+from stream_mapper.catalog.galstreams import PREFIX, SUMMARY, track_file
 from stream_mapper.catalog.io import read_table
 from stream_mapper.catalog.schema import COLUMNS, find_column
 from stream_mapper.errors import InputError, check_positive
@@ -25,7 +25,6 @@ Values = NDArray[np.float64]
 WIDTH = "_width"
 _SKY = ("ra", "dec", "pmra", "pmdec")
 _ALONG = ("distance", "distmod", "parallax", "rv")  # what no rotation changes
-_PREFIX, _SUFFIX, _SUMMARY = "track.", ".ecsv", ".summary.ecsv"
 _FLAGS = {1: ("distance",), 2: ("pmra", "pmdec"), 3: ("rv",)}  # place in galstreams' InfoFlags
 _NO_DISTANCE, _NO_RV = 1.0, (0.0, 1000.0)  # what files of galstreams hold where nothing is known
 _MARGIN = 1e-6  # deg
@@ -49,8 +48,8 @@ def read_track(
     motion: 0; distance: 1 kpc; radial velocity: 0 or 1000 km/s), is left out.
 
     Arguments:
-        source: A table (ECSV, CSV, FITS, ...), or the name of a track of galstreams: ``GD-1.ibata2021``, the whole
-            ``track.st.GD-1.ibata2021``, or ``GD-1`` for a stream that has but one.
+        source: A table (ECSV, CSV, FITS, ...), or the name of a track of galstreams, such as ``GD-1-I21`` or
+            ``GD-1.ibata2021``; see `stream_mapper.catalog.galstreams.track_file`.
         frame: The frame of the stream, or its import path; needed for a table of the sky.
         tracks: Folder of galstreams' ``track.*.ecsv`` files; by default that of the installed package.
         phi1: First and last place [deg]; by default the ends of the track.
@@ -72,37 +71,16 @@ def read_track(
 
 def _find(source: str, tracks: str | None) -> Path:
     """The file of a track."""
-    if Path(source).is_file() or Path(source).suffix in (_SUFFIX, ".csv", ".fits", ".parquet", ".vot"):
+    if Path(source).is_file() or Path(source).suffix in (".ecsv", ".csv", ".fits", ".parquet", ".vot"):
         return Path(source)
-    folder = Path(tracks) if tracks is not None else _installed()
-    if folder is None or not folder.is_dir():
-        found = "galstreams is not installed" if folder is None else f"{folder} is no folder"
-        raise InputError(
-            f"track {source!r} is no file, and {found}: give tracks, the folder of its track.*.ecsv files."
-        )
-    names = [path.name.removesuffix(_SUFFIX) for path in sorted(folder.glob(f"{_PREFIX}*{_SUFFIX}"))]
-    names = [name for name in names if not name.endswith(".summary")]
-    wanted = source.removesuffix(_SUFFIX)
-    fits = [name for name in names if wanted == name or wanted == name.split(".", 2)[-1]]
-    fits = fits or [name for name in names if name.split(".", 2)[-1].rpartition(".")[0] == wanted]
-    if len(fits) != 1:
-        alike = fits or [name for name in names if wanted.split(".")[0].lower()[:4] in name.lower()][:8]
-        found = "several tracks" if fits else "no track"
-        raise InputError(f"{found} in {folder} for {source!r}; give one of {alike or names[:8]}.")
-    return folder / f"{fits[0]}{_SUFFIX}"
-
-
-def _installed() -> Path | None:
-    """The folder of tracks of galstreams, which is not imported: it may not run with this astropy."""
-    found = importlib.util.find_spec("galstreams")
-    return Path(found.origin).parent / "tracks" if found and found.origin else None
+    return track_file(source, tracks)
 
 
 def _known(table: Table, path: Path) -> Table:
     """The table without the columns of galstreams that hold nothing."""
     table = Table(table, copy=False)
-    unknown = {name for name in _placeholders(table) if path.name.startswith(_PREFIX)}
-    summary = path.with_name(path.name.removesuffix(_SUFFIX) + _SUMMARY)
+    unknown = {name for name in _placeholders(table) if path.name.startswith(PREFIX)}
+    summary = path.with_name(path.stem + SUMMARY)
     if summary.is_file() and "InfoFlags" in (row := read_table(summary)).colnames and len(row):
         flags = str(row["InfoFlags"][0]).zfill(4)
         unknown |= {name for place, names in _FLAGS.items() if flags[place : place + 1] == "0" for name in names}
