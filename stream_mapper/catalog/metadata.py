@@ -57,6 +57,14 @@ _QUANTITIES = {
     "distmod": "phot.mag.distMod",
     "distance": "pos.distance",
     "rv": "spect.dopplerVeloc",
+    "source_id": "meta.id",
+    "pm_phi1_reflex": "pos.pm;pos.spherical.azi",
+    "pm_phi2_reflex": "pos.pm",
+    "ebv": "phot.color.excess",
+    "ecl_lat": "pos.ecliptic.lat",
+    "nu_eff": "em.wavenumber",
+    "pseudocolour": "em.wavenumber",
+    "n_params": "meta.code",
 }
 
 _BANDS = {"u": "U", "g": "B", "r": "R", "i": "I", "z": "I", "y": "I", "B": "B", "V": "V", "R": "R", "I": "I"}
