@@ -115,7 +115,7 @@ def test_a_missing_integer_is_not_a_number_of_the_column(tmp_path):
 
 NAMES = [
     *COLUMNS,
-    *(f"{name}_err" for name in (*COLUMNS, "g", "J")),
+    *(f"{name}_err" for name in (*(n for n, quantity in COLUMNS.items() if quantity.unit), "g", "J")),
     *("pmra_pmdec_corr", "g", "r0", "ps1_i", "G", "BP", "J", "Ks", "whatever"),
     *("p_stream", "p_member", "p_member_05", "p_member_50", "p_member_95", "n_missing", "in_window", "selected"),
     *("phi2_sigma", "phi2_05", "distance_95", "distance_sigma", "weight", "weight_05", "density", "component"),
