@@ -108,7 +108,7 @@ class StreamModule(L.LightningModule):
         size = batches.sizes[batch_idx]
         joint, ln_p, ln_prior = self._terms(data)
         losses = -(self._mean(ln_p, size) + ln_prior / batches.n_stars)
-        values = {"train/loss": losses.detach().mean(), **self._expected(joint, size, batches.n_stars)}
+        values = {"train/loss": losses.detach().mean(), **self._expected(joint, ln_p.detach(), size, batches.n_stars)}
         self._keep(values, size, batch_idx)
         return losses.sum()
 
@@ -152,12 +152,12 @@ class StreamModule(L.LightningModule):
         ln_p = self.model.ln_likelihood(params, data)
         return ln_p[:, None].detach(), ln_p
 
-    def _expected(self, joint: Tensor, size: int, n_stars: int) -> dict[str, Tensor]:
+    def _expected(self, joint: Tensor, ln_p: Tensor, size: int, n_stars: int) -> dict[str, Tensor]:
         """Expected number of members among all the training stars, if there is a background."""
         names = list(self.model.components) if isinstance(self.model, MixtureModel) else []
         if BACKGROUND not in names:
             return {}
-        p = 1 - joint.softmax(-1)[..., names.index(BACKGROUND)]
+        p = -torch.expm1(joint[..., names.index(BACKGROUND)] - ln_p)
         return {"train/members": n_stars * self._mean(p, size).mean()}
 
     def _keep(self, values: dict[str, Tensor], size: int, batch_idx: int) -> None:
