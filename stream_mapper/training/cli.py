@@ -18,6 +18,7 @@ from stream_mapper.training.recorder import RunRecorder
 from stream_mapper.training.stages import BackgroundStage
 
 _RUNS_ON = ("accelerator", "devices", "num_nodes", "strategy")
+_PRECISIONS = ("None", "32", "32-true", "64", "64-true")
 _MONITOR = {"monitor": "val/ln_likelihood", "mode": "max"}
 
 
@@ -77,15 +78,24 @@ class StreamCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """TensorBoard events go into the run folder, ``default_root_dir/version_K``, also from a saved config."""
         trainer = self.config.trainer
-        if trainer.max_epochs is None or trainer.max_epochs < 1:
-            raise InputError(
-                f"--trainer.max_epochs must be 1 or more, for the learning rate; got {trainer.max_epochs}."
-            )
+        _check_trainer(trainer)
         trainer.default_root_dir = trainer.default_root_dir or "runs"
         ours = trainer.logger not in (None, True, False) and trainer.logger.get("init_args", {}).get("name") == ""
         if trainer.logger in (None, True) or ours:
             init = {"save_dir": str(trainer.default_root_dir), "name": "", "default_hp_metric": False}
             trainer.logger = {"class_path": "lightning.pytorch.loggers.TensorBoardLogger", "init_args": init}
+
+
+def _check_trainer(trainer: Any) -> None:
+    """Refuse what Lightning's trainer would take and a fit cannot do."""
+    if trainer.max_epochs is None or trainer.max_epochs < 1:
+        raise InputError(f"--trainer.max_epochs must be 1 or more, for the learning rate; got {trainer.max_epochs}.")
+    if str(trainer.precision) not in _PRECISIONS:
+        raise InputError(
+            f"--trainer.precision must be 32-true or 64-true, for densities need the digits; got {trainer.precision}."
+        )
+    if trainer.limit_val_batches == 0:
+        raise InputError("--trainer.limit_val_batches must not be 0: the held-out stars choose the best epoch.")
 
 
 def _check_overrides(args: ArgsType) -> None:
