@@ -49,18 +49,24 @@ class NoCopies(TorchFunctionMode):
 class NoMixing(TorchDispatchMode):
     """Refuses operations with tensors of two devices, but for single numbers of the host, which need no copy."""
 
+    seen = 0  # operations on the device
+
     def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
         found = operator(*args, **(kwargs or {}))
         tensors = [x for x in tree_leaves((args, kwargs or {}, found)) if isinstance(x, torch.Tensor)]
         assert len({x.device.type for x in tensors if x.ndim}) < 2, f"{operator} takes numbers to another device"
+        self.seen += any(x.is_meta for x in tensors)
         return found
 
 
 class NoProducts(TorchDispatchMode):
     """Refuses products of matrices, which TF32 would round to three digits."""
 
+    seen = 0
+
     def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
         assert operator.__name__.split(".")[0] not in PRODUCTS, f"{operator} in a density"
+        self.seen += 1
         return operator(*args, **(kwargs or {}))
 
 
@@ -95,11 +101,12 @@ def step(model, data):
 
 
 def check(model, data):
-    """Take a step, in which things are made that are kept, and check another."""
+    """Take a step, in which things are made that are kept, and check another; number of operations on the device."""
     model, data = ready(model, data)
     step(model, data)
-    with NoCopies(), NoMixing():
+    with NoCopies(), NoMixing() as watch:
         step(model, data)
+    return watch.seen
 
 
 @cases
@@ -109,7 +116,7 @@ def test_a_step_stays_on_the_device(make, monkeypatch):
     case = make()
     if isinstance(case.model, FlowModel):
         torch.distributions.Distribution.set_default_validate_args(False)  # as zuko's import does
-    check(case.model, stars(case))
+    assert check(case.model, stars(case)) > 5
 
 
 @pytest.mark.parametrize("name", ["mock", "gd1", "survey"])
@@ -122,7 +129,7 @@ def test_a_step_of_an_experiment_stays_on_the_device(name, monkeypatch):
     windows = {"phi1": (-60.0, -20.0)} | windows_of(model)
     columns = {column: windows.get(column, (0.01, 0.1)) for column in model.columns}
     data = {column: torch.empty(50).uniform_(*window) for column, window in columns.items()}
-    check(model, Data(data))
+    assert check(model, Data(data)) > 100
 
 
 @cases
@@ -151,8 +158,9 @@ def test_a_density_given_its_parameters_does_without_products_of_matrices(make):
         pytest.skip("the density of a flow is a network")
     data = stars(case)
     params = case.model(data)
-    with NoProducts():
+    with NoProducts() as watch:
         case.model.ln_likelihood(params, data)
+    assert watch.seen > 0
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
