@@ -26,7 +26,7 @@ from stream_mapper.builtin import Isochrone
 from stream_mapper.catalog import read_table
 from stream_mapper.errors import InputError
 from stream_mapper.mock import SurveyMock, TailoredMock
-from stream_mapper.mock.survey_measurement import measure
+from stream_mapper.mock.survey.measurement import measure
 from stream_mapper.results.metrics import truth_metrics
 from stream_mapper.simulate import main as simulate
 

@@ -13,7 +13,7 @@ from stream_mapper.distributions import TruncatedExponential, TruncatedNormal
 from stream_mapper.distributions._stable import ln_normal
 from stream_mapper.errors import check_at_least
 from stream_mapper.mock.base import Column, Simulator, Stars, normal, shuffled, uniform
-from stream_mapper.mock.survey_measurement import PROPER_MOTION_ERROR
+from stream_mapper.mock.survey.measurement import PROPER_MOTION_ERROR
 
 WINDOW = {"phi1": (-16.0, 11.0), "phi2": (-4.0, 5.0), "pm_phi1": (-8.0, 14.0), "pm_phi2": (-10.0, 12.0)}
 """What the table is cut to [deg, mas/yr]."""

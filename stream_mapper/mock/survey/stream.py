@@ -13,9 +13,9 @@ from stream_mapper.distributions import TruncatedNormal
 from stream_mapper.distributions._stable import ln_normal
 from stream_mapper.errors import InputError
 from stream_mapper.mock.base import Gap, Stars, kept_by_gaps, normal, uniform
-from stream_mapper.mock.survey_measurement import PHI2, PROPER_MOTIONS, G
-from stream_mapper.mock.survey_photometry import CurvePhotometry
-from stream_mapper.mock.survey_population import Population
+from stream_mapper.mock.survey.measurement import PHI2, PROPER_MOTIONS, G
+from stream_mapper.mock.survey.photometry import CurvePhotometry
+from stream_mapper.mock.survey.population import Population
 
 # Polynomials in phi1 / (40 deg), the constant first.
 TRACK = {

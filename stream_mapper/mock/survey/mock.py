@@ -11,11 +11,11 @@ from torch import Tensor
 from stream_mapper.builtin.isochrone import Isochrone, PowerLawMassFunction
 from stream_mapper.errors import InputError, check_at_least
 from stream_mapper.mock.base import Column, Gap, Simulator, Stars, shuffled
-from stream_mapper.mock.survey_background import Background, Colour, ProperMotion
-from stream_mapper.mock.survey_measurement import measure
-from stream_mapper.mock.survey_photometry import CurvePhotometry
-from stream_mapper.mock.survey_population import Population
-from stream_mapper.mock.survey_stream import Stream, track
+from stream_mapper.mock.survey.background import Background, Colour, ProperMotion
+from stream_mapper.mock.survey.measurement import measure
+from stream_mapper.mock.survey.photometry import CurvePhotometry
+from stream_mapper.mock.survey.population import Population
+from stream_mapper.mock.survey.stream import Stream, track
 
 
 class SurveyMock(Simulator):
@@ -39,8 +39,8 @@ class SurveyMock(Simulator):
       proper motions (-6 + 0.01 phi1, -2.6) mas/yr with dispersions of 1.8 and 1.6 and a correlation of 0.1.
 
     The background's laws of g and r are those of the observed magnitudes; every intrinsic proper motion is blurred by
-    its error. Errors grow with the magnitude as Gaia's do (`survey_measurement`): of a proper motion 0.03 mas/yr at
-    g = 16, 0.16 at 19 and 0.53 at 20.5; of a magnitude 0.009 at 18 and 0.026 at 20, and 0.13 from 22. The noise of a
+    its error. Errors grow with the magnitude as Gaia's do (`mock.survey.measurement`): of a proper motion 0.03 mas/yr
+    at g = 16, 0.16 at 19 and 0.53 at 20.5; of a magnitude 0.009 at 18 and 0.026 at 20, and 0.13 from 22. The noise of a
     stream star's magnitude is that of its place on the isochrone at the modulus of the track, before scatter and depth;
     the error reported is that of the observed magnitude. Of the stars inside the window 8 % lack g and r, and 4 % the
     proper motions, at random; the proper-motion errors of the former tell nothing (`measure`).

@@ -8,7 +8,7 @@ from torch import Tensor
 from stream_mapper.builtin.isochrone import Isochrone, MassFunction
 from stream_mapper.errors import InputError
 from stream_mapper.mock.base import interpolated, ln_binormal, normal
-from stream_mapper.mock.survey_measurement import BANDS, MAGNITUDE_ERROR, G
+from stream_mapper.mock.survey.measurement import BANDS, MAGNITUDE_ERROR, G
 
 _STEP = 0.005  # mag: the longest piece of the curve in the quadrature, a sixth of the narrowest spread along it
 _REACH = 7.0  # sigma in g beyond which a piece is left out

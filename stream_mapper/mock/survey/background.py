@@ -12,8 +12,8 @@ from torch import Tensor
 from stream_mapper.distributions import TruncatedExponential
 from stream_mapper.distributions._stable import ln_normal
 from stream_mapper.mock.base import Stars, ln_binormal, normal, uniform
-from stream_mapper.mock.survey_measurement import PHI1, PHI2, PROPER_MOTIONS, G
-from stream_mapper.mock.survey_population import Population
+from stream_mapper.mock.survey.measurement import PHI1, PHI2, PROPER_MOTIONS, G
+from stream_mapper.mock.survey.population import Population
 
 _COLOUR_AT = 18.0
 
