@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from stream_mapper.archive import GAIA_ARCHIVE, Patience
 from stream_mapper.catalog import SkyFrame
-from stream_mapper.catalog.queries import GAIA_ARCHIVE, Patience
 from stream_mapper.commands import parse, run
 from stream_mapper.errors import InputError, check_at_least
 
 if TYPE_CHECKING:
-    from stream_mapper.catalog.queries import Archive, Field, Request
+    from stream_mapper.archive import Archive, Field, Request
 
 _PATIENCE = Patience()
 
@@ -62,7 +62,7 @@ def query(
         InputError: If the field, the columns, the output or the archive's answer cannot be used.
         ConnectionError: If the archive could not be reached; the slices that are done are kept.
     """
-    from stream_mapper.catalog.queries import Archive, Field, Request, WorkingFolder, merge  # noqa: PLC0415
+    from stream_mapper.archive import Archive, Field, Request, WorkingFolder, merge  # noqa: PLC0415
 
     check_at_least("row_limit", row_limit)
     sky = SkyFrame(frame) if isinstance(frame, str) else frame

@@ -34,8 +34,8 @@ from stream_mapper.catalog import (
     to_data,
 )
 from stream_mapper.catalog import write_table as write
-from stream_mapper.catalog.orientation import frame_class, matrix_of_class
-from stream_mapper.catalog.rotation import angle_of, rotate, rotate_errors
+from stream_mapper.catalog.sky.orientation import frame_class, matrix_of_class
+from stream_mapper.catalog.sky.rotation import angle_of, rotate, rotate_errors
 from stream_mapper.errors import InputError
 
 GD1 = Path(__file__).parents[2] / "shared/data/gd1/gd1_field_gaia_dr2_ps1.fits"

@@ -11,10 +11,10 @@ from astropy.coordinates import SkyCoord
 from astropy.table import QTable, Table
 
 from stream_mapper.catalog import SkyFrame, load
-from stream_mapper.catalog.galstreams import stream_track
-from stream_mapper.catalog.orientation import orientation
-from stream_mapper.catalog.reflex import Reflex
-from stream_mapper.catalog.rotation import rotate, rotate_correlations, rotate_errors
+from stream_mapper.catalog.sky.galstreams import stream_track
+from stream_mapper.catalog.sky.orientation import orientation
+from stream_mapper.catalog.sky.reflex import Reflex
+from stream_mapper.catalog.sky.rotation import rotate, rotate_correlations, rotate_errors
 from stream_mapper.errors import InputError
 from stream_mapper.training.literal import literal
 
@@ -197,7 +197,7 @@ def test_refused_tracks(tmp_path):
 
 
 def test_galstreams_is_not_imported(monkeypatch):
-    monkeypatch.setattr("stream_mapper.catalog.galstreams.find_spec", lambda _: None)
+    monkeypatch.setattr("stream_mapper.catalog.sky.galstreams.find_spec", lambda _: None)
     with pytest.raises(InputError, match="galstreams is not installed; pip install galstreams, or give the folder"):
         SkyFrame({"track": "GD-1-I21"}).metadata()
 
@@ -313,5 +313,5 @@ def test_a_frame_of_settings_is_the_same():
     one, other = (load(sky(), ["phi1", "pm_phi1_reflex", "pm_phi1_err"], f)[0] for f in (frame, again))
     assert all(torch.equal(one[name], other[name]) for name in one.names)
     assert pickle.loads(pickle.dumps(frame)).metadata() == frame.metadata()
-    config = {"class_path": "stream_mapper.catalog.frames.SkyFrame", "init_args": {"frame": "Pal5PriceWhelan18"}}
+    config = {"class_path": "stream_mapper.catalog.sky.frames.SkyFrame", "init_args": {"frame": "Pal5PriceWhelan18"}}
     assert literal(config)["init_args"]["frame"]["name"] == "Pal5PriceWhelan18"

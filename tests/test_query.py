@@ -13,11 +13,11 @@ import pytest
 from tap_server import TapService, simulated_sky, winding
 from test_commands import refused
 
+from stream_mapper.archive import Archive, Field, Patience, Request
+from stream_mapper.archive.answer import RefusedError, TransientError, failure, read_answer
 from stream_mapper.catalog import SkyFrame, read_table
-from stream_mapper.catalog.orientation import orientation
-from stream_mapper.catalog.queries import Archive, Field, Patience, Request
-from stream_mapper.catalog.queries.answer import RefusedError, TransientError, failure, read_answer
-from stream_mapper.catalog.rotation import rotate
+from stream_mapper.catalog.sky.orientation import orientation
+from stream_mapper.catalog.sky.rotation import rotate
 from stream_mapper.errors import InputError
 from stream_mapper.query import main, query
 

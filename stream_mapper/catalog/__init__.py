@@ -1,6 +1,11 @@
 """Catalogues: read, named, converted to internal units, rotated into the frame of a stream. Astropy stays here."""
 
-from stream_mapper.catalog.chunks import (
+from stream_mapper.catalog.columns import Column, Columns, Errors, to_data, warn_unmeasured
+from stream_mapper.catalog.corrections import Corrections
+from stream_mapper.catalog.export import galstreams_tables, to_icrs
+from stream_mapper.catalog.extinction import Extinction
+from stream_mapper.catalog.files import check_target, replace_file, table_format
+from stream_mapper.catalog.formats.chunks import (
     Chunk,
     ParquetRows,
     as_table,
@@ -11,21 +16,17 @@ from stream_mapper.catalog.chunks import (
     with_added,
     write_chunks,
 )
-from stream_mapper.catalog.columns import Column, Columns, Errors, to_data, warn_unmeasured
-from stream_mapper.catalog.corrections import Corrections
-from stream_mapper.catalog.export import galstreams_tables, to_icrs
-from stream_mapper.catalog.extinction import Extinction
-from stream_mapper.catalog.frames import SkyFrame
-from stream_mapper.catalog.hats import complete_hats
-from stream_mapper.catalog.io import check_target, read_table, replace_file, table_format, write_table
-from stream_mapper.catalog.latex import escaped, write_deluxetable
+from stream_mapper.catalog.formats.hats import complete_hats
+from stream_mapper.catalog.formats.latex import escaped, write_deluxetable
+from stream_mapper.catalog.formats.partitions import Part, find_parts, is_partitioned
+from stream_mapper.catalog.io import read_table, write_table
 from stream_mapper.catalog.metadata import annotate, check_ids, id_column, identifier
-from stream_mapper.catalog.partitions import Part, find_parts, is_partitioned
 from stream_mapper.catalog.reading import Reading, load
-from stream_mapper.catalog.reflex import Reflex
 from stream_mapper.catalog.schema import default_unit, find_column
+from stream_mapper.catalog.sky.frames import SkyFrame
+from stream_mapper.catalog.sky.reflex import Reflex
+from stream_mapper.catalog.sky.tracks import read_track
 from stream_mapper.catalog.tables import to_table, with_units
-from stream_mapper.catalog.tracks import read_track
 
 __all__ = [
     "Chunk",

@@ -12,7 +12,7 @@ from astropy import units
 from astropy.coordinates import SkyCoord
 
 from stream_mapper.catalog.columns import Column, ColumnReader, Values
-from stream_mapper.catalog.io import one_line
+from stream_mapper.catalog.files import one_line
 from stream_mapper.catalog.schema import find_column, is_magnitude
 from stream_mapper.catalog.surveys import GAIA_BANDS, SURVEYS, Surveys, survey_of
 from stream_mapper.errors import InputError

@@ -12,9 +12,9 @@ from astropy.table import Table
 
 from stream_mapper.catalog.columns import Columns, Errors, absent_columns, names_read, to_data
 from stream_mapper.catalog.corrections import Corrections
-from stream_mapper.catalog.frames import PROPER_MOTION, SkyFrame
+from stream_mapper.catalog.formats.parquet import MASK
 from stream_mapper.catalog.io import read_table
-from stream_mapper.catalog.parquet import MASK
+from stream_mapper.catalog.sky.frames import PROPER_MOTION, SkyFrame
 from stream_mapper.catalog.surveys import Surveys, named
 from stream_mapper.data import Data
 

@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 from astropy.table.meta import get_yaml_from_table
 from numpy.typing import NDArray
 
-from stream_mapper.catalog.io import replace_file
-from stream_mapper.catalog.parquet import HEADER, read_parquet
-from stream_mapper.catalog.queries.adql import REQUIRED
-from stream_mapper.catalog.queries.field import Field
-from stream_mapper.catalog.queries.work import Part
+from stream_mapper.archive.adql import REQUIRED
+from stream_mapper.archive.field import Field
+from stream_mapper.archive.work import Part
+from stream_mapper.catalog.files import replace_file
+from stream_mapper.catalog.formats.parquet import HEADER, read_parquet
 from stream_mapper.errors import InputError
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from astropy.table import Table
 from numpy.typing import NDArray
 
-from stream_mapper.catalog.frames import SkyFrame
+from stream_mapper.catalog.sky.frames import SkyFrame
 from stream_mapper.errors import InputError, check_positive
 
 Values = NDArray[np.float64]

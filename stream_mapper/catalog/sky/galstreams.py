@@ -12,7 +12,7 @@ import numpy as np
 from astropy.table import QTable
 
 from stream_mapper.catalog.columns import Values
-from stream_mapper.catalog.io import one_line
+from stream_mapper.catalog.files import one_line
 from stream_mapper.errors import InputError
 
 _COLUMNS = {

@@ -12,9 +12,9 @@ from astropy import units
 from astropy.coordinates import ICRS, CartesianRepresentation, Galactocentric
 
 from stream_mapper.catalog.columns import Values
-from stream_mapper.catalog.galstreams import stream_track
-from stream_mapper.catalog.orientation import SPEED, Orientation
-from stream_mapper.catalog.rotation import directions, rotate
+from stream_mapper.catalog.sky.galstreams import stream_track
+from stream_mapper.catalog.sky.orientation import SPEED, Orientation
+from stream_mapper.catalog.sky.rotation import directions, rotate
 from stream_mapper.errors import InputError, check_positive
 
 logger = logging.getLogger("stream_mapper")

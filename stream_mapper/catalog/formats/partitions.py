@@ -10,8 +10,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from stream_mapper.catalog.chunks import ParquetRows
-from stream_mapper.catalog.io import table_format
+from stream_mapper.catalog.files import table_format
+from stream_mapper.catalog.formats.chunks import ParquetRows
 from stream_mapper.errors import InputError
 
 SUFFIX = ".parquet"

@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow.parquet as pq
 
-from stream_mapper.catalog.io import replace_file, write_table
-from stream_mapper.catalog.queries.adql import PANSTARRS1_MAGNITUDES, Request
-from stream_mapper.catalog.queries.answer import Answer
-from stream_mapper.catalog.queries.archive import Archive
-from stream_mapper.catalog.queries.field import Field, Slice
+from stream_mapper.archive.adql import PANSTARRS1_MAGNITUDES, Request
+from stream_mapper.archive.answer import Answer
+from stream_mapper.archive.archive import Archive
+from stream_mapper.archive.field import Field, Slice
+from stream_mapper.catalog.files import replace_file
+from stream_mapper.catalog.io import write_table
 from stream_mapper.errors import InputError
 
 logger = logging.getLogger("stream_mapper")

@@ -11,10 +11,10 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from stream_mapper.catalog.columns import Column, ColumnReader
-from stream_mapper.catalog.frames import SkyFrame
-from stream_mapper.catalog.galstreams import PREFIX, SUMMARY, track_file
 from stream_mapper.catalog.io import read_table
 from stream_mapper.catalog.schema import COLUMNS, find_column
+from stream_mapper.catalog.sky.frames import SkyFrame
+from stream_mapper.catalog.sky.galstreams import PREFIX, SUMMARY, track_file
 from stream_mapper.errors import InputError, check_positive
 from stream_mapper.track import Track
 
@@ -49,7 +49,7 @@ def read_track(
 
     Arguments:
         source: A table (ECSV, CSV, FITS, ...), or the name of a track of galstreams, such as ``GD-1-I21`` or
-            ``GD-1.ibata2021``; see `stream_mapper.catalog.galstreams.track_file`.
+            ``GD-1.ibata2021``; see `stream_mapper.catalog.sky.galstreams.track_file`.
         frame: The frame of the stream, or its import path; needed for a table of the sky.
         tracks: Folder of galstreams' ``track.*.ecsv`` files; by default that of the installed package.
         phi1: First and last place [deg]; by default the ends of the track.

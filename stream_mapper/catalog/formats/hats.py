@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from stream_mapper.catalog.io import replace_file
-from stream_mapper.catalog.partitions import PROPERTIES, find_parts, is_hats
+from stream_mapper.catalog.files import replace_file
+from stream_mapper.catalog.formats.partitions import PROPERTIES, find_parts, is_hats
 
 _COLUMNS = "hats_cols_default"
 _SIZE = "hats_estsize"  # in kB

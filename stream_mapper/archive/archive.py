@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from stream_mapper.catalog.queries.answer import Answer, RefusedError, TransientError, failure, message_of, read_answer
+from stream_mapper.archive.answer import Answer, RefusedError, TransientError, failure, message_of, read_answer
 from stream_mapper.errors import InputError, check_at_least, check_positive
 
 logger = logging.getLogger("stream_mapper")

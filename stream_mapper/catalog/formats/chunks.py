@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 from astropy.table import Table
 from numpy.typing import NDArray
 
-from stream_mapper.catalog.io import one_line, replace_file
-from stream_mapper.catalog.parquet import from_arrow, with_header_of
+from stream_mapper.catalog.files import one_line, replace_file
+from stream_mapper.catalog.formats.parquet import from_arrow, with_header_of
 from stream_mapper.errors import InputError
 
 _BUFFER = 1 << 20  # bytes read at once of each column; without it a row group is read whole

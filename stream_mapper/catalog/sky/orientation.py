@@ -11,9 +11,16 @@ from astropy import units
 from astropy.coordinates import BaseCoordinateFrame, SkyCoord
 
 from stream_mapper.catalog.columns import Values
-from stream_mapper.catalog.galstreams import stream_track
-from stream_mapper.catalog.io import one_line
-from stream_mapper.catalog.rotation import directions, matrix_of, matrix_of_meridian, place_of, pole_between, towards
+from stream_mapper.catalog.files import one_line
+from stream_mapper.catalog.sky.galstreams import stream_track
+from stream_mapper.catalog.sky.rotation import (
+    directions,
+    matrix_of,
+    matrix_of_meridian,
+    place_of,
+    pole_between,
+    towards,
+)
 from stream_mapper.errors import InputError
 
 Setting = str | Mapping[str, Any]

@@ -13,10 +13,10 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from stream_mapper.catalog.columns import Column, ColumnReader, Errors, Values, approximate_errors
-from stream_mapper.catalog.orientation import Orientation, check_setting, orientation
-from stream_mapper.catalog.reflex import Reflex
-from stream_mapper.catalog.rotation import angle_of, rotate, rotate_correlations, rotate_errors
 from stream_mapper.catalog.schema import default_unit, find_column
+from stream_mapper.catalog.sky.orientation import Orientation, check_setting, orientation
+from stream_mapper.catalog.sky.reflex import Reflex
+from stream_mapper.catalog.sky.rotation import angle_of, rotate, rotate_correlations, rotate_errors
 from stream_mapper.errors import InputError
 
 logger = logging.getLogger("stream_mapper")
@@ -35,7 +35,7 @@ class SkyFrame:
     Arguments:
         frame: Name of a frame of gala, import path of a frame class, a track of galstreams ``{track: GD-1-I21}``, a
             pole ``{pole: [ra, dec], ra0: degrees}`` or two endpoints ``{endpoints: [[ra, dec], [ra, dec]]}``; see
-            :func:`stream_mapper.catalog.orientation.orientation`. It has to be a rotation of ICRS.
+            :func:`stream_mapper.catalog.sky.orientation.orientation`. It has to be a rotation of ICRS.
         ra, dec: Columns of the ICRS position.
         pmra, pmdec: Columns of the proper motion, ``pmra`` with cos(dec); the table may lack them.
         pm_corr: Correlation of the errors of ``pmra`` and ``pmdec`` for stars without ``pmra_pmdec_corr``.

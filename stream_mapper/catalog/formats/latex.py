@@ -7,7 +7,7 @@ from pathlib import Path
 from astropy.io import ascii as text
 from astropy.table import Table
 
-from stream_mapper.catalog.io import replace_file
+from stream_mapper.catalog.files import replace_file
 
 _SPECIAL = str.maketrans({letter: "\\" + letter for letter in "_&%#${}"})
 

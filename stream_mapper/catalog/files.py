@@ -1,0 +1,72 @@
+"""Files of tables: their formats by suffix, where one may be written, and writing all or nothing."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from stream_mapper.errors import InputError
+
+FORMATS = {
+    ".fits": "fits",
+    ".fit": "fits",
+    ".fits.gz": "fits",
+    ".ecsv": "ascii.ecsv",
+    ".csv": "ascii.csv",
+    ".parquet": "parquet",
+    ".vot": "votable",
+}
+"""Format by suffix, as astropy names it. CSV keeps neither units nor metadata."""
+
+
+def check_target(path: Path) -> str:
+    """Format of a table that is to be written.
+
+    Raises:
+        InputError: If the path is a folder, its folder does not exist, or its suffix is unknown.
+    """
+    if path.is_dir() or not path.parent.is_dir():
+        found = "is a folder" if path.is_dir() else "its folder does not exist"
+        raise InputError(f"{path}: {found}; give the path of a file in a folder that exists.")
+    return table_format(path)
+
+
+def replace_file(target: Path, write: Callable[[Path], Any]) -> None:
+    """Let ``write`` fill a temporary file in the same folder, then put it in the place of ``target``."""
+    target = target.resolve()
+    new = target.with_name(f".{uuid.uuid4().hex}-{target.name}")
+    try:
+        write(new)
+        new.replace(target)
+    except Exception as error:
+        _speak_of(target, new, error)
+        raise
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def _speak_of(target: Path, new: Path, error: Exception) -> None:
+    """Let an exception name the file that was asked for where it names the temporary one."""
+    error.args = tuple(arg.replace(str(new), str(target)) if isinstance(arg, str) else arg for arg in error.args)
+    if isinstance(error, OSError) and str(error.filename) == str(new):
+        error.filename = str(target)
+
+
+def table_format(path: Path) -> str:
+    """Format of a file by its suffix.
+
+    Raises:
+        InputError: If the suffix is not one of ``FORMATS``.
+    """
+    for suffix, kind in FORMATS.items():
+        if path.name.lower().endswith(suffix):
+            return kind
+    raise InputError(f"{path}: unknown suffix {path.suffix!r}; use one of {', '.join(FORMATS)}.")
+
+
+def one_line(error: Exception) -> str:
+    """First line of what an exception says, without its full stop."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].strip().rstrip(".")

@@ -1,0 +1,1 @@
+"""Formats of files, one file each, and how catalogues are cut into parts."""
