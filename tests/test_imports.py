@@ -109,3 +109,65 @@ def test_the_checks_see_imports():
     assert ("models", "models/base.py", "stream_mapper.data.Data") in found
     assert any(part == "training" and name.startswith("lightning") for part, _, name in found)
     assert any(part == "catalog" and name.startswith("astropy") for part, _, name in found)
+
+
+@cache
+def graph():
+    """Every file of the package and the files it imports, inside functions too; an ``__init__`` is imported by none."""
+    modules = {_module(path): path for path in PACKAGE.rglob("*.py")}
+    inner = {name for name, path in modules.items() if path.name != "__init__.py"}
+    edges = {name: set() for name in modules}
+    for _, file, imported in imports():
+        importer = _module(PACKAGE / file)
+        target = imported if imported in modules else imported.rpartition(".")[0]
+        edges[importer] |= {target} & inner - {importer}
+    return edges
+
+
+def _module(path):
+    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+def circle(edges):
+    """The files of one circle of imports, in its order, or None."""
+    finished = set()
+
+    def search(name, way):
+        if name in way:
+            return way[way.index(name) :]
+        if name in finished:
+            return None
+        found = next(filter(None, (search(target, [*way, name]) for target in sorted(edges.get(name, ())))), None)
+        finished.add(name)
+        return found
+
+    return next(filter(None, (search(name, []) for name in sorted(edges))), None)
+
+
+def test_no_files_import_each_other_in_a_circle():
+    assert circle(graph()) is None
+
+
+def test_the_check_sees_circles():
+    line = {"a": {"b", "c"}, "b": {"d"}, "c": {"d"}, "d": set()}
+    assert circle(line) is None
+    assert circle({**line, "d": {"e"}, "e": {"c"}}) == ["d", "e", "c"]
+    assert circle({"a": {"a"}}) == ["a"]
+    edges = graph()
+    assert "stream_mapper.errors" in edges["stream_mapper.catalog.columns"]
+    assert "stream_mapper.catalog.columns" in edges["stream_mapper.catalog.sky.rotation"]
+    assert not any("stream_mapper.catalog" in targets for targets in edges.values())
+
+
+# Below the top of the catalogue, its folders -> the parts of the catalogue that these may import.
+STOREYS = {
+    "formats": {"files", "metadata", "formats"},
+    "sky": {"surveys", "schema", "columns", "files", "io", "sky"},
+}
+
+
+@pytest.mark.parametrize("storey", STOREYS)
+def test_storeys_of_the_catalogue(storey):
+    inner = [(f, n) for _, f, n in imports() if f.startswith(f"catalog/{storey}/") and ".catalog." in n]
+    assert inner
+    assert [(file, name) for file, name in inner if name.split(".")[2] not in STOREYS[storey]] == []

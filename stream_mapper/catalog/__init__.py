@@ -1,6 +1,6 @@
 """Catalogues: read, named, converted to internal units, rotated into the frame of a stream. Astropy stays here."""
 
-from stream_mapper.catalog.columns import Column, Columns, Errors, to_data, warn_unmeasured
+from stream_mapper.catalog.columns import Column, Columns, Errors
 from stream_mapper.catalog.corrections import Corrections
 from stream_mapper.catalog.export import galstreams_tables, to_icrs
 from stream_mapper.catalog.extinction import Extinction
@@ -21,7 +21,7 @@ from stream_mapper.catalog.formats.latex import escaped, write_deluxetable
 from stream_mapper.catalog.formats.partitions import Part, find_parts, is_partitioned
 from stream_mapper.catalog.io import read_table, write_table
 from stream_mapper.catalog.metadata import annotate, check_ids, id_column, identifier
-from stream_mapper.catalog.reading import Reading, load
+from stream_mapper.catalog.reading import Reading, load, to_data, warn_unmeasured
 from stream_mapper.catalog.schema import default_unit, find_column
 from stream_mapper.catalog.sky.frames import SkyFrame
 from stream_mapper.catalog.sky.reflex import Reflex

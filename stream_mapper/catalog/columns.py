@@ -1,26 +1,21 @@
-"""From the columns of a table to `Data`: names, units, missing values, errors."""
+"""The columns of a table: which are meant, and their values in internal units, NaN where not measured."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import torch
 from astropy import units
 from astropy.table import Column as TableColumn
 from astropy.table import Table
 from numpy.typing import NDArray
 
-from stream_mapper.catalog.schema import CORRELATION, assumed_unit, default_unit, find_column, is_magnitude
+from stream_mapper.catalog.schema import CORRELATION, assumed_unit, default_unit, find_column
 from stream_mapper.catalog.surveys import ERROR, Surveys
-from stream_mapper.data import Data
 from stream_mapper.errors import InputError
-
-if TYPE_CHECKING:
-    from stream_mapper.catalog.corrections import Corrections
 
 logger = logging.getLogger("stream_mapper")
 
@@ -91,7 +86,7 @@ class ColumnReader:
         Raises:
             InputError: If others are missing or ambiguous, or an optional one was not asked for.
         """
-        asked = _asked(columns, self.names, survey)
+        asked = asked_columns(columns, self.names, survey)
         if strange := set(optional) - set(asked):
             raise InputError(f"optional columns {sorted(strange)} are not among the columns asked for: {list(asked)}.")
         found = {name: column for name, column in asked.items() if column.column in self.names}
@@ -112,13 +107,13 @@ class ColumnReader:
         if name.endswith(ERROR) and default_unit(name) == "mag" and column.is_ratio:
             return magnitude_errors(numbers)
         values = _convert(numbers, self._unit(name, column, label), name, label)
-        _refuse(np.isinf(values), values, f"{label} is infinite", "mark it as missing (NaN or masked) or remove it")
+        refuse(np.isinf(values), values, f"{label} is infinite", "mark it as missing (NaN or masked) or remove it")
         if name.endswith(ERROR):
-            _refuse(values < 0, values, f"{label} is a negative error", "mark it as missing (NaN or masked)")
+            refuse(values < 0, values, f"{label} is a negative error", "mark it as missing (NaN or masked)")
             wish = "mark it as missing (NaN or masked), or give the error it really has"
-            _refuse(values == 0, values, f"{label} is an error of zero", wish)
+            refuse(values == 0, values, f"{label} is an error of zero", wish)
         if name.endswith(CORRELATION):
-            _refuse(np.abs(values) > 1, values, f"{label} is outside -1..1", "a correlation is not; check the column")
+            refuse(np.abs(values) > 1, values, f"{label} is outside -1..1", "a correlation is not; check the column")
         return values
 
     def log_assumed(self) -> None:
@@ -139,85 +134,6 @@ class ColumnReader:
         if blank and assumed_unit(name):
             self.assumed[column.column] = assumed_unit(name)
         return units.Unit(assumed_unit(name)) if blank else unit
-
-
-def to_data(
-    table: Table,
-    columns: Columns,
-    *,
-    path: str = "table",
-    errors: Errors | None = None,
-    optional: Sequence[str] = (),
-    dtype: torch.dtype = torch.float32,
-    part: bool = False,
-    survey: Surveys = None,
-    corrections: Corrections | None = None,
-) -> Data:
-    """Stars of a table as `Data`: all rows in their order, internal units, NaN or masked = not measured.
-
-    Arguments:
-        table: The table, N rows.
-        columns: Internal names and where to find them (see `Columns`).
-        path: What messages call the table.
-        errors: Errors that the table does not have: ``{"g": 0.02}`` adds a constant ``g_err`` [mag];
-            ``{"pmra": {"of": "parallax_err", "factor": 1.21}}`` adds ``pmra_err`` = 1.21 times the number of
-            ``parallax_err``. Both are approximations, and the log names them.
-        optional: Columns that may be absent; they are then not measured for any star.
-        dtype: Floating type of the tensors.
-        part: Whether these are some rows of a larger table; a column without values among them is then no surprise.
-        survey: Survey or surveys whose names of magnitudes are looked for, such as ``gaia_dr3``; any by default.
-        corrections: What is corrected, after the errors were added.
-
-    Returns:
-        One column of shape (N,) per name asked for, and one per entry of ``errors``.
-
-    Raises:
-        InputError: If a column is missing or unusable, or the table has no rows.
-    """
-    reader, errors = ColumnReader(table, path), errors or {}
-    supplied = {name + ERROR for name in errors}
-    asked = _asked(columns, reader.names, survey)
-    found = reader.find(asked, [*optional, *(supplied & set(asked))])
-    _say_found(found, columns, path)
-    arrays = {name: reader.values(name, column) for name, column in found.items()}
-    arrays |= approximate_errors(reader, errors, found, [*found, *optional])
-    absent = [name for name in optional if name not in arrays]
-    arrays |= {name: np.full(len(reader.table), np.nan) for name in absent}
-    if corrections:
-        arrays = corrections.apply(arrays, reader, found, survey)
-    if absent:
-        logger.warning("%s: no column for the optional %s; taken as not measured.", path, absent)
-    if not part:
-        warn_unmeasured([name for name, v in arrays.items() if name not in absent and np.isnan(v).all()], path)
-    reader.log_assumed()
-    return Data({name: _tensor(values, dtype, f"{path}: {name!r}") for name, values in arrays.items()})
-
-
-def names_read(
-    names: Sequence[str],
-    columns: Columns,
-    errors: Errors | None = None,
-    survey: Surveys = None,
-    corrections: Corrections | None = None,
-) -> set[str]:
-    """Columns of a table of these names that `to_data` reads, whether they are there or not."""
-    asked = _asked(columns, names, survey)
-    sources = [str(rule["of"]) for rule in (errors or {}).values() if isinstance(rule, Mapping) and rule.get("of")]
-    known = {source: asked[source].column if source in asked else find_column(source, names) for source in sources}
-    corrected = corrections.columns(names, asked, survey) if corrections else set()
-    return corrected | {column.column for column in asked.values()} | {name for name in known.values() if name}
-
-
-def absent_columns(
-    names: Sequence[str],
-    columns: Columns,
-    errors: Errors | None = None,
-    optional: Sequence[str] = (),
-    survey: Surveys = None,
-) -> list[str]:
-    """Internal names of the optional columns that a table of these columns has not and no rule supplies."""
-    asked, supplied = _asked(columns, names, survey), {name + ERROR for name in errors or {}}
-    return [name for name in optional if asked[name].column not in names and name not in supplied]
 
 
 def approximate_errors(
@@ -273,15 +189,7 @@ def magnitude_errors(ratio: Values) -> Values:
     return np.divide(2.5 / np.log(10), ratio, out=np.full(ratio.shape, np.nan), where=ratio > 0)
 
 
-def _say_found(found: Mapping[str, Column], columns: Columns, path: str) -> None:
-    """Say which columns were taken for magnitudes, unless they were named."""
-    if not isinstance(columns, Mapping):
-        bands = {n: c.column for n, c in found.items() if is_magnitude(n.removesuffix(ERROR)) and c.column != n}
-        if bands:
-            logger.info("%s: read %s.", path, ", ".join(f"{name} from {column}" for name, column in bands.items()))
-
-
-def _asked(columns: Columns, names: Sequence[str], survey: Surveys = None) -> dict[str, Column]:
+def asked_columns(columns: Columns, names: Sequence[str], survey: Surveys = None) -> dict[str, Column]:
     """What is asked for, as internal name to column."""
     if isinstance(columns, str):
         columns = (columns,)
@@ -336,20 +244,8 @@ def _convert(numbers: Values, unit: Any, name: str, label: str) -> Values:
         raise InputError(f"{label} has unit '{unit}'; {wish}.") from error
 
 
-def _refuse(bad: NDArray[np.bool_], values: Values, what: str, wish: str) -> None:
+def refuse(bad: NDArray[np.bool_], values: Values, what: str, wish: str) -> None:
     """Stop at the first bad value, with its row."""
     if bad.any():
         row = int(bad.argmax())
         raise InputError(f"{what} in {int(bad.sum())} rows, e.g. {values[row]} in row {row}; {wish}.")
-
-
-def warn_unmeasured(names: Sequence[str], path: str) -> None:
-    """Warn of columns without a single value, if there are any."""
-    if names:
-        logger.warning("%s: not one value is measured in %s.", path, list(names))
-
-
-def _tensor(values: Values, dtype: torch.dtype, label: str) -> torch.Tensor:
-    tensor = torch.from_numpy(values).to(dtype)
-    _refuse(tensor.isinf().numpy(), values, f"{label} is too large for {dtype}", "mark it as missing (NaN or masked)")
-    return tensor

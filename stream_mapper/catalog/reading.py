@@ -1,22 +1,36 @@
-"""How a catalogue is read, as one object: columns, frame, errors, corrections."""
+"""From a catalogue to `Data`: how it is read, as one object of columns, frame, errors and corrections."""
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from astropy.table import Table
 
-from stream_mapper.catalog.columns import Columns, Errors, absent_columns, names_read, to_data
+from stream_mapper.catalog.columns import (
+    Column,
+    ColumnReader,
+    Columns,
+    Errors,
+    Values,
+    approximate_errors,
+    asked_columns,
+    refuse,
+)
 from stream_mapper.catalog.corrections import Corrections
 from stream_mapper.catalog.formats.parquet import MASK
 from stream_mapper.catalog.io import read_table
+from stream_mapper.catalog.schema import find_column, is_magnitude
 from stream_mapper.catalog.sky.frames import PROPER_MOTION, SkyFrame
-from stream_mapper.catalog.surveys import Surveys, named
+from stream_mapper.catalog.surveys import ERROR, Surveys, named
 from stream_mapper.data import Data
+
+logger = logging.getLogger("stream_mapper")
 
 
 @dataclass(frozen=True)
@@ -102,3 +116,102 @@ def load(
     """Stars of a table, in stream coordinates if a frame is given, and the table as it was: see `Reading`."""
     reading = Reading(columns, frame, errors, survey, corrections)
     return reading.load(path_or_table, optional=optional, dtype=dtype)
+
+
+def to_data(
+    table: Table,
+    columns: Columns,
+    *,
+    path: str = "table",
+    errors: Errors | None = None,
+    optional: Sequence[str] = (),
+    dtype: torch.dtype = torch.float32,
+    part: bool = False,
+    survey: Surveys = None,
+    corrections: Corrections | None = None,
+) -> Data:
+    """Stars of a table as `Data`: all rows in their order, internal units, NaN or masked = not measured.
+
+    Arguments:
+        table: The table, N rows.
+        columns: Internal names and where to find them (see `Columns`).
+        path: What messages call the table.
+        errors: Errors that the table does not have: ``{"g": 0.02}`` adds a constant ``g_err`` [mag];
+            ``{"pmra": {"of": "parallax_err", "factor": 1.21}}`` adds ``pmra_err`` = 1.21 times the number of
+            ``parallax_err``. Both are approximations, and the log names them.
+        optional: Columns that may be absent; they are then not measured for any star.
+        dtype: Floating type of the tensors.
+        part: Whether these are some rows of a larger table; a column without values among them is then no surprise.
+        survey: Survey or surveys whose names of magnitudes are looked for, such as ``gaia_dr3``; any by default.
+        corrections: What is corrected, after the errors were added.
+
+    Returns:
+        One column of shape (N,) per name asked for, and one per entry of ``errors``.
+
+    Raises:
+        InputError: If a column is missing or unusable, or the table has no rows.
+    """
+    reader, errors = ColumnReader(table, path), errors or {}
+    supplied = {name + ERROR for name in errors}
+    asked = asked_columns(columns, reader.names, survey)
+    found = reader.find(asked, [*optional, *(supplied & set(asked))])
+    _say_found(found, columns, path)
+    arrays = {name: reader.values(name, column) for name, column in found.items()}
+    arrays |= approximate_errors(reader, errors, found, [*found, *optional])
+    absent = [name for name in optional if name not in arrays]
+    arrays |= {name: np.full(len(reader.table), np.nan) for name in absent}
+    if corrections:
+        arrays = corrections.apply(arrays, reader, found, survey)
+    if absent:
+        logger.warning("%s: no column for the optional %s; taken as not measured.", path, absent)
+    if not part:
+        warn_unmeasured([name for name, v in arrays.items() if name not in absent and np.isnan(v).all()], path)
+    reader.log_assumed()
+    return Data({name: _tensor(values, dtype, f"{path}: {name!r}") for name, values in arrays.items()})
+
+
+def names_read(
+    names: Sequence[str],
+    columns: Columns,
+    errors: Errors | None = None,
+    survey: Surveys = None,
+    corrections: Corrections | None = None,
+) -> set[str]:
+    """Columns of a table of these names that `to_data` reads, whether they are there or not."""
+    asked = asked_columns(columns, names, survey)
+    sources = [str(rule["of"]) for rule in (errors or {}).values() if isinstance(rule, Mapping) and rule.get("of")]
+    known = {source: asked[source].column if source in asked else find_column(source, names) for source in sources}
+    corrected = corrections.columns(names, asked, survey) if corrections else set()
+    return corrected | {column.column for column in asked.values()} | {name for name in known.values() if name}
+
+
+def absent_columns(
+    names: Sequence[str],
+    columns: Columns,
+    errors: Errors | None = None,
+    optional: Sequence[str] = (),
+    survey: Surveys = None,
+) -> list[str]:
+    """Internal names of the optional columns that a table of these columns has not and no rule supplies."""
+    asked, supplied = asked_columns(columns, names, survey), {name + ERROR for name in errors or {}}
+    return [name for name in optional if asked[name].column not in names and name not in supplied]
+
+
+def _say_found(found: Mapping[str, Column], columns: Columns, path: str) -> None:
+    """Say which columns were taken for magnitudes, unless they were named."""
+    if not isinstance(columns, Mapping):
+        bands = {n: c.column for n, c in found.items() if is_magnitude(n.removesuffix(ERROR)) and c.column != n}
+        if bands:
+            logger.info("%s: read %s.", path, ", ".join(f"{name} from {column}" for name, column in bands.items()))
+
+
+def warn_unmeasured(names: Sequence[str], path: str) -> None:
+    """Warn of columns without a single value, if there are any."""
+    if names:
+        logger.warning("%s: not one value is measured in %s.", path, list(names))
+
+
+def _tensor(values: Values, dtype: torch.dtype, label: str) -> torch.Tensor:
+    tensor = torch.from_numpy(values).to(dtype)
+    refuse(tensor.isinf().numpy(), values, f"{label} is too large for {dtype}", "mark it as missing (NaN or masked)")
+    return tensor
