@@ -12,6 +12,7 @@ from astropy.table import QTable, Table
 from stream_mapper import Track
 from stream_mapper.builtin import TruncatedNormal
 from stream_mapper.catalog import SkyFrame, read_track
+from stream_mapper.catalog.sky.galstreams import stream_track
 from stream_mapper.errors import InputError
 from stream_mapper.nn import sequential
 from stream_mapper.params import ModelParameters
@@ -98,6 +99,38 @@ def test_what_a_track_does_not_know_is_left_out(tracks, caplog):
     assert not {"pm_phi1", "pm_phi2", "rv"} & set(found)
     assert "has no track in ['pm_dec', 'pm_ra_cosdec', 'radial_velocity']: left out" in caplog.text
     assert not {"distance", "rv"} & set(read_track("Other", FRAME, tracks=tracks).coordinates)  # the one of its stream
+
+
+NOT_KNOWN = {  # columns that differ from a full track, InfoFlags, and what the track then does not know
+    "all is known": ({}, "1111", set()),
+    "known, but not as a track": ({}, "0222", set()),
+    "flagged off": ({}, "1000", {"distance", "pm", "rv"}),
+    "flags as a number": ({}, 110, {"rv"}),
+    "velocity of 0": ({"radial_velocity": np.zeros(81) * u.km / u.s}, "1111", {"rv"}),
+    "velocity of 1000": ({"radial_velocity": np.full(81, 1000.0) * u.km / u.s}, "1111", {"rv"}),
+    "no velocity measured": ({"radial_velocity": np.full(81, np.nan) * u.km / u.s}, "1111", {"rv"}),
+    "no motion": ({name: np.zeros(81) * u.mas / u.yr for name in ("pm_ra_cosdec", "pm_dec")}, "1111", {"pm"}),
+    "no motion in one direction": ({"pm_dec": np.zeros(81) * u.mas / u.yr}, "1111", set()),
+    "about 1 kpc": ({"distance": (1 + 1e-7 * np.sin(PLACES)) * u.kpc}, "1111", {"distance"}),
+    "1000 pc": ({"distance": np.full(81, 1000.0) * u.pc}, "1111", {"distance"}),
+}
+
+
+@pytest.mark.parametrize(("other", "flags", "lost"), NOT_KNOWN.values(), ids=NOT_KNOWN)
+def test_frames_and_guides_agree_on_what_a_track_knows(other, flags, lost, tmp_path):
+    QTable({**on_the_sky(rv=-50.0), **other}).write(tmp_path / "track.st.Made.me2024.ecsv")
+    places = {"mid.ra": 150.0, "mid.dec": 35.0, "pole.ra": 34.6, "pole.dec": 29.7}
+    summary = QTable({"InfoFlags": [flags], **{name: [place] * u.deg for name, place in places.items()}})
+    summary["width_phi2"] = [0.3] * u.deg
+    summary.write(tmp_path / "track.st.Made.me2024.summary.ecsv")
+    left = {"distance", "pm", "rv"} - lost
+    points = stream_track("Made", tmp_path).points
+    names = {"pmra": "pm", "pmdec": "pm"}
+    assert {names.get(name, name) for name in points} == {"ra", "dec"} | left
+    track = read_track("Made", FRAME, tracks=str(tmp_path))
+    names = {"pm_phi1": "pm", "pm_phi2": "pm", "distmod": "distance", "parallax": "distance"}
+    assert {names.get(name, name) for name in track.coordinates} == {"phi2"} | left
+    assert track.widths == {}
 
 
 def test_a_table_along_the_stream_has_units_and_widths(tmp_path):

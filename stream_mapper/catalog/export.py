@@ -17,10 +17,11 @@ from astropy.coordinates import (
 from astropy.table import QTable
 from numpy.typing import NDArray
 
+from stream_mapper.catalog.sky.galstreams import STAND_INS
+
 Array = NDArray[np.float64]
 
 _PM = u.mas / u.yr
-_UNKNOWN = 1.0  # kpc, the distance galstreams gives to what has none; the flags say that it is none
 
 
 def to_icrs(matrix: Array, lon: Array, lat: Array, pm_lon: Array, pm_lat: Array) -> dict[str, Array]:
@@ -74,7 +75,7 @@ def galstreams_tables(
         {
             "ra": Longitude(icrs["ra"], u.deg),
             "dec": Latitude(icrs["dec"], u.deg),
-            "distance": Distance(track["distance"] if far else none + _UNKNOWN, u.kpc),
+            "distance": Distance(track["distance"] if far else none + STAND_INS["distance"][0], u.kpc),
             "pm_ra_cosdec": (icrs["pm_ra_cosdec"] if moving else none) * _PM,
             "pm_dec": (icrs["pm_dec"] if moving else none) * _PM,
             "radial_velocity": (track["rv"] if radial else none) * u.km / u.s,

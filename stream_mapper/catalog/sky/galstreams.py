@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.table import QTable
+from astropy.table import QTable, Table
 
-from stream_mapper.catalog.columns import Values
+from stream_mapper.catalog.columns import Column, ColumnReader, Values
 from stream_mapper.catalog.files import one_line
 from stream_mapper.errors import InputError
 
 _COLUMNS = {
-    "ra": ("ra", "deg"),
-    "dec": ("dec", "deg"),
-    "distance": ("distance", "kpc"),
-    "pmra": ("pm_ra_cosdec", "mas / yr"),
-    "pmdec": ("pm_dec", "mas / yr"),
-    "rv": ("radial_velocity", "km / s"),
+    "ra": "ra",
+    "dec": "dec",
+    "distance": "distance",
+    "pmra": "pm_ra_cosdec",
+    "pmdec": "pm_dec",
+    "rv": "radial_velocity",
 }
 PREFIX, SUMMARY, _SUFFIX = "track.", ".summary.ecsv", ".ecsv"
-_FLAGS = {"distance": 1, "pmra": 2, "pmdec": 2, "rv": 3}  # place in InfoFlags of what a track may lack
+
+FLAGS = {"distance": 1, "pmra": 2, "pmdec": 2, "rv": 3}
+"""Place in InfoFlags of what a track may lack; the place before them is of the positions."""
+
+STAND_INS = {"distance": (1.0,), "pmra": (0.0,), "pmdec": (0.0,), "rv": (0.0, 1000.0)}
+"""What a file holds, at every point, in place of what is not known [kpc, mas/yr, km/s], the usual number first."""
+_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,7 @@ class StreamTrack:
 
     Arguments:
         name: Its full name, such as ``track.st.GD-1.ibata2021``.
-        points: ``ra``, ``dec`` [deg] and, where the track has them, ``distance`` [kpc], ``pmra`` (cos(dec) included),
+        points: ``ra``, ``dec`` [deg] and, where the track knows them, ``distance`` [kpc], ``pmra`` (cos(dec) included),
             ``pmdec`` [mas/yr] and ``rv`` [km/s], shape (P,) each.
         pole: (ra, dec) of the pole of the great circle at its middle [deg].
         middle: (ra, dec) of its middle [deg], whose right ascension has phi1 = 0.
@@ -59,14 +66,43 @@ def stream_track(name: str, folder: str | os.PathLike[str] | None = None) -> Str
     full = path.name.removesuffix(_SUFFIX)
     track, summary = _read(path), _read(path.with_name(full + SUMMARY))
     try:
-        flags = str(summary["InfoFlags"][0])
-        points = {key: track[spelt].to_value(unit) for key, (spelt, unit) in _COLUMNS.items() if _has(key, flags)}
+        reader, lacking = ColumnReader(track, str(path)), flagged_off(_flags(summary))
+        columns = {key: Column(spelt) for key, spelt in _COLUMNS.items() if key not in lacking}
+        points = {key: reader.values(key, column) for key, column in columns.items()}
         pole, middle = (_place(summary, key) for key in ("pole", "mid"))
     except (KeyError, IndexError, AttributeError, ValueError) as error:
         raise InputError(f"{path}: is no track of galstreams ({one_line(error)}).") from error
-    if "distance" in points and np.ptp(points["distance"]) < 1e-9 and abs(points["distance"][0] - 1) < 1e-9:
-        del points["distance"]  # 1 kpc stands for "not known" in some
-    return StreamTrack(full, points, pole, middle)
+    unknown = stand_ins(points)
+    return StreamTrack(full, {key: values for key, values in points.items() if key not in unknown}, pole, middle)
+
+
+def flags_beside(path: Path) -> str | None:
+    """InfoFlags of the summary beside the file of a track, None if there is none."""
+    file = path.with_name(path.stem + SUMMARY)
+    summary = _read(file) if file.is_file() else None
+    return _flags(summary) if summary is not None and len(summary) and "InfoFlags" in summary.colnames else None
+
+
+def flagged_off(flags: str) -> set[str]:
+    """Internal names of what a track does not know by its InfoFlags.
+
+    >>> sorted(flagged_off("1101"))
+    ['pmdec', 'pmra']
+    """
+    return {name for name, place in FLAGS.items() if flags[place : place + 1] == "0"}
+
+
+def stand_ins(columns: Mapping[str, Values]) -> set[str]:
+    """Internal names of the columns in which every number only stands in for what is not known.
+
+    A proper motion is known if either of its components is: a stream may well move along a meridian.
+
+    Arguments:
+        columns: Values by internal name, in internal units, NaN for none.
+    """
+    empty = {name for name, numbers in STAND_INS.items() if name in columns and _is_one_of(columns[name], numbers)}
+    motion = {"pmra", "pmdec"}
+    return empty if motion <= empty else empty - motion
 
 
 def track_file(name: str, folder: str | os.PathLike[str] | None = None) -> Path:
@@ -120,9 +156,15 @@ def _read(path: Path) -> QTable:
         raise InputError(f"{path}: cannot be read as a track of galstreams ({one_line(error)}).") from error
 
 
-def _has(key: str, flags: str) -> bool:
-    place = _FLAGS.get(key)
-    return place is None or flags[place] != "0"
+def _flags(summary: Table) -> str:
+    """InfoFlags of a summary; a file that has them as a number has lost the zeros before the first one."""
+    return str(summary["InfoFlags"][0]).zfill(4)
+
+
+def _is_one_of(values: Values, numbers: Sequence[float]) -> bool:
+    """Whether all that is measured is one of some numbers."""
+    measured = values[np.isfinite(values)]
+    return any(np.allclose(measured, number, atol=_TOLERANCE) for number in numbers)
 
 
 def _place(summary: Any, key: str) -> tuple[float, float]:

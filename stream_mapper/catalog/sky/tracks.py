@@ -8,25 +8,20 @@ from pathlib import Path
 import numpy as np
 from astropy import units as u
 from astropy.table import Table
-from numpy.typing import NDArray
 
-from stream_mapper.catalog.columns import Column, ColumnReader
+from stream_mapper.catalog.columns import Column, ColumnReader, Values
 from stream_mapper.catalog.io import read_table
 from stream_mapper.catalog.schema import COLUMNS, find_column
 from stream_mapper.catalog.sky.frames import SkyFrame
-from stream_mapper.catalog.sky.galstreams import PREFIX, SUMMARY, track_file
+from stream_mapper.catalog.sky.galstreams import FLAGS, PREFIX, flagged_off, flags_beside, stand_ins, track_file
 from stream_mapper.errors import InputError, check_positive
 from stream_mapper.track import Track
 
 _log = logging.getLogger("stream_mapper")
 
-Values = NDArray[np.float64]
-
 WIDTH = "_width"
 _SKY = ("ra", "dec", "pmra", "pmdec")
 _ALONG = ("distance", "distmod", "parallax", "rv")  # what no rotation changes
-_FLAGS = {1: ("distance",), 2: ("pmra", "pmdec"), 3: ("rv",)}  # place in galstreams' InfoFlags
-_NO_DISTANCE, _NO_RV = 1.0, (0.0, 1000.0)  # what files of galstreams hold where nothing is known
 _MARGIN = 1e-6  # deg
 
 
@@ -43,9 +38,12 @@ def read_track(
     A table of the sky has ``ra`` and ``dec``, and maybe ``pmra`` and ``pmdec``, ``distance``, ``rv``; the frame turns
     it. A table of the stream has ``phi1`` and any coordinates, with half-widths in columns called ``phi2_width`` and so
     on. In both, other names that the package knows serve too, units are converted, and ``distance``, ``distmod`` and
-    ``parallax`` are made from whichever of them is there. Tracks of galstreams (Mateu 2023, MNRAS 520, 5225) are tables
-    of the sky; what one of them does not know, by its InfoFlags or by the number it holds in place of it (no proper
-    motion: 0; distance: 1 kpc; radial velocity: 0 or 1000 km/s), is left out.
+    ``parallax`` are made from whichever of them is there.
+
+    Tracks of galstreams (Mateu 2023, MNRAS 520, 5225) are tables of the sky; what one of them does not know, by its
+    InfoFlags or by the number it holds in place of it (no proper motion: 0; distance: 1 kpc; radial velocity: 0 or 1000
+    km/s), is left out. They give no half-widths: their summaries have one width for a whole stream, in a frame of its
+    own, which for a quarter of them is zero or what rounding leaves, and it is not read.
 
     Arguments:
         source: A table (ECSV, CSV, FITS, ...), or the name of a track of galstreams, such as ``GD-1-I21`` or
@@ -64,7 +62,7 @@ def read_track(
     check_positive("the spacing of a track", spacing)
     path = _find(source, tracks)
     frame = SkyFrame(frame) if isinstance(frame, str) else frame
-    table = _known(read_table(path), path)
+    table = _without_unknown(read_table(path), path)
     columns, widths = _stream_columns(table, frame, str(path))
     return _resampled(columns, widths, phi1, spacing, str(path))
 
@@ -76,31 +74,20 @@ def _find(source: str, tracks: str | None) -> Path:
     return track_file(source, tracks)
 
 
-def _known(table: Table, path: Path) -> Table:
+def _without_unknown(table: Table, path: Path) -> Table:
     """The table without the columns of galstreams that hold nothing."""
+    flags = flags_beside(path)
+    if flags is None and not path.name.startswith(PREFIX):
+        return table
+    names = {name: column for name in FLAGS if (column := find_column(name, table.colnames))}
+    reader = ColumnReader(table, str(path))
+    unknown = stand_ins({name: reader.values(name, Column(column)) for name, column in names.items()})
+    lost = sorted(names[name] for name in names if name in unknown | flagged_off(flags or ""))
     table = Table(table, copy=False)
-    unknown = {name for name in _placeholders(table) if path.name.startswith(PREFIX)}
-    summary = path.with_name(path.stem + SUMMARY)
-    if summary.is_file() and "InfoFlags" in (row := read_table(summary)).colnames and len(row):
-        flags = str(row["InfoFlags"][0]).zfill(4)
-        unknown |= {name for place, names in _FLAGS.items() if flags[place : place + 1] == "0" for name in names}
-    lost = {spelt for name in unknown if (spelt := find_column(name, table.colnames))}
     if lost:
-        _log.info("%s: has no track in %s: left out.", path, sorted(lost))
-        table.remove_columns(sorted(lost))
+        _log.info("%s: has no track in %s: left out.", path, lost)
+        table.remove_columns(lost)
     return table
-
-
-def _placeholders(table: Table) -> set[str]:
-    """Columns that hold one number in place of what is not known."""
-    empty = {"pmra": (0.0,), "pmdec": (0.0,), "distance": (_NO_DISTANCE,), "rv": _NO_RV}
-    found = set()
-    for name, numbers in empty.items():
-        spelt = find_column(name, table.colnames)
-        values = np.ma.filled(np.ma.asarray(table[spelt]).astype(float), np.nan) if spelt else np.array([])
-        if spelt and (not np.isfinite(values).any() or any(np.allclose(values, n, atol=1e-6) for n in numbers)):
-            found.add(name)
-    return found if not {"pmra", "pmdec"} & found or {"pmra", "pmdec"} <= found else found - {"pmra", "pmdec"}
 
 
 def _stream_columns(table: Table, frame: SkyFrame | None, path: str) -> tuple[dict[str, Values], dict[str, Values]]:
