@@ -70,7 +70,7 @@ def query(
     slices = field.slices(slice_width)
     request = Request(catalogue, columns, cuts, where, panstarrs1=crossmatch == "panstarrs1")
     if dry_run:
-        return "\n\n".join(f"-- slice {part}\n{request.adql(field.polygon(part))};" for part in slices)
+        return "\n\n".join(f"-- slice {piece}\n{request.adql(field.polygon(piece))};" for piece in slices)
     target = _target(output)
     archive = Archive(url, patience)
     folder = WorkingFolder(Path(work) if work else target.with_suffix(".slices"), field, request, row_limit)

@@ -34,10 +34,10 @@ class Answer(NamedTuple):
         Raises:
             InputError: If one is missing.
         """
-        found = {name.lower(): name for name in self.table.colnames}
-        if missing := [name for name in names if name.lower() not in found]:
+        spelt = {name.lower(): name for name in self.table.colnames}
+        if missing := [name for name in names if name.lower() not in spelt]:
             raise InputError(f"the archive's answer lacks the columns {missing}; it has {self.table.colnames}.")
-        table = self.table[[found[name.lower()] for name in names]]
+        table = self.table[[spelt[name.lower()] for name in names]]
         table.rename_columns(table.colnames, names)
         return Answer(table, self.overflow)
 
@@ -59,8 +59,8 @@ def failure(text: str, status: int | None = None) -> TransientError | RefusedErr
 
 def message_of(text: str) -> str:
     """The message in a VOTable or a page of HTML, on one line."""
-    found = _INFO.search(text) or _MESSAGE.search(text)
-    plain = html.unescape(re.sub(r"<[^>]*>", " ", found[1] if found else text))
+    match = _INFO.search(text) or _MESSAGE.search(text)
+    plain = html.unescape(re.sub(r"<[^>]*>", " ", match[1] if match else text))
     return " ".join(plain.split())[:400].rstrip(".")
 
 

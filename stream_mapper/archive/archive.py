@@ -137,15 +137,15 @@ class _Connection:
     """Astroquery's connection to a service, with a time limit and errors that say what the service said."""
 
     def __init__(self, url: str, timeout: float) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        address = urlsplit(url)
+        if address.scheme not in ("http", "https") or not address.hostname:
             raise InputError(f"url {url!r} is no address of a TAP service; an example is {GAIA_ARCHIVE}.")
-        secure, path = parts.scheme == "https", parts.path.strip("/")
-        port = parts.port or (443 if secure else 80)
-        maker = _ConnectionMaker(parts.hostname, port, timeout)
+        secure, path = address.scheme == "https", address.path.strip("/")
+        port = address.port or (443 if secure else 80)
+        maker = _ConnectionMaker(address.hostname, port, timeout)
         connection = _astroquery("conn.tapconn").TapConn
         self._inner = connection(
-            secure, parts.hostname, server_context=path, port=port, sslport=port, connhandler=maker
+            secure, address.hostname, server_context=path, port=port, sslport=port, connhandler=maker
         )
 
     def __getattr__(self, name: str) -> Any:
@@ -216,5 +216,5 @@ def _astroquery(module: str) -> Any:
     try:
         return importlib.import_module(f"astroquery.utils.tap.{module}")
     except ImportError as error:
-        wish = "pip install 'stream_mapper[query]'"
-        raise InputError(f"astroquery cannot be imported ({error}); a query needs it: {wish}.") from error
+        advice = "pip install 'stream_mapper[query]'"
+        raise InputError(f"astroquery cannot be imported ({error}); a query needs it: {advice}.") from error

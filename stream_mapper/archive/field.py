@@ -56,8 +56,8 @@ class Field:
 
     def __init__(self, frame: SkyFrame, phi1: tuple[float, float], phi2: tuple[float, float]) -> None:
         if not (np.isfinite([*phi1, *phi2]).all() and phi1[0] < phi1[1] <= phi1[0] + 360 and phi2[0] < phi2[1]):
-            wish = "give the lower end first, and at most 360 deg of phi1"
-            raise InputError(f"the window phi1 {list(phi1)}, phi2 {list(phi2)} is not one; {wish}.")
+            advice = "give the lower end first, and at most 360 deg of phi1"
+            raise InputError(f"the window phi1 {list(phi1)}, phi2 {list(phi2)} is not one; {advice}.")
         if max(-phi2[0], phi2[1]) > HIGHEST_PHI2:
             raise InputError(
                 f"phi2 {list(phi2)} reaches beyond {HIGHEST_PHI2:g} deg, to a pole of the frame; narrow it."
@@ -79,7 +79,7 @@ class Field:
         edges = np.linspace(low, high, max(1, math.ceil((high - low) / width - 1e-9)) + 1).tolist()
         return [Slice(a, b) for a, b in pairwise(edges)]
 
-    def polygon(self, part: Slice) -> Values:
+    def polygon(self, piece: Slice) -> Values:
         """Corners, ra and dec [deg], shape (V, 2), of a polygon of great circles around a slice.
 
         An edge of constant phi2 is no great circle. An arc between two points of it bulges to the pole, by
@@ -87,7 +87,7 @@ class Field:
         moved outward by as much. The corners run counterclockwise for who looks at the sky, as DALI wants it.
         """
         pad = PAD / math.cos(math.radians(max(map(abs, self.phi2))))
-        low, high = part.low - pad, part.high + pad
+        low, high = piece.low - pad, piece.high + pad
         phi1 = np.linspace(low, high, math.ceil((high - low) / STEP) + 1)
         half = math.radians(phi1[1] - phi1[0]) / 2
         bottom, top = -_outside(PAD - self.phi2[0], half), _outside(self.phi2[1] + PAD, half)
@@ -103,11 +103,11 @@ class Field:
         lon, lat = _angles(self.matrix, ra, dec)
         return self.phi1[0] + (lon - self.phi1[0]) % 360, lat
 
-    def inside(self, part: Slice, ra: Values, dec: Values) -> NDArray[np.bool_]:
+    def inside(self, piece: Slice, ra: Values, dec: Values) -> NDArray[np.bool_]:
         """Which stars belong to a slice, shape (N,): every star of the field belongs to exactly one of its slices."""
         phi1, phi2 = self.coordinates(ra, dec)
-        below = (phi1 < part.high) | ((phi1 == part.high) & (part.high == self.phi1[1]))
-        return (phi1 >= part.low) & below & (phi2 >= self.phi2[0]) & (phi2 <= self.phi2[1])
+        below = (phi1 < piece.high) | ((phi1 == piece.high) & (piece.high == self.phi1[1]))
+        return (phi1 >= piece.low) & below & (phi2 >= self.phi2[0]) & (phi2 <= self.phi2[1])
 
 
 def _rotation(frame: SkyFrame) -> Values:

@@ -51,8 +51,10 @@ def _masks(parts: Sequence[Part], field: Field) -> list[NDArray[np.bool_]]:
         ids.append(source[masks[-1]])
     values, counts = np.unique(np.concatenate(ids), return_counts=True)
     if (counts > 1).any():
-        some = values[counts > 1][:3].tolist()
-        raise InputError(f"{(counts > 1).sum()} stars came more than once, such as source_id {some}; check the query.")
+        examples = values[counts > 1][:3].tolist()
+        raise InputError(
+            f"{(counts > 1).sum()} stars came more than once, such as source_id {examples}; check the query."
+        )
     return masks
 
 

@@ -118,8 +118,8 @@ class WorkingFolder:
 
     def _check_width(self, piece: Slice, rows: int) -> None:
         if piece.high - piece.low < 2 * NARROWEST:
-            wish = "give cuts, or a higher row_limit if the archive grants it"
-            raise InputError(f"slice {piece} has more than {rows} rows and cannot be cut narrower; {wish}.")
+            advice = "give cuts, or a higher row_limit if the archive grants it"
+            raise InputError(f"slice {piece} has more than {rows} rows and cannot be cut narrower; {advice}.")
 
     def _note(self, key: str, entry: dict[str, Any]) -> None:
         self.manifest[key] = entry

@@ -41,8 +41,8 @@ class Column:
 
     def __post_init__(self) -> None:
         if self.form not in (None, FLUX_OVER_ERROR):
-            wish = f"leave it out, or give {FLUX_OVER_ERROR}"
-            raise InputError(f"column {self.column!r}: form {self.form!r} is unknown; {wish}.")
+            advice = f"leave it out, or give {FLUX_OVER_ERROR}"
+            raise InputError(f"column {self.column!r}: form {self.form!r} is unknown; {advice}.")
 
     @property
     def is_ratio(self) -> bool:
@@ -89,12 +89,12 @@ class ColumnReader:
         asked = asked_columns(columns, self.names, survey)
         if strange := set(optional) - set(asked):
             raise InputError(f"optional columns {sorted(strange)} are not among the columns asked for: {list(asked)}.")
-        found = {name: column for name, column in asked.items() if column.column in self.names}
-        missing = [name for name in asked if name not in found and name not in optional]
+        sources = {name: column for name, column in asked.items() if column.column in self.names}
+        missing = [name for name in asked if name not in sources and name not in optional]
         if missing:
             spelt = [asked[name].column for name in missing]
             raise InputError(f"{self.path}: no column {spelt} (for {missing}); the table has {self.names}.")
-        return found
+        return sources
 
     def values(self, name: str, column: Column) -> Values:
         """Values of an internal column, shape (N,), internal unit, NaN where not measured.
@@ -110,8 +110,8 @@ class ColumnReader:
         refuse(np.isinf(values), values, f"{label} is infinite", "mark it as missing (NaN or masked) or remove it")
         if name.endswith(ERROR):
             refuse(values < 0, values, f"{label} is a negative error", "mark it as missing (NaN or masked)")
-            wish = "mark it as missing (NaN or masked), or give the error it really has"
-            refuse(values == 0, values, f"{label} is an error of zero", wish)
+            advice = "mark it as missing (NaN or masked), or give the error it really has"
+            refuse(values == 0, values, f"{label} is an error of zero", advice)
         if name.endswith(CORRELATION):
             refuse(np.abs(values) > 1, values, f"{label} is outside -1..1", "a correlation is not; check the column")
         return values
@@ -137,14 +137,14 @@ class ColumnReader:
 
 
 def approximate_errors(
-    reader: ColumnReader, errors: Errors, found: Mapping[str, Column], known: Iterable[str]
+    reader: ColumnReader, errors: Errors, sources: Mapping[str, Column], known: Iterable[str]
 ) -> dict[str, Values]:
     """Error columns that the table lacks, by the rules of ``errors``.
 
     Arguments:
         reader: The table.
         errors: Rules by internal name, see `to_data`.
-        found: Columns by internal name, where ``of`` is looked up before the table's own names.
+        sources: Columns by internal name, where ``of`` is looked up before the table's own names.
         known: Internal names that may be given an error.
 
     Returns:
@@ -157,28 +157,28 @@ def approximate_errors(
     for name, rule in errors.items():
         if name not in known:
             raise InputError(f"{reader.path}: an error is given for {name!r}, not one of the columns {sorted(known)}.")
-        if name + ERROR in found:
-            column = found[name + ERROR].column
+        if name + ERROR in sources:
+            column = sources[name + ERROR].column
             raise InputError(f"{reader.path}: {name!r} has an error column {column!r}; remove it or errors[{name!r}].")
-        made[name + ERROR] = _error(reader, name, rule, found)
+        made[name + ERROR] = _error(reader, name, rule, sources)
     if made:
         logger.info("%s: approximate errors: %s.", reader.path, ", ".join(f"{n}: {r}" for n, r in errors.items()))
     return made
 
 
-def _error(reader: ColumnReader, name: str, rule: Any, found: Mapping[str, Column]) -> Values:
+def _error(reader: ColumnReader, name: str, rule: Any, sources: Mapping[str, Column]) -> Values:
     """Constant error, or one proportional to another error column."""
     rule = {"of": None, "factor": rule} if not isinstance(rule, Mapping) else rule
     factor = rule.get("factor")
     number = isinstance(factor, int | float) and not isinstance(factor, bool)
     if set(rule) != {"of", "factor"} or not number or not 0 <= factor < np.inf:
-        wish = "give a number >= 0 or {of: an error column, factor: a number >= 0}"
-        raise InputError(f"{reader.path}: errors[{name!r}] = {rule}; {wish}.")
+        advice = "give a number >= 0 or {of: an error column, factor: a number >= 0}"
+        raise InputError(f"{reader.path}: errors[{name!r}] = {rule}; {advice}.")
     if rule["of"] is None:
         return np.full(len(reader.table), float(factor))
-    source = rule["of"]
-    column = found[source] if source in found else reader.find([source])[source]
-    return float(factor) * reader.values(source, column)
+    other = rule["of"]
+    column = sources[other] if other in sources else reader.find([other])[other]
+    return float(factor) * reader.values(other, column)
 
 
 def magnitude_errors(ratio: Values) -> Values:
@@ -203,9 +203,11 @@ def asked_columns(columns: Columns, names: Sequence[str], survey: Surveys = None
 def _numbers(column: Any, label: str) -> Values:
     """Values as native float64, NaN where masked."""
     if not isinstance(column, TableColumn) or column.dtype.kind not in "iuf" or column.ndim != 1:
-        found = f"type {getattr(column, 'dtype', type(column).__name__)}, shape {column.shape}"
+        content = f"type {getattr(column, 'dtype', type(column).__name__)}, shape {column.shape}"
         row = _first_text(column)
-        raise InputError(f"{label} holds {found}, e.g. {str(column[row])!r} in row {row}; one number a star is needed.")
+        raise InputError(
+            f"{label} holds {content}, e.g. {str(column[row])!r} in row {row}; one number a star is needed."
+        )
     mask = np.ma.getmaskarray(np.ma.asarray(column))
     return np.where(mask, np.nan, np.asarray(column).astype(np.float64))
 
@@ -240,12 +242,12 @@ def _convert(numbers: Values, unit: Any, name: str, label: str) -> Values:
     try:
         return np.asarray(unit.to(target, numbers), dtype=np.float64)
     except (units.UnitConversionError, TypeError, ValueError) as error:
-        wish = f"'{target}' is needed; name the unit of its values in the columns"
-        raise InputError(f"{label} has unit '{unit}'; {wish}.") from error
+        advice = f"'{target}' is needed; name the unit of its values in the columns"
+        raise InputError(f"{label} has unit '{unit}'; {advice}.") from error
 
 
-def refuse(bad: NDArray[np.bool_], values: Values, what: str, wish: str) -> None:
+def refuse(bad: NDArray[np.bool_], values: Values, what: str, advice: str) -> None:
     """Stop at the first bad value, with its row."""
     if bad.any():
         row = int(bad.argmax())
-        raise InputError(f"{what} in {int(bad.sum())} rows, e.g. {values[row]} in row {row}; {wish}.")
+        raise InputError(f"{what} in {int(bad.sum())} rows, e.g. {values[row]} in row {row}; {advice}.")

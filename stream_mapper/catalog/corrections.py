@@ -59,20 +59,20 @@ class Corrections:
 
     def columns(self, names: Sequence[str], asked: Mapping[str, Column], survey: Surveys) -> set[str]:
         """Columns of a table of these names that are read besides those asked for."""
-        found = self.extinction.columns(names, asked, survey) if self.extinction else set()
+        needed = self.extinction.columns(names, asked, survey) if self.extinction else set()
         if self.parallax_zero_point is True:
-            found |= set(_zero_point_columns(names).values())
-        return found
+            needed |= set(_zero_point_columns(names).values())
+        return needed
 
     def apply(
-        self, arrays: dict[str, Values], reader: ColumnReader, found: Mapping[str, Column], survey: Surveys
+        self, arrays: dict[str, Values], reader: ColumnReader, sources: Mapping[str, Column], survey: Surveys
     ) -> dict[str, Values]:
         """The columns, corrected, and once in the log what was done.
 
         Arguments:
             arrays: What was read, shape (N,), by internal name.
             reader: The table, with all its columns.
-            found: Where it was found.
+            sources: Columns of the table that they were read from.
             survey: Survey or surveys of the magnitudes.
 
         Raises:
@@ -82,14 +82,16 @@ class Corrections:
         if self.parallax_zero_point is not False:
             out["parallax"] = self._parallax(out, reader)
         if self.extinction:
-            out |= self.extinction.apply(out, reader, found, survey)
+            out |= self.extinction.apply(out, reader, sources, survey)
         return self._with_floors(out, reader.path)
 
     def _parallax(self, arrays: Mapping[str, Values], reader: ColumnReader) -> Values:
         """Parallaxes without their zero point."""
         if "parallax" not in arrays:
-            wish = "add it to the columns, or leave the correction out"
-            raise InputError(f"{reader.path}: the parallax zero point corrects 'parallax', which is not read; {wish}.")
+            advice = "add it to the columns, or leave the correction out"
+            raise InputError(
+                f"{reader.path}: the parallax zero point corrects 'parallax', which is not read; {advice}."
+            )
         if self.parallax_zero_point is True:
             return arrays["parallax"] - gaia_zero_point(reader, ~np.isnan(arrays["parallax"]))
         logger.info("%s: parallax zero point of %s mas subtracted.", reader.path, self.parallax_zero_point)
@@ -126,8 +128,8 @@ def gaia_zero_point(reader: ColumnReader, wanted: Any) -> Values:
     Raises:
         InputError: If a column or the package is missing.
     """
-    found = reader.find(_zero_point_columns(reader.names))
-    values = {name: reader.values(name, column) for name, column in found.items()}
+    columns = reader.find(_zero_point_columns(reader.names))
+    values = {name: reader.values(name, column) for name, column in columns.items()}
     outside = np.zeros(len(reader.table), dtype=bool)
     for name, (low, high) in _RANGES.items():
         inside = values[name].clip(low * (1 + 1e-9), high * (1 - 1e-9))  # the package refuses the edges themselves
@@ -160,8 +162,8 @@ def _zpt() -> Any:
     try:
         zpt = importlib.import_module("zero_point.zpt")
     except ImportError as error:
-        wish = "pip install 'stream_mapper[corrections]', or give a number"
-        raise InputError(f"the parallax zero point needs the package gaiadr3-zeropoint; {wish}.") from error
+        advice = "pip install 'stream_mapper[corrections]', or give a number"
+        raise InputError(f"the parallax zero point needs the package gaiadr3-zeropoint; {advice}.") from error
     zpt.load_tables()
     return zpt
 

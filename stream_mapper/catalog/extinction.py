@@ -65,8 +65,8 @@ class Extinction:
         if (self.ebv is None) == (self.map is None):
             raise InputError("extinction: give either ebv, a column or a value, or map.")
         if self.map is not None and self.map not in MAPS and self.scale is None:
-            wish = f"give scale, or one of {[*MAPS]}"
-            raise InputError(f"extinction: the scale of the map {self.map!r} is not known; {wish}.")
+            advice = f"give scale, or one of {[*MAPS]}"
+            raise InputError(f"extinction: the scale of the map {self.map!r} is not known; {advice}.")
         numbers = [*self.coefficients.values(), 1.0 if self.scale is None else self.scale]
         if isinstance(self.ebv, int | float):
             numbers.append(self.ebv)
@@ -77,11 +77,11 @@ class Extinction:
         """Columns of a table of these names that are read besides those asked for."""
         place = ("ra", "dec") if self.map is not None else ()
         colour = _colour_columns(names) if self._gaia(asked, survey) else {}
-        own = {str(self.ebv)} if isinstance(self.ebv, str) else set()
-        return own | {find_column(name, names) or name for name in place} | set(colour.values())
+        ebv = {str(self.ebv)} if isinstance(self.ebv, str) else set()
+        return ebv | {find_column(name, names) or name for name in place} | set(colour.values())
 
     def apply(
-        self, arrays: Mapping[str, Values], reader: ColumnReader, found: Mapping[str, Column], survey: Surveys
+        self, arrays: Mapping[str, Values], reader: ColumnReader, sources: Mapping[str, Column], survey: Surveys
     ) -> dict[str, Values]:
         """The magnitudes and colours that are read, without extinction, by name; a star without E(B-V) has none.
 
@@ -91,9 +91,9 @@ class Extinction:
         if strange := set(self.coefficients) - set(arrays):
             raise InputError(f"extinction: coefficients of {sorted(strange)}, not among what is read, {[*arrays]}.")
         ebv = self._reddening(reader)
-        rates = self._constants(found, survey)
+        rates = self._constants(sources, survey)
         absorbed: dict[str, Values] = {name: rate * ebv for name, rate in rates.items()}
-        if gaia := self._gaia(found, survey):
+        if gaia := self._gaia(sources, survey):
             bands = gaia_extinction(ebv, self._colour(reader))
             absorbed |= {name: _of_gaia(bands, name) for name in gaia}
         source = f"the map {self.map}" if self.map else f"E(B-V) of {self.ebv!r}"
@@ -121,15 +121,15 @@ class Extinction:
             return values["bp_rp"]
         return values["BP"] - values["RP"] if values else np.full(len(reader.table), np.nan)
 
-    def _constants(self, found: Mapping[str, Column], survey: Surveys) -> dict[str, float]:
+    def _constants(self, sources: Mapping[str, Column], survey: Surveys) -> dict[str, float]:
         """A / E(B-V) of the magnitudes whose coefficient is one number."""
-        if strange := set(self.coefficients) - set(found):
+        if strange := set(self.coefficients) - set(sources):
             raise InputError(
-                f"extinction: coefficients of {sorted(strange)}, which are not read; there are {[*found]}."
+                f"extinction: coefficients of {sorted(strange)}, which are not read; there are {[*sources]}."
             )
-        gaia = self._gaia(found, survey)
-        names = [name for name in found if is_magnitude(name) and name not in gaia]
-        return {name: self._constant(name, found[name].column, survey) for name in names}
+        gaia = self._gaia(sources, survey)
+        names = [name for name in sources if is_magnitude(name) and name not in gaia]
+        return {name: self._constant(name, sources[name].column, survey) for name in names}
 
     def _constant(self, name: str, column: str, survey: Surveys) -> float:
         if name in self.coefficients:
@@ -137,13 +137,13 @@ class Extinction:
         known = survey_of(name, column, survey)
         rate = SURVEYS[known].coefficients.get(name) if known else None
         if rate is None:
-            wish = "name data.survey, or give its extinction.coefficients (0 if it has none)"
-            raise InputError(f"extinction: no coefficient is known for {name!r} (column {column!r}); {wish}.")
+            advice = "name data.survey, or give its extinction.coefficients (0 if it has none)"
+            raise InputError(f"extinction: no coefficient is known for {name!r} (column {column!r}); {advice}.")
         return rate
 
-    def _gaia(self, found: Mapping[str, Column], survey: Surveys) -> list[str]:
+    def _gaia(self, sources: Mapping[str, Column], survey: Surveys) -> list[str]:
         """Magnitudes and colours of Gaia among the columns, unless they are given a coefficient."""
-        names = [name for name in found if name in (*GAIA_BANDS, *_GAIA_COLOURS) and name not in self.coefficients]
+        names = [name for name in sources if name in (*GAIA_BANDS, *_GAIA_COLOURS) and name not in self.coefficients]
         named = [survey] if isinstance(survey, str) else survey
         return names if named is None or any(name.startswith("gaia") for name in named) else []
 
@@ -197,16 +197,16 @@ def _from_map(name: str, reader: ColumnReader) -> Values:
     """E(B-V) as a map of dustmaps has it, at each star."""
     path = MAPS.get(name, name)
     module, _, query = path.rpartition(".")
-    found = reader.find(["ra", "dec"])
-    ra, dec = (reader.values(axis, found[axis]) for axis in ("ra", "dec"))
+    columns = reader.find(["ra", "dec"])
+    ra, dec = (reader.values(axis, columns[axis]) for axis in ("ra", "dec"))
     known = np.isfinite(ra) & np.isfinite(dec)
     out = np.full(ra.shape, np.nan)
     try:
         made = getattr(importlib.import_module(module), query)()
         out[known] = np.asarray(made(SkyCoord(ra[known] * units.deg, dec[known] * units.deg)), dtype=np.float64)
     except Exception as error:  # whatever dustmaps says of a package or a file that is not there
-        wish = "install dustmaps and fetch the map, or give ebv"
-        raise InputError(f"extinction: the map {name!r} cannot be used ({one_line(error)}); {wish}.") from error
+        advice = "install dustmaps and fetch the map, or give ebv"
+        raise InputError(f"extinction: the map {name!r} cannot be used ({one_line(error)}); {advice}.") from error
     return out
 
 

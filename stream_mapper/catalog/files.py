@@ -28,8 +28,8 @@ def check_target(path: Path) -> str:
         InputError: If the path is a folder, its folder does not exist, or its suffix is unknown.
     """
     if path.is_dir() or not path.parent.is_dir():
-        found = "is a folder" if path.is_dir() else "its folder does not exist"
-        raise InputError(f"{path}: {found}; give the path of a file in a folder that exists.")
+        problem = "is a folder" if path.is_dir() else "its folder does not exist"
+        raise InputError(f"{path}: {problem}; give the path of a file in a folder that exists.")
     return table_format(path)
 
 

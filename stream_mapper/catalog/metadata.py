@@ -182,7 +182,7 @@ def plain(meta: Mapping[Any, Any]) -> dict[str, Any]:
 
 def _of_band(name: str) -> Note:
     """A magnitude, called by its band, maybe with more before or after it: ``g``, ``g0``, ``ps1_g``."""
-    bands = [part for part in re.split(r"[_0-9]+|mag", name) if part in _BANDS or part in _INFRARED]
+    bands = [token for token in re.split(r"[_0-9]+|mag", name) if token in _BANDS or token in _INFRARED]
     word = "phot.mag"
     if bands:
         band = bands[0]

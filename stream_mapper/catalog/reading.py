@@ -154,14 +154,14 @@ def to_data(
     reader, errors = ColumnReader(table, path), errors or {}
     supplied = {name + ERROR for name in errors}
     asked = asked_columns(columns, reader.names, survey)
-    found = reader.find(asked, [*optional, *(supplied & set(asked))])
-    _say_found(found, columns, path)
-    arrays = {name: reader.values(name, column) for name, column in found.items()}
-    arrays |= approximate_errors(reader, errors, found, [*found, *optional])
+    sources = reader.find(asked, [*optional, *(supplied & set(asked))])
+    _log_bands(sources, columns, path)
+    arrays = {name: reader.values(name, column) for name, column in sources.items()}
+    arrays |= approximate_errors(reader, errors, sources, [*sources, *optional])
     absent = [name for name in optional if name not in arrays]
     arrays |= {name: np.full(len(reader.table), np.nan) for name in absent}
     if corrections:
-        arrays = corrections.apply(arrays, reader, found, survey)
+        arrays = corrections.apply(arrays, reader, sources, survey)
     if absent:
         logger.warning("%s: no column for the optional %s; taken as not measured.", path, absent)
     if not part:
@@ -197,10 +197,10 @@ def absent_columns(
     return [name for name in optional if asked[name].column not in names and name not in supplied]
 
 
-def _say_found(found: Mapping[str, Column], columns: Columns, path: str) -> None:
+def _log_bands(sources: Mapping[str, Column], columns: Columns, path: str) -> None:
     """Say which columns were taken for magnitudes, unless they were named."""
     if not isinstance(columns, Mapping):
-        bands = {n: c.column for n, c in found.items() if is_magnitude(n.removesuffix(ERROR)) and c.column != n}
+        bands = {n: c.column for n, c in sources.items() if is_magnitude(n.removesuffix(ERROR)) and c.column != n}
         if bands:
             logger.info("%s: read %s.", path, ", ".join(f"{name} from {column}" for name, column in bands.items()))
 

@@ -131,7 +131,7 @@ def find_column(name: str, table_columns: Iterable[str], surveys: Surveys = None
         InputError: If a magnitude is there under more than one name.
     """
     present = list(table_columns)
-    found = next((known for known in known_names(name) if known in present), None)
-    if found or not is_magnitude(name.removesuffix(ERROR)):
-        return found
+    column = next((known for known in known_names(name) if known in present), None)
+    if column or not is_magnitude(name.removesuffix(ERROR)):
+        return column
     return find_band(name, present, surveys)

@@ -107,13 +107,13 @@ def find_band(name: str, present: Iterable[str], surveys: Surveys = None) -> str
     """
     band, present = name.removesuffix(ERROR), set(present)
     pairs = _spelt(band, named(surveys))
-    found = {value: errors for value, errors in pairs.items() if value in present}
-    if len(found) > 1:
-        raise InputError(f"{band!r} may be any of the columns {list(found)}; name one of them in the columns.")
-    if not found:
+    candidates = {value: errors for value, errors in pairs.items() if value in present}
+    if len(candidates) > 1:
+        raise InputError(f"{band!r} may be any of the columns {list(candidates)}; name one of them in the columns.")
+    if not candidates:
         _refuse_fluxes(band, present, named(surveys))
         return None
-    (value, errors), *_ = found.items()
+    (value, errors), *_ = candidates.items()
     return value if name == band else next((error for error in errors if error in present), None)
 
 
@@ -148,5 +148,7 @@ def _refuse_fluxes(band: str, present: set[str], surveys: dict[str, Survey]) -> 
     """Raise InputError if a survey's fluxes are there, and nothing else."""
     fluxes = {_fill(survey.flux, band) for survey in surveys.values() if band in survey.bands} & present
     if fluxes:
-        wish = "fluxes are not read; add a column of magnitudes, 31.4 - 2.5 log10(flux / nJy), and one of their errors"
-        raise InputError(f"{band!r}: the table has {sorted(fluxes)} and no magnitude; {wish}.")
+        advice = (
+            "fluxes are not read; add a column of magnitudes, 31.4 - 2.5 log10(flux / nJy), and one of their errors"
+        )
+        raise InputError(f"{band!r}: the table has {sorted(fluxes)} and no magnitude; {advice}.")

@@ -31,21 +31,21 @@ class Simulator(ABC):
 
 
 def shuffled(
-    parts: Iterable[tuple[str, Stars]], truth: Callable[[Stars], Stars], generator: torch.Generator
+    samples: Iterable[tuple[str, Stars]], truth: Callable[[Stars], Stars], generator: torch.Generator
 ) -> dict[str, Column]:
-    """The stars of every part with their truth, in random order, as a simulator returns them.
+    """The stars of every sample with their truth, in random order, as a simulator returns them.
 
     Arguments:
-        parts: Component and stars, by column; the parts have the same columns.
+        samples: Component and stars, by column; all have the same columns.
         truth: Further columns of stars.
         generator: Source of the order.
     """
-    names, columns = zip(*parts, strict=True)
-    stars = {name: torch.cat([part[name] for part in columns]) for name in columns[0]}
-    labels = np.repeat(names, [len(part["phi1"]) for part in columns])
+    components, tables = zip(*samples, strict=True)
+    stars = {name: torch.cat([table[name] for table in tables]) for name in tables[0]}
+    labels = np.repeat(components, [len(table["phi1"]) for table in tables])
     order = torch.randperm(len(labels), generator=generator)
-    table = {name: column[order].numpy() for name, column in (stars | truth(stars)).items()}
-    return {**table, "true_component": labels[order.numpy()]}
+    mixed = {name: column[order].numpy() for name, column in (stars | truth(stars)).items()}
+    return {**mixed, "true_component": labels[order.numpy()]}
 
 
 def kept_by_gaps(phi1: Tensor, gaps: Sequence[Gap]) -> Tensor:

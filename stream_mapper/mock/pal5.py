@@ -93,8 +93,8 @@ class Pal5Mock(Simulator):
         """Stars in random order, with their truth."""
         generator = torch.Generator().manual_seed(self.seed)
         makers = {"stream": self._stream, "background": self._field, "m5": self._m5}
-        parts = [("background" if name == "m5" else name, make(generator)) for name, make in makers.items()]
-        table = shuffled(parts, self._truth, generator)
+        samples = [("background" if name == "m5" else name, make(generator)) for name, make in makers.items()]
+        table = shuffled(samples, self._truth, generator)
         stars = {name: torch.as_tensor(table.pop(name)) for name in ("phi1", "phi2", *_MOTIONS)}
         return {**{name: column.numpy() for name, column in _on_the_sky(stars).items()}, **table}
 
@@ -108,7 +108,7 @@ class Pal5Mock(Simulator):
     def ln_background(self, stars: Stars) -> Tensor:
         """The same of the field and M5."""
         phi1, phi2 = _field_laws()
-        motions = [_ln_motion(stars, part.mean, part.sigma) + math.log(part.share) for part in _FIELD]
+        motions = [_ln_motion(stars, law.mean, law.sigma) + math.log(law.share) for law in _FIELD]
         field = phi1.log_prob(stars["phi1"]) + phi2.log_prob(stars["phi2"]) + torch.stack(motions).logsumexp(0)
         width = torch.full_like(stars["phi1"], _M5_WIDTH)
         off = [ln_normal(stars[name], torch.full_like(width, _M5[name]), width) for name in ("phi1", "phi2")]
@@ -141,9 +141,7 @@ class Pal5Mock(Simulator):
         size = self.n_background
         phi1, phi2 = (law.icdf(uniform(size, 0, 1, generator)) for law in _field_laws())
         second = (uniform(size, 0, 1, generator) > _FIELD[0].share).long()
-        mean, sigma = (
-            torch.tensor([getattr(part, n) for part in _FIELD]).double()[second].T for n in ("mean", "sigma")
-        )
+        mean, sigma = (torch.tensor([getattr(law, n) for law in _FIELD]).double()[second].T for n in ("mean", "sigma"))
         return _measured({"phi1": phi1, "phi2": phi2}, list(mean), list(sigma), generator)
 
     def _m5(self, generator: torch.Generator) -> Stars:

@@ -91,8 +91,8 @@ class TailoredMock(Simulator):
     def simulate(self) -> dict[str, Column]:
         """Stars in random order, with their truth."""
         generator = torch.Generator().manual_seed(self.seed)
-        parts = [("stream", self._stream(generator)), ("background", self._background(generator))]
-        return shuffled(parts, self._truth, generator)
+        samples = [("stream", self._stream(generator)), ("background", self._background(generator))]
+        return shuffled(samples, self._truth, generator)
 
     def _stream(self, generator: torch.Generator) -> Stars:
         phi1 = uniform(self.n_stream, *self.stream_phi1, generator)
@@ -143,20 +143,20 @@ class TailoredMock(Simulator):
     def _ln_stream(self, stars: Stars) -> Tensor:
         """Ln density of (phi2, distance, g, r) of a stream star at phi1, the magnitudes at its own distance."""
         phi2, distance = self.track(stars["phi1"])
-        own = 1 / stars["parallax"]
+        star_distance = 1 / stars["parallax"]
         population = populate(self.isochrone, self.mass_function, _FINE, self.scatter)
         magnitudes = torch.stack([stars["g"], stars["r"]], -1)
         ln_photometry = ln_isochrone(
             magnitudes,
             torch.full_like(magnitudes, self.error),
             torch.ones_like(magnitudes, dtype=torch.bool),
-            5 * torch.log10(own) + 10,
-            torch.full_like(own, -12.0),
+            5 * torch.log10(star_distance) + 10,
+            torch.full_like(star_distance, -12.0),
             magnitudes.new_ones(2),
             **population._asdict(),
         )
         ln_phi2 = Normal(phi2, self.width_phi2).log_prob(stars["phi2"])
-        return ln_phi2 + Normal(distance, self.width_distance).log_prob(own) + ln_photometry
+        return ln_phi2 + Normal(distance, self.width_distance).log_prob(star_distance) + ln_photometry
 
     def _ln_background(self, stars: Stars) -> Tensor:
         """Ln density of (phi2, distance, g, r) of a background star."""

@@ -95,7 +95,7 @@ class All(Selection):
     """
 
     def __init__(self, selections: list[Selection]) -> None:
-        self.selections = _some(self, selections)
+        self.selections = _one_or_more(self, selections)
 
     def answer(self, data: Data) -> Answer:
         """In where all say so, out where any does."""
@@ -128,7 +128,7 @@ class Any(Selection):
     """Stars that pass one selection or more. Arguments and errors as of `All`."""
 
     def __init__(self, selections: list[Selection]) -> None:
-        self.selections = _some(self, selections)
+        self.selections = _one_or_more(self, selections)
 
     def answer(self, data: Data) -> Answer:
         """In where any says so, out where all do."""
@@ -181,8 +181,8 @@ def value(data: Data, name: str, asked_by: str) -> tuple[Tensor, Tensor]:
     """
     (first, *rest) = columns_of(name) if name not in data else (name,)
     if missing := [column for column in (first, *rest) if column not in data]:
-        wish = "list it in data.columns, or correct the name"
-        raise InputError(f"{asked_by}: no column {missing[0]!r}; the data has {list(data.names)}: {wish}.")
+        advice = "list it in data.columns, or correct the name"
+        raise InputError(f"{asked_by}: no column {missing[0]!r}; the data has {list(data.names)}: {advice}.")
     if not rest:
         return data[first], data.where[first]
     return data[first] - data[rest[0]], data.where[first] & data.where[rest[0]]
@@ -194,7 +194,7 @@ def columns_of(name: str) -> tuple[str, ...]:
     return terms if len(terms) == 2 else (name,)
 
 
-def _some(asked_by: object, selections: Sequence[Selection]) -> list[Selection]:
+def _one_or_more(asked_by: object, selections: Sequence[Selection]) -> list[Selection]:
     if not selections:
         raise InputError(f"{type(asked_by).__name__} needs one selection or more; got none.")
     return list(selections)

@@ -77,12 +77,14 @@ class ParquetRows:
 
     def check_like(self, other: ParquetRows) -> None:
         """Raise InputError if the columns are not those of another file, of the same types in the same order."""
-        own, theirs = (list(zip(rows.schema.names, rows.schema.types, strict=True)) for rows in (self, other))
-        if own != theirs:
-            odd = [f"{name} ({kind})" for name, kind in own if (name, kind) not in theirs]
-            gone = [f"{name} ({kind})" for name, kind in theirs if (name, kind) not in own]
-            found = f"has {odd} and lacks {gone}" if odd or gone else "has them in another order"
-            raise InputError(f"{self.path}: its columns are not those of {other.path}: it {found}; write all alike.")
+        ours, theirs = (list(zip(rows.schema.names, rows.schema.types, strict=True)) for rows in (self, other))
+        if ours != theirs:
+            odd = [f"{name} ({kind})" for name, kind in ours if (name, kind) not in theirs]
+            gone = [f"{name} ({kind})" for name, kind in theirs if (name, kind) not in ours]
+            difference = f"has {odd} and lacks {gone}" if odd or gone else "has them in another order"
+            raise InputError(
+                f"{self.path}: its columns are not those of {other.path}: it {difference}; write all alike."
+            )
 
 
 def as_table(chunk: Chunk) -> Table:

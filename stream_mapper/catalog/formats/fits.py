@@ -78,13 +78,13 @@ def _set_note(header: fits.Header, key: str, text: str | None) -> None:
 
 def _take_notes(table: Table, path: Path) -> None:
     """UCDs and descriptions from the header to their columns."""
-    found = {key: table.meta.pop(key) for key in list(table.meta) if _NOTE.fullmatch(key)}
+    notes = {key: table.meta.pop(key) for key in list(table.meta) if _NOTE.fullmatch(key)}
     table.meta = {key: value for key, value in table.meta.items() if not isinstance(value, fits.card.Undefined)}
-    if not found:
+    if not notes:
         return
     with fits.open(path) as hdus:
         header = next(hdu.header for hdu in hdus if isinstance(hdu, fits.BinTableHDU | fits.TableHDU))
-    for key, text in found.items():
+    for key, text in notes.items():
         word, number = _NOTE.fullmatch(key).groups()  # type: ignore[union-attr]
         name = header.get(f"TTYPE{number}")
         if name in table.colnames and word == "TUCD":

@@ -30,22 +30,22 @@ def complete_hats(source: Path, target: Path, added: Sequence[str], renamed: dic
     """
     if not is_hats(source):
         return
-    parts = [part.path for part in find_parts(target)]
-    size = sum(path.stat().st_size for path in parts) // 1024
+    files = [part.path for part in find_parts(target)]
+    size = sum(path.stat().st_size for path in files) // 1024
     for file in (path for path in source.iterdir() if path.is_file()):
         if file.name in PROPERTIES:
             text = _with_properties(file.read_text(), added, renamed, size)
             replace_file(target / file.name, partial(_write_text, text))
         elif file.name != _STATISTICS:
             replace_file(target / file.name, partial(shutil.copyfile, file))
-    _write_metadata(source / "dataset", target / "dataset", parts)
+    _write_metadata(source / "dataset", target / "dataset", files)
 
 
 def _with_properties(text: str, added: Sequence[str], renamed: dict[str, str], size: int) -> str:
     """The properties with the new columns among those that are read by default, and the new size."""
     lines = []
     for line in text.splitlines():
-        key, equals, value = (part.strip() for part in line.partition("="))
+        key, equals, value = (word.strip() for word in line.partition("="))
         if key == _COLUMNS and value:
             names = [renamed.get(name, name) for name in value.replace(",", " ").split()]
             lines.append(f"{key}={' '.join([*names, *added])}")
@@ -58,15 +58,15 @@ def _write_text(text: str, path: Path) -> None:
     path.write_text(text)
 
 
-def _write_metadata(source: Path, target: Path, parts: Sequence[Path]) -> None:
+def _write_metadata(source: Path, target: Path, files: Sequence[Path]) -> None:
     """The files with the schema, and with the footers of all parts, where the source has them."""
     if (source / "_common_metadata").is_file():
-        schema = pq.read_schema(parts[0])
+        schema = pq.read_schema(files[0])
         replace_file(target / "_common_metadata", lambda new: pq.write_metadata(schema, new))
     if (source / "_metadata").is_file():
         footers = []
-        for path in parts:
+        for path in files:
             footers.append(pq.read_metadata(path))
             footers[-1].set_file_path(path.relative_to(target).as_posix())
-        schema = pq.read_schema(parts[0])
+        schema = pq.read_schema(files[0])
         replace_file(target / "_metadata", lambda new: pq.write_metadata(schema, new, metadata_collector=footers))

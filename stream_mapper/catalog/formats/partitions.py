@@ -78,8 +78,8 @@ def _files(root: Path) -> list[Path]:
     hats = is_hats(root)
     inside = root / "dataset" if hats else root
     names = sorted(path.relative_to(root) for path in inside.rglob(f"*{SUFFIX}") if path.is_file())
-    shown = [name for name in names if not any(part.startswith((".", "_")) for part in name.parts)]
-    return [root / name for name in shown if not hats or any(part.startswith("Npix=") for part in name.parts)]
+    shown = [name for name in names if not any(component.startswith((".", "_")) for component in name.parts)]
+    return [root / name for name in shown if not hats or any(component.startswith("Npix=") for component in name.parts)]
 
 
 def _parts_of_file(path: Path, rows: int) -> list[Part]:

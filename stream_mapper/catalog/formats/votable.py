@@ -17,9 +17,9 @@ def read_votable(path: Path) -> Table:
     table = Table.read(votable, format="votable")
     for column in (c for c in table.columns.values() if c.info.description):
         column.info.description = " ".join(column.info.description.split())  # the writer breaks lines
-    found = [*(info for resource in votable.resources for info in resource.infos)]
-    found += [info for one in votable.iter_tables() for info in one.infos]
-    table.meta |= {info.name: info.value for info in found if info.name not in table.meta}
+    infos = [*(info for resource in votable.resources for info in resource.infos)]
+    infos += [info for one in votable.iter_tables() for info in one.infos]
+    table.meta |= {info.name: info.value for info in infos if info.name not in table.meta}
     return table
 
 

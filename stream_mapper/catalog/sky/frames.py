@@ -114,15 +114,15 @@ class SkyFrame:
             InputError: If a column is missing or unusable, or the frame is not a rotation of ICRS.
         """
         reader = ColumnReader(table, path)
-        found = self._find(reader)
-        position = {name: reader.values(name, found[name]) for name in ("ra", "dec")}
+        sources = self._find(reader)
+        position = {name: reader.values(name, sources[name]) for name in ("ra", "dec")}
         _refuse_latitude(position["dec"], path)
         phi1, phi2, rotation = rotate(self.orientation.matrix, position["ra"], position["dec"])
         added = {"phi1": phi1, "phi2": phi2, "pm_angle": angle_of(rotation)}
-        if set(PROPER_MOTION) <= set(found):
-            motion = np.stack([reader.values(name, found[name]) for name in PROPER_MOTION], axis=-1)
+        if set(PROPER_MOTION) <= set(sources):
+            motion = np.stack([reader.values(name, sources[name]) for name in PROPER_MOTION], axis=-1)
             added["pm_phi1"], added["pm_phi2"] = np.einsum("nij,nj->in", rotation, motion)
-            added |= self._errors(reader, found, errors or {}, rotation)
+            added |= self._errors(reader, sources, errors or {}, rotation)
             added |= self._without_sun(added)
         reader.log_assumed()
         out = _with_columns(table, added, path)
@@ -141,23 +141,23 @@ class SkyFrame:
         return reader.find(columns, [name for name in columns if name not in ("ra", "dec")])
 
     def _errors(
-        self, reader: ColumnReader, found: dict[str, Column], errors: Errors, rotation: Values
+        self, reader: ColumnReader, sources: dict[str, Column], errors: Errors, rotation: Values
     ) -> dict[str, Values]:
         """Errors of the rotated proper motion, none if the table has none."""
         rules = {name: errors[name] for name in PROPER_MOTION if name in errors}
-        sigma = approximate_errors(reader, rules, found, PROPER_MOTION)
+        sigma = approximate_errors(reader, rules, sources, PROPER_MOTION)
         names = [f"{name}_err" for name in PROPER_MOTION]
-        sigma |= {name: reader.values(name, found[name]) for name in names if name in found}
+        sigma |= {name: reader.values(name, sources[name]) for name in names if name in sources}
         if len(sigma) == 1:
             logger.warning("%s: only %s is there; proper-motion errors need both.", reader.path, list(sigma))
         if len(sigma) < 2:
             return {}
         sigmas = sigma[names[0]], sigma[names[1]]
-        corr = _correlation(reader, found, "pmra_pmdec_corr", self.pm_corr)
+        corr = _correlation(reader, sources, "pmra_pmdec_corr", self.pm_corr)
         err1, err2, turned = rotate_errors(rotation, *sigmas, corr)
         out = {"pm_phi1_err": err1, "pm_phi2_err": err2, "pm_phi1_pm_phi2_corr": turned}
-        if set(PARALLAX_CORRELATIONS) <= set(found):
-            first, second = (_correlation(reader, found, name, np.nan) for name in PARALLAX_CORRELATIONS)
+        if set(PARALLAX_CORRELATIONS) <= set(sources):
+            first, second = (_correlation(reader, sources, name, np.nan) for name in PARALLAX_CORRELATIONS)
             both = rotate_correlations(rotation, sigmas, (first, second), (err1, err2))
             out["parallax_pm_phi1_corr"], out["parallax_pm_phi2_corr"] = both
         return out
@@ -182,14 +182,14 @@ def with_reflex(name: str) -> str:
     return name.replace("pm_phi1", f"pm_phi1{_REFLEX}").replace("pm_phi2", f"pm_phi2{_REFLEX}")
 
 
-def _correlation(reader: ColumnReader, found: Mapping[str, Column], name: str, instead: float) -> Values:
+def _correlation(reader: ColumnReader, sources: Mapping[str, Column], name: str, instead: float) -> Values:
     """A correlation, the constant where a star has none, shape (N,)."""
-    if name not in found:
+    if name not in sources:
         return np.full(len(reader.table), instead)
-    values = reader.values(name, found[name])
+    values = reader.values(name, sources[name])
     if (np.abs(values) > 1).any():
         largest = np.nanmax(np.abs(values))
-        raise InputError(f"{reader.path}: {found[name].column!r} reaches {largest}; a correlation is in -1..1.")
+        raise InputError(f"{reader.path}: {sources[name].column!r} reaches {largest}; a correlation is in -1..1.")
     return np.where(np.isnan(values), instead, values)
 
 

@@ -122,12 +122,12 @@ def track_file(name: str, folder: str | os.PathLike[str] | None = None) -> Path:
     full = [path.name.removesuffix(_SUFFIX) for path in sorted(files.glob(f"{PREFIX}*{_SUFFIX}"))]
     full = [one for one in full if not one.endswith(".summary")]
     wanted, bare = short.get(name, name.removesuffix(_SUFFIX)), {one: one.split(".", 2)[-1] for one in full}
-    found = [one for one in full if wanted in (one, bare[one])]
-    found = found or [one for one in full if bare[one].rpartition(".")[0] == wanted]
-    if len(found) == 1:
-        return files / f"{found[0]}{_SUFFIX}"
-    if found:
-        raise InputError(f"{files}: several tracks of {name!r}; give one of {', '.join(found)}.")
+    matches = [one for one in full if wanted in (one, bare[one])]
+    matches = matches or [one for one in full if bare[one].rpartition(".")[0] == wanted]
+    if len(matches) == 1:
+        return files / f"{matches[0]}{_SUFFIX}"
+    if matches:
+        raise InputError(f"{files}: several tracks of {name!r}; give one of {', '.join(matches)}.")
     known, stem = sorted([*short, *full]), name.split("-", maxsplit=1)[0].lower()
     close = [other for other in known if stem in other.lower()] or known
     raise InputError(f"{files}: no track {name!r}; there are {', '.join(close[:12]) or 'none'}.")

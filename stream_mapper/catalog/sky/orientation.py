@@ -56,8 +56,8 @@ def check_setting(setting: Setting) -> None:
         known = [keys for keys in _KEYS if keys[0] in setting]
         if len(known) != 1 or (odd := set(setting) - set(known[0])):
             given = sorted(odd) if len(known) == 1 else list(setting)
-            wish = "give an import path, or one of track, pole (with ra0 or origin), endpoints, matrix"
-            raise InputError(f"frame: {given} of {dict(setting)} is not understood; {wish}.")
+            advice = "give an import path, or one of track, pole (with ra0 or origin), endpoints, matrix"
+            raise InputError(f"frame: {given} of {dict(setting)} is not understood; {advice}.")
 
 
 def orientation(setting: Setting) -> Orientation:
@@ -95,13 +95,13 @@ def frame_class(path: str) -> type[BaseCoordinateFrame]:
     """
     module, _, name = path.rpartition(".")
     try:
-        found = getattr(importlib.import_module(module or "gala.coordinates"), name)
+        frame = getattr(importlib.import_module(module or "gala.coordinates"), name)
     except (ImportError, AttributeError, ValueError) as error:
-        wish = "give the import path of a frame; those of gala need: pip install 'stream_mapper[frames]'"
-        raise InputError(f"frame {path!r} cannot be imported ({one_line(error)}); {wish}.") from error
-    if not (isinstance(found, type) and issubclass(found, BaseCoordinateFrame)):
-        raise InputError(f"frame {path!r} is {found!r}; a frame class of astropy coordinates is needed.")
-    return found
+        advice = "give the import path of a frame; those of gala need: pip install 'stream_mapper[frames]'"
+        raise InputError(f"frame {path!r} cannot be imported ({one_line(error)}); {advice}.") from error
+    if not (isinstance(frame, type) and issubclass(frame, BaseCoordinateFrame)):
+        raise InputError(f"frame {path!r} is {frame!r}; a frame class of astropy coordinates is needed.")
+    return frame
 
 
 def matrix_of_class(frame: type[BaseCoordinateFrame]) -> Values:

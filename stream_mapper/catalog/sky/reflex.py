@@ -114,8 +114,8 @@ class Reflex:
 def _checked(table: Mapping[str, Any]) -> tuple[Values, Values]:
     """Nodes of a distance track, in the order of phi1."""
     if set(table) != {"phi1", "distance"}:
-        wish = "give a number, {phi1: [...], distance: [...]} or {track: name}"
-        raise InputError(f"frame.reflex.distance has {sorted(table)}; {wish}.")
+        advice = "give a number, {phi1: [...], distance: [...]} or {track: name}"
+        raise InputError(f"frame.reflex.distance has {sorted(table)}; {advice}.")
     phi1, distance = (np.asarray(table[name], dtype=np.float64) for name in ("phi1", "distance"))
     fits = phi1.ndim == 1 and phi1.shape == distance.shape and len(phi1) > 0 and (np.diff(phi1) > 0).all()
     if not fits or not (np.isfinite(phi1).all() and np.isfinite(distance).all() and (distance > 0).all()):

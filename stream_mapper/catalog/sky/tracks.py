@@ -96,8 +96,8 @@ def _stream_columns(table: Table, frame: SkyFrame | None, path: str) -> tuple[di
     if sky and frame is not None:
         return _rotated(table, frame, path), {}
     if "phi1" not in table.colnames:
-        wish = "give the frame of the stream" if sky else "a track needs phi1, or ra and dec and a frame"
-        raise InputError(f"{path}: no column 'phi1'; the table has {table.colnames}: {wish}.")
+        advice = "give the frame of the stream" if sky else "a track needs phi1, or ra and dec and a frame"
+        raise InputError(f"{path}: no column 'phi1'; the table has {table.colnames}: {advice}.")
     reader = ColumnReader(table, path)
     kinds = {name: table[name].dtype.kind if table[name].ndim == 1 else "" for name in reader.names}
     numbers = [name for name, kind in kinds.items() if kind in "fiu" or name == "phi1"]
@@ -151,8 +151,8 @@ def _resampled(
     places = columns.pop("phi1")
     order = np.arange(len(places))[:: -1 if places[0] > places[-1] else 1]
     if not np.isfinite(places).all() or (np.diff(places[order]) < -_MARGIN).any():
-        wish = "choose a frame in which it does not, or cut the table"
-        raise InputError(f"{path}: the track turns back in phi1, or crosses 180 deg; {wish}.")
+        advice = "choose a frame in which it does not, or cut the table"
+        raise InputError(f"{path}: the track turns back in phi1, or crosses 180 deg; {advice}.")
     furthest = np.maximum.accumulate(places[order])
     order = order[np.append(True, furthest[1:] > furthest[:-1])]
     low, high = places[order[0]], places[order[-1]]

@@ -92,8 +92,8 @@ class Background(Population):
         """Log density of both magnitudes."""
         g, colour = stars["g"], stars["g"] - stars["r"]
         terms = [
-            ln_normal(colour, self._mean_colour(g, part), g.new_tensor(part.sigma)) + math.log(part.share)
-            for part in self.colours
+            ln_normal(colour, self._mean_colour(g, law), g.new_tensor(law.sigma)) + math.log(law.share)
+            for law in self.colours
         ]
         return self.g.log_prob(g) + torch.stack(terms).logsumexp(0)
 
@@ -101,13 +101,13 @@ class Background(Population):
         """Mean of each proper motion at phi1."""
         return [motion.mean + motion.drift * phi1 for motion in self.motions]
 
-    def _mean_colour(self, g: Tensor, part: Colour) -> Tensor:
-        return part.mean + part.slope * (g - _COLOUR_AT)
+    def _mean_colour(self, g: Tensor, law: Colour) -> Tensor:
+        return law.mean + law.slope * (g - _COLOUR_AT)
 
     def _colours(self, g: Tensor, generator: torch.Generator) -> Tensor:
         """Draws of g - r."""
-        edges = torch.tensor([part.share for part in self.colours], dtype=torch.float64).cumsum(0)[:-1]
+        edges = torch.tensor([law.share for law in self.colours], dtype=torch.float64).cumsum(0)[:-1]
         which = torch.searchsorted(edges, uniform(len(g), 0, 1, generator))
         noise = normal(len(g), generator)
-        parts = torch.stack([self._mean_colour(g, part) + part.sigma * noise for part in self.colours], -1)
-        return parts.gather(-1, which[:, None])[:, 0]
+        draws = torch.stack([self._mean_colour(g, law) + law.sigma * noise for law in self.colours], -1)
+        return draws.gather(-1, which[:, None])[:, 0]

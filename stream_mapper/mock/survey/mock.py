@@ -105,11 +105,11 @@ class SurveyMock(Simulator):
     def simulate(self) -> dict[str, Column]:
         """Stars in random order, with their truth."""
         generator = torch.Generator().manual_seed(self.seed)
-        parts = [
+        samples = [
             (name, measure(population.sample(generator), self.missing_photometry, self.missing_pm, generator))
             for name, population in self.populations
         ]
-        return shuffled(parts, self._truth, generator)
+        return shuffled(samples, self._truth, generator)
 
     def _truth(self, stars: Stars) -> Stars:
         populations = [population for _, population in self.populations]

@@ -65,8 +65,8 @@ class CurvePhotometry:
         """Log density of observed magnitudes of stars at these moduli, over all magnitudes, (N,)."""
         absolute = torch.stack([g, r], -1) - distmod[:, None]
         order = absolute[:, 0].argsort()
-        parts = [self._ln_chunk(absolute[rows], distmod[rows]) for rows in order.split(_CHUNK)]
-        return torch.empty_like(g).index_copy_(0, order, torch.cat(parts))
+        chunks = [self._ln_chunk(absolute[rows], distmod[rows]) for rows in order.split(_CHUNK)]
+        return torch.empty_like(g).index_copy_(0, order, torch.cat(chunks))
 
     def _ln_chunk(self, absolute: Tensor, distmod: Tensor) -> Tensor:
         """The same for a few stars of about the same magnitude, less their modulus."""
@@ -93,7 +93,7 @@ def _refined(mass: Tensor, magnitudes: Tensor, step: float) -> tuple[Tensor, Ten
     pieces = (lengths / step).ceil().clamp(min=1).long()
     starts = torch.arange(len(pieces)).repeat_interleave(pieces)
     within = torch.arange(len(starts)) - (pieces.cumsum(0) - pieces)[starts]
-    part = (within.double() / pieces[starts])[:, None]
+    fraction = (within.double() / pieces[starts])[:, None]
     nodes = torch.cat([mass[:, None], magnitudes], -1)
-    nodes = torch.cat([nodes[starts] + part * (nodes[starts + 1] - nodes[starts]), nodes[-1:]])
+    nodes = torch.cat([nodes[starts] + fraction * (nodes[starts + 1] - nodes[starts]), nodes[-1:]])
     return nodes[:, 0].contiguous(), nodes[:, 1:]

@@ -83,10 +83,10 @@ class Stream(Population):
 
     def sample(self, generator: torch.Generator) -> Stars:
         """All the stars: as many as needed are made, and those outside the window of g are left out."""
-        parts = [self._tried(generator)]
-        while sum(len(part["phi1"]) for part in parts) < self.size:
-            parts.append(self._tried(generator))
-        return {name: torch.cat([part[name] for part in parts])[: self.size] for name in parts[0]}
+        batches = [self._tried(generator)]
+        while sum(len(batch["phi1"]) for batch in batches) < self.size:
+            batches.append(self._tried(generator))
+        return {name: torch.cat([batch[name] for batch in batches])[: self.size] for name in batches[0]}
 
     def ln_number(self, phi1: Tensor) -> Tensor:
         """Ln of the expected stars per deg of phi1; -inf beyond the ends."""
