@@ -171,3 +171,36 @@ def test_storeys_of_the_catalogue(storey):
     inner = [(f, n) for _, f, n in imports() if f.startswith(f"catalog/{storey}/") and ".catalog." in n]
     assert inner
     assert [(file, name) for file, name in inner if name.split(".")[2] not in STOREYS[storey]] == []
+
+
+# Parts whose import leaves every logger as it was; what libraries do to theirs is theirs, so they are imported first.
+QUIET = ("catalog", "archive", "mock", "selection", "query")
+LOGGERS = """
+import importlib, logging, sys
+import astropy.coordinates, astropy.io.fits, astropy.io.votable, astropy.table
+import jsonargparse, pyarrow.parquet, torch, zuko
+
+def state():
+    loggers = {"root": logging.getLogger()} | logging.root.manager.loggerDict
+    kept = {name: logger for name, logger in loggers.items() if isinstance(logger, logging.Logger)}
+    return {n: (x.level, x.disabled, x.propagate, *x.handlers, *x.filters) for n, x in kept.items()}
+
+logging.getLogger("stream_mapper")
+before = state()
+for statement in sys.argv[1:]:
+    exec(statement)
+print(*(name for name, now in state().items() if name in before and now != before[name]))
+"""
+
+
+def changed_loggers(*statements):
+    """Names of the loggers that some statements change, in a process of their own."""
+    command = [sys.executable, "-c", LOGGERS, *statements]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_importing_changes_no_logger():
+    assert changed_loggers(*(f"import stream_mapper.{part}" for part in QUIET)) == []
+    silenced = "logging.getLogger('astropy').setLevel(50)"
+    filtered = "logging.getLogger('stream_mapper').addFilter(lambda record: False)"
+    assert set(changed_loggers(silenced, filtered)) == {"astropy", "stream_mapper"}
