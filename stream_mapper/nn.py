@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from stream_mapper.errors import InputError
+from stream_mapper.errors import InputError, check_at_least
 
 _REACH = 3**0.5  # a uniform input ends this many standard deviations from its mean
 
@@ -104,12 +104,13 @@ def redraw(net: nn.Module) -> None:
 def sequential(
     data: int, hidden_features: int, layers: int, features: int, dropout: float = 0.0, gain: float = 1.0
 ) -> Perceptron:
-    """A network of ``layers`` times (Linear, Tanh, Dropout) and a last Linear.
+    """A network of ``layers`` Linear layers, each but the last followed by Tanh and Dropout.
 
     Arguments:
         data: Number of inputs (independent coordinates).
         hidden_features: Width of the hidden layers.
-        layers: Number of hidden layers.
+        layers: Number of Linear layers, the last one included: 1 is one linear map from inputs to outputs, and
+            ``layers - 1`` layers are hidden.
         features: Number of outputs, one a parameter.
         dropout: Probability of a zero in each hidden layer; the mask is shared by the rows of a batch.
         gain: Factor on the initial weights of the first layer, whose biases then spread over the range of the inputs.
@@ -117,14 +118,15 @@ def sequential(
             deviation of the inputs, such as gaps, when started with about one over their relative width.
 
     Raises:
-        InputError: If the gain is not positive.
+        InputError: If there is no layer, or the gain is not positive.
     """
+    check_at_least("the number of layers of a network", layers)
     if gain <= 0:
         raise InputError(f"the gain of a network must be positive; got {gain}.")
-    widths = [data] + [hidden_features] * layers
+    widths = [data] + [hidden_features] * (layers - 1)
     hidden = [module for a, b in pairwise(widths) for module in (nn.Linear(a, b), nn.Tanh(), SharedDropout(dropout))]
     net = Perceptron(*hidden)
-    net.gain = gain if layers else 1.0
+    net.gain = gain if hidden else 1.0
     net.widen()
     net.append(nn.Linear(widths[-1], features))
     return net

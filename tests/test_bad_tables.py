@@ -25,7 +25,7 @@ model:
   model:
     class_path: stream_mapper.MixtureModel
     init_args:
-      net: {class_path: stream_mapper.nn.sequential, init_args: {data: 1, hidden_features: 4, layers: 1, features: 1}}
+      net: {class_path: stream_mapper.nn.sequential, init_args: {data: 1, hidden_features: 4, layers: 2, features: 1}}
       params: {class_path: stream_mapper.params.ModelParameters, init_args: {params: {stream.ln-weight: [-5, -0.1]}}}
       components:
         stream:

@@ -131,7 +131,7 @@ def test_a_density_of_measured_values_takes_no_errors(kind):
 def test_a_slope_is_bounded_to_where_the_density_is_positive(entry):
     window = {"x": (-2.0, 3.0), "y": (0.0, 1.0)}
     names = ("x", "y")
-    net = sml.nn.sequential(data=1, hidden_features=4, layers=1, features=2)
+    net = sml.nn.sequential(data=1, hidden_features=4, layers=2, features=2)
     good = sml.params.ModelParameters({"x.slope": (-0.08, 0.08), "y.slope": (-2.0, 2.0)})
     assert b.Sloped(coord_names=names, coord_bounds=window, net=net, params=good).coord_names == names
     bad = sml.params.ModelParameters({"x.slope": entry, "y.slope": (-2.0, 2.0)})

@@ -220,7 +220,15 @@ def test_sequential_has_the_shape_asked():
     net = sequential(data=2, hidden_features=8, layers=3, features=4, dropout=0.1)
     assert net(torch.zeros(5, 2)).shape == (5, 4)
     kinds = [type(layer) for layer in net]
-    assert kinds == [nn.Linear, nn.Tanh, SharedDropout] * 3 + [nn.Linear]
+    assert kinds == [nn.Linear, nn.Tanh, SharedDropout] * 2 + [nn.Linear]
+
+
+def test_a_network_of_one_layer_is_linear():
+    torch.manual_seed(3)
+    net = sequential(data=2, hidden_features=8, layers=1, features=4, dropout=0.1, gain=5.0)
+    assert [(type(layer), layer.in_features, layer.out_features) for layer in net] == [(nn.Linear, 2, 4)]
+    torch.manual_seed(3)
+    assert torch.equal(net[0].weight, nn.Linear(2, 4).weight)  # a gain is of a hidden layer
 
 
 def test_a_gain_makes_narrow_features():
@@ -228,13 +236,13 @@ def test_a_gain_makes_narrow_features():
     turns = {}
     for gain in (1.0, 20.0):
         torch.manual_seed(1)
-        slope = sequential(1, 64, 1, 1, gain=gain)(x).detach()[:, 0].diff()
+        slope = sequential(1, 64, 2, 1, gain=gain)(x).detach()[:, 0].diff()
         turns[gain] = (slope.diff().sign().diff() != 0).sum().item()
     assert turns[20.0] > turns[1.0] + 10
 
 
 def test_grid_equals_the_network():
-    net = sequential(1, 32, 2, 3)
+    net = sequential(1, 32, 3, 3)
     x = torch.empty(1000, 1).uniform_(-2, 2)
     torch.testing.assert_close(on_grid(net, span=(-2.0, 2.0))(x), net(x), atol=1e-3, rtol=0)
     torch.testing.assert_close(on_grid(net)(x), net(x))
@@ -243,7 +251,7 @@ def test_grid_equals_the_network():
 
 
 def test_grid_does_not_depend_on_the_batch():
-    grid = on_grid(sequential(1, 16, 2, 2), 16, (-2.0, 2.0))
+    grid = on_grid(sequential(1, 16, 3, 2), 16, (-2.0, 2.0))
     x = torch.empty(50, 1).uniform_(-2, 2)
     torch.testing.assert_close(grid(x)[20:30], grid(x[20:30]))
     assert grid(x[:0]).shape == (0, 2)
@@ -252,7 +260,7 @@ def test_grid_does_not_depend_on_the_batch():
 
 
 def test_gradients_through_a_grid_are_those_of_the_network():
-    net = sequential(1, 16, 1, 1).double()
+    net = sequential(1, 16, 2, 1).double()
     x = torch.linspace(-1.9, 1.9, 40, dtype=torch.float64)[:, None]
     on, off = (
         torch.autograd.grad(f(x).square().sum(), list(net.parameters())) for f in (on_grid(net, 512, (-2, 2)), net)
@@ -262,14 +270,14 @@ def test_gradients_through_a_grid_are_those_of_the_network():
 
 
 def test_grid_spans_the_training_stars():
-    model = normal(net=on_grid(sequential(1, 8, 1, 2)), data_scaler=None)
+    model = normal(net=on_grid(sequential(1, 8, 2, 2)), data_scaler=None)
     assert model.net.span is None
     model.fit_scalers(Data({"phi1": torch.tensor([-10.0, 0.0, 40.0])}))
     mean, scale = 10, math.sqrt(1400 / 3)
     assert model.net.span == pytest.approx(((-10 - mean) / scale, (40 - mean) / scale))
     model.fit_scalers(Data({"phi1": torch.tensor([0.0, 1.0])}))
     assert model.net.span[1] == pytest.approx(30 / scale)
-    other = normal(net=on_grid(sequential(1, 8, 1, 2)), data_scaler=None)
+    other = normal(net=on_grid(sequential(1, 8, 2, 2)), data_scaler=None)
     other.load_state_dict(state_of(model))
     assert other.net.span == model.net.span
     stars = Data({"phi1": torch.linspace(-10, 40, 9)})
@@ -278,7 +286,7 @@ def test_grid_spans_the_training_stars():
 
 def test_a_grid_of_stars_at_one_phi1():
     stars = Data({"phi1": torch.full((3,), 7.0)})
-    model = normal(net=on_grid(sequential(1, 8, 1, 2)), data_scaler=None)
+    model = normal(net=on_grid(sequential(1, 8, 2, 2)), data_scaler=None)
     model.fit_scalers(stars)
     assert model(stars)["phi2.mu"].isfinite().all()
 
@@ -294,7 +302,7 @@ def test_dropout_has_one_mask_for_all_rows():
 
 
 def test_draws_are_reproducible_and_differ():
-    net = sequential(1, 16, 2, 1, dropout=0.3).eval()
+    net = sequential(1, 16, 3, 1, dropout=0.3).eval()
     x = torch.linspace(-1, 1, 7)[:, None]
     at_rest = net(x)
 
@@ -313,7 +321,7 @@ def test_draws_are_reproducible_and_differ():
         1 / 0  # noqa: B018
     assert torch.equal(net(x), at_rest)
     assert has_dropout(net)
-    assert not has_dropout(sequential(1, 4, 1, 1))
+    assert not has_dropout(sequential(1, 4, 2, 1))
 
 
 # Models and weights
@@ -866,8 +874,8 @@ def test_climbing_leaves_a_network_without_a_linear_end():
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_a_network_without_dropout_is_drawn_too(dropout):
     """Dropout in some networks only would leave the others without any uncertainty."""
-    stream = lambda: normal(net=sequential(1, 8, 1, 2, dropout=dropout))  # noqa: E731
-    module = StreamModule(mixture("stream", stream=stream, net=sequential(1, 8, 1, 1, dropout=0.3)))
+    stream = lambda: normal(net=sequential(1, 8, 2, 2, dropout=dropout))  # noqa: E731
+    module = StreamModule(mixture("stream", stream=stream, net=sequential(1, 8, 2, 1, dropout=0.3)))
     data = phi2_at(*torch.linspace(-1, 1, 21).tolist())
     module.eval().fit_posterior([data])
     assert (module.posterior.factor is None) == (dropout > 0)
@@ -923,9 +931,10 @@ REFUSED = {
     "parameter 'phi2.mu' must be a ModelParameter or (lower, upper); got 3": lambda: ModelParameters(
         {"phi2": {"mu": 3}}
     ),
-    "dropout must be in [0, 1); got 1.0": lambda: sequential(1, 8, 1, 1, dropout=1.0),
-    "the gain of a network must be positive; got 0": lambda: sequential(1, 8, 1, 1, gain=0),
-    "a grid needs at least 2 nodes; got 1": lambda: on_grid(sequential(1, 8, 1, 1), size=1),
+    "dropout must be in [0, 1); got 1.0": lambda: sequential(1, 8, 2, 1, dropout=1.0),
+    "the number of layers of a network must be 1 or more; got 0": lambda: sequential(1, 8, 0, 1),
+    "the gain of a network must be positive; got 0": lambda: sequential(1, 8, 2, 1, gain=0),
+    "a grid needs at least 2 nodes; got 1": lambda: on_grid(sequential(1, 8, 2, 1), size=1),
     "ControlRegions of mu: phi1, center and width have 2, 1 and 2 values": lambda: ControlRegions(
         "mu", [0, 1], [0], [1, 1]
     ),

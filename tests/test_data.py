@@ -69,13 +69,13 @@ def test_stars_of_any_precision_suit_a_model_of_any_precision():
 
     def normal():
         params = ModelParameters({"b": {"mu": (-1, 1), "ln-sigma": (-1, 1)}})
-        return sml.builtin.Normal(coord_names=["b"], net=sequential(1, 8, 1, 2), params=params)
+        return sml.builtin.Normal(coord_names=["b"], net=sequential(1, 8, 2, 2), params=params)
 
     learned = ZukoFlowModel(net=flow(1), coord_names=["a"], coord_bounds={"a": (0, 1)})
     parts = {"a": uniform(), "b": normal()}, {"a": learned, "b": normal()}
     mixture = dict(zip(("stream", "background"), map(sml.IndependentModels, parts), strict=True))
     params = ModelParameters({"stream.ln-weight": (-3, 0)})
-    model = sml.MixtureModel(mixture, net=sequential(1, 8, 1, 1), params=params)
+    model = sml.MixtureModel(mixture, net=sequential(1, 8, 2, 1), params=params)
     stars = Data({"phi1": np.linspace(-10, 10, 6), "a": np.linspace(0.1, 0.9, 6), "b": np.linspace(-1, 1, 6)})
     model.fit_scalers(stars)
     values = []

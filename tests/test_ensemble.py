@@ -47,13 +47,13 @@ def mixture(dropout=0.0):
     stream = sml.builtin.TruncatedNormal(
         coord_names=["phi2", "parallax"],
         coord_bounds=WINDOW,
-        net=on_grid(sequential(1, 8, 2, 3, dropout=dropout, gain=3.0)),
+        net=on_grid(sequential(1, 8, 3, 3, dropout=dropout, gain=3.0)),
         params=sml.params.ModelParameters(names),
         priors=[guide],
     )
     return sml.MixtureModel(
         {"stream": stream, "background": sml.builtin.Uniform(coord_names=list(WINDOW), coord_bounds=WINDOW)},
-        net=sequential(1, 8, 1, 1, dropout=dropout, gain=5.0),
+        net=sequential(1, 8, 2, 1, dropout=dropout, gain=5.0),
         params=sml.params.ModelParameters({"stream.ln-weight": (-5.0, -0.5)}),
         unpack_params_hooks=[shared_width],
         priors=[HardThreshold("stream.ln-weight", -8.0, 8.0), FunctionPrior(narrow, [0.0, 1.0])],
@@ -146,7 +146,7 @@ def test_members_start_from_networks_of_their_own():
 
 @pytest.mark.parametrize("gain", [1.0, 30.0])
 def test_a_network_drawn_anew_has_its_gain(gain):
-    net = sequential(1, 400, 1, 2, gain=gain)
+    net = sequential(1, 400, 2, 2, gain=gain)
     width = lambda: (net[0].weight.abs().max().item(), net[0].bias.std().item(), net[-1].weight.std().item())  # noqa: E731
     first, weights = width(), net[0].weight.clone()
     redraw(on_grid(net))

@@ -36,7 +36,7 @@ class Case(NamedTuple):
 
 
 def net(features):
-    return sml.nn.sequential(data=1, hidden_features=8, layers=2, features=features)
+    return sml.nn.sequential(data=1, hidden_features=8, layers=3, features=features)
 
 
 def scaler():

@@ -187,11 +187,11 @@ def test_a_width_of_its_own_and_a_shared_track():
 
     def part(*kinds):
         params = ModelParameters({f"{c}.{kind}": (-1.0, 1.0) for c in ("a", "b") for kind in kinds})
-        net = sml.nn.sequential(data=1, hidden_features=4, layers=1, features=len(params))
+        net = sml.nn.sequential(data=1, hidden_features=4, layers=2, features=len(params))
         numbers = sml.utils.StandardScaler(("phi1",), mean=[0.0], scale=[1.0])
         return sml.builtin.MultivariateNormal(coord_names=("a", "b"), net=net, data_scaler=numbers, params=params)
 
-    weights = {"net": sml.nn.sequential(data=1, hidden_features=4, layers=1, features=1)}
+    weights = {"net": sml.nn.sequential(data=1, hidden_features=4, layers=2, features=1)}
     weights["params"] = ModelParameters({"stream.ln-weight": (-1.0, 0.0)})
     parts = {"stream": part("mu", "ln-sigma"), "background": part("ln-sigma")}
     share = sml.builtin.ShareParameters({f"background.{c}.mu": f"stream.{c}.mu" for c in ("a", "b")})

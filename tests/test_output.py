@@ -224,7 +224,7 @@ def test_unknown_formats_are_refused():
         check_formats([])
 
 
-NET = "{{class_path: stream_mapper.nn.sequential, init_args: {{data: 1, hidden_features: 8, layers: 1, features: {}}}}}"
+NET = "{{class_path: stream_mapper.nn.sequential, init_args: {{data: 1, hidden_features: 8, layers: 2, features: {}}}}}"
 CONFIG = """
 data:
   path: {path}

@@ -201,7 +201,7 @@ def test_a_fit_starts_from_the_track(tracks):
     model = TruncatedNormal(
         coord_names=["phi2"],
         coord_bounds={"phi2": (-5, 5)},
-        net=sequential(data=1, hidden_features=16, layers=2, features=2),
+        net=sequential(data=1, hidden_features=16, layers=3, features=2),
         data_scaler=StandardScaler(["phi1"], [-40.0], [12.0]),
         params=ModelParameters({"phi2": {"mu": (-5, 5), "ln-sigma": (-3, 0)}}),
         priors=[ControlRegions.along("phi2.mu", track, width=0.2)],
