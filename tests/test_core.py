@@ -177,7 +177,7 @@ def test_bounds_and_scalers():
     location = StandardLocation(10.0, 2.0)
     assert location(raw)[1:4].tolist() == [8, 10, 12]
     assert StandardWidth(2.0)(raw)[3].item() == 2
-    assert StandardLnWidth(2.0)(raw)[3].item() == pytest.approx(1 + math.log(2))
+    assert StandardLnWidth(-2.5)(raw)[1:4].tolist() == [-3.5, -2.5, -1.5]
     assert torch.equal(Identity()(raw), raw)
     assert torch.equal(NoBounds()(raw, location), location(raw))
     assert ClippedBounds(9.0, 11.0)(raw, location).tolist() == [9, 9, 10, 11, 11]
@@ -192,7 +192,7 @@ def test_scalers_of_parameters_from_the_data():
     scaler = StandardScaler.fit(table(), ("phi1", "g"))
     location = StandardLocation.from_data_scaler(scaler, "g")
     assert (location.mean, location.scale) == (20, scaler.scale[1].item())
-    assert StandardLnWidth.from_data_scaler(scaler, "g")(torch.zeros(1)).exp().item() == pytest.approx(location.scale)
+    assert StandardLnWidth.from_data_scaler(scaler, "g").ln_scale == pytest.approx(0.5 * math.log(8 / 3))
 
 
 def test_parameters_are_split_and_named_once():
@@ -927,6 +927,7 @@ REFUSED = {
     "SigmoidBounds needs lower < upper; got 2 and 1": lambda: SigmoidBounds(2, 1),
     "ClippedBounds needs lower < upper; got 1 and 1": lambda: ClippedBounds(1, 1),
     "StandardWidth needs scale > 0; got 0": lambda: StandardWidth(0),
+    "StandardLnWidth needs a finite ln_scale; got -inf": lambda: StandardLnWidth(-math.inf),
     "the network gives 3 outputs for the parameters ['phi2.mu', 'phi2.ln-sigma']": lambda: PARTS(torch.zeros(1, 3)),
     "parameter 'phi2.mu' must be a ModelParameter or (lower, upper); got 3": lambda: ModelParameters(
         {"phi2": {"mu": 3}}

@@ -58,8 +58,8 @@ class StandardLocation(_Scaled):
     @classmethod
     def from_data_scaler(cls, scaler: StandardScaler, name: str) -> Self:
         """With the mean and standard deviation of column ``name``."""
-        part = scaler[(name,)]
-        return cls(part.mean.item(), part.scale.item())
+        column = scaler[(name,)]
+        return cls(column.mean.item(), column.scale.item())
 
     def forward(self, raw: Tensor) -> Tensor:
         """Locations."""
@@ -78,13 +78,30 @@ class StandardWidth(_Scaled):
         return self.scale * raw
 
 
-class StandardLnWidth(_Scaled):
-    """The logarithm of a width: ln(scale) + output.
+class StandardLnWidth(Scaler):
+    """The logarithm of a width: ln_scale + output.
+
+        >>> StandardLnWidth(-1.2)(torch.tensor([0.0, 0.5]))
+        tensor([-1.2000, -0.7000])
 
     Arguments:
-        scale: Width of a zero output, in the coordinate's unit.
+        ln_scale: Natural logarithm of the width of a zero output, the width in the coordinate's unit; of any sign.
+
+    Raises:
+        InputError: If it is not a finite number.
     """
+
+    def __init__(self, ln_scale: float) -> None:
+        super().__init__()
+        if not math.isfinite(ln_scale):
+            raise InputError(f"StandardLnWidth needs a finite ln_scale; got {ln_scale}.")
+        self.ln_scale = float(ln_scale)
+
+    @classmethod
+    def from_data_scaler(cls, scaler: StandardScaler, name: str) -> Self:
+        """With the logarithm of the standard deviation of column ``name`` as the ln-scale."""
+        return cls(math.log(scaler[(name,)].scale.item()))
 
     def forward(self, raw: Tensor) -> Tensor:
         """Natural logarithms of widths."""
-        return math.log(self.scale) + raw
+        return self.ln_scale + raw
