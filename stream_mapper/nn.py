@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -169,13 +171,34 @@ class OnGrid(nn.Module):
         net: Network (M, 1) -> (M, F).
         size: Number of nodes of the grid.
         span: First and last node, in the unit of the network's input; by default the range of the training stars.
+
+    Raises:
+        InputError: If the grid has fewer than two nodes.
     """
+
+    ends: Tensor
 
     def __init__(self, net: nn.Module, size: int = 256, span: tuple[float, float] | None = None) -> None:
         super().__init__()
         if size < 2:
             raise InputError(f"a grid needs at least 2 nodes; got {size}.")
-        self.net, self.size, self.span = net, size, span
+        self.net, self.size = net, size
+        self.register_buffer("ends", torch.full((2,), torch.nan))
+        self.span = span
+
+    @property
+    def span(self) -> tuple[float, float] | None:
+        """First and last node, None until they are known; the state has them as ``ends``, NaN until then.
+
+        They are kept as numbers too, so that no step waits for a GPU to tell them.
+        """
+        return self._span
+
+    @span.setter
+    def span(self, span: tuple[float, float] | None) -> None:
+        ends = torch.tensor(span or (math.nan, math.nan), dtype=self.ends.dtype)
+        self.ends.copy_(ends)
+        self._span = _known(ends)
 
     def forward(self, x: Tensor) -> Tensor:
         """Interpolated outputs (N, F) at inputs (N, 1)."""
@@ -186,13 +209,15 @@ class OnGrid(nn.Module):
         left, weight = grid_position(x[:, 0], self.span, self.size)
         return torch.lerp(values.index_select(0, left), values.index_select(0, left + 1), weight[:, None])
 
-    def get_extra_state(self) -> dict[str, tuple[float, float] | None]:
-        """The span; travels with the state."""
-        return {"span": self.span}
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._span = _known(self.ends)
 
-    def set_extra_state(self, state: dict[str, tuple[float, float] | None]) -> None:
-        """Restore what :meth:`get_extra_state` gave."""
-        self.span = state["span"]
+
+def _known(ends: Tensor) -> tuple[float, float] | None:
+    """The ends of a grid as numbers; None if they are NaN."""
+    low, high = ends.tolist()
+    return None if math.isnan(low) or math.isnan(high) else (low, high)
 
 
 def on_grid(net: nn.Module, size: int = 256, span: tuple[float, float] | None = None) -> OnGrid:

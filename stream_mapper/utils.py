@@ -15,8 +15,8 @@ from stream_mapper.errors import InputError
 class StandardScaler(nn.Module):
     """Shift and scale of named columns to zero mean and unit variance.
 
-    A scaler without numbers is fitted on the training stars when a fit starts; its numbers are buffers and travel
-    with the checkpoint.
+    A scaler without numbers is fitted on the training stars when a fit starts; its numbers are buffers, as is
+    whether they are known, and travel with the checkpoint.
 
         >>> scaler = StandardScaler.fit(Data({"phi1": torch.tensor([1.0, 3.0]), "g": torch.tensor([20.0, 22.0])}))
         >>> scaler[("phi1",)].transform(torch.tensor([[3.0]]))
@@ -35,6 +35,7 @@ class StandardScaler(nn.Module):
     scale: Tensor
     low: Tensor
     high: Tensor
+    is_fitted: Tensor
 
     def __init__(
         self, names: Sequence[str], mean: Sequence[float] | None = None, scale: Sequence[float] | None = None
@@ -51,7 +52,12 @@ class StandardScaler(nn.Module):
         self.register_buffer("scale", torch.tensor(scale) if scale is not None else torch.ones(size))
         self.register_buffer("low", torch.full((size,), -torch.inf))
         self.register_buffer("high", torch.full((size,), torch.inf))
-        self.fitted = given
+        self.register_buffer("is_fitted", torch.tensor(given))
+
+    @property
+    def fitted(self) -> bool:
+        """Whether the numbers are known. A GPU is waited for: not a question for every step."""
+        return bool(self.is_fitted)
 
     @classmethod
     def fit(cls, data: Data, names: Sequence[str] | None = None) -> Self:
@@ -67,7 +73,7 @@ class StandardScaler(nn.Module):
             spread = values.std(correction=0)
             self.mean[i], self.scale[i] = values.mean(), spread if spread > 0 else 1.0
             self.low[i], self.high[i] = values.min(), values.max()
-        self.fitted = True
+        self.is_fitted.fill_(True)
         return self
 
     def __getitem__(self, names: Sequence[str]) -> StandardScaler:
@@ -76,11 +82,11 @@ class StandardScaler(nn.Module):
         if unknown:
             raise InputError(f"the scaler has no column {unknown}; it has {list(self.names)}.")
         rows = [self.names.index(name) for name in names]
-        part = StandardScaler(names)
+        chosen = StandardScaler(names)
         for buffer in ("mean", "scale", "low", "high"):
-            getattr(part, buffer).copy_(getattr(self, buffer)[rows])
-        part.fitted = self.fitted
-        return part
+            getattr(chosen, buffer).copy_(getattr(self, buffer)[rows])
+        chosen.is_fitted.copy_(self.is_fitted)
+        return chosen
 
     def transform(self, values: Tensor) -> Tensor:
         """Standardised values in the scaler's own precision; (..., F) in, (..., F) out."""
@@ -89,11 +95,3 @@ class StandardScaler(nn.Module):
     def inverse(self, scaled: Tensor) -> Tensor:
         """Values in their own units; (..., F) in, (..., F) out."""
         return self.mean + self.scale * scaled
-
-    def get_extra_state(self) -> dict[str, bool]:
-        """Whether the numbers are known; travels with the state."""
-        return {"fitted": self.fitted}
-
-    def set_extra_state(self, state: dict[str, bool]) -> None:
-        """Restore what :meth:`get_extra_state` gave."""
-        self.fitted = state["fitted"]

@@ -164,7 +164,7 @@ def test_state_of_a_scaler():
     scaler, fresh = StandardScaler.fit(table(), ("g",)), StandardScaler(("g",))
     assert not fresh.fitted
     fresh.load_state_dict(state_of(scaler))
-    assert fresh.fitted
+    assert fresh.fitted is True
     assert fresh.mean.item() == 20
     assert fresh.high.item() == 22
 
@@ -282,6 +282,17 @@ def test_grid_spans_the_training_stars():
     assert other.net.span == model.net.span
     stars = Data({"phi1": torch.linspace(-10, 40, 9)})
     assert torch.equal(other(stars)["phi2.mu"], model(stars)["phi2.mu"])
+    model.load_state_dict(normal(net=on_grid(sequential(1, 8, 2, 2)), data_scaler=None).state_dict())
+    assert model.net.span is None
+    assert not model.indep_scaler.fitted
+
+
+def test_a_grid_asks_no_device_for_its_ends():
+    """The ends are numbers beside the state: on a GPU, to read them from it is to wait for all steps before."""
+    grid = on_grid(sequential(1, 8, 2, 2), span=(-1.0, 2.0))
+    expected = grid(torch.zeros(3, 1))
+    grid.ends = grid.ends.to("meta")  # has no values to read
+    assert torch.equal(grid(torch.zeros(3, 1)), expected)
 
 
 def test_a_grid_of_stars_at_one_phi1():

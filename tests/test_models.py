@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 import zuko
 from scipy import stats
@@ -37,6 +38,11 @@ class Case(NamedTuple):
 
 def net(features):
     return sml.nn.sequential(data=1, hidden_features=8, layers=3, features=features)
+
+
+def gridded(features):
+    """On a grid of half the range of phi1, whose ends are no round numbers."""
+    return sml.nn.on_grid(net(features), size=64, span=(-0.9, 1.1))
 
 
 def scaler():
@@ -292,6 +298,7 @@ CASES = {
     "normal-errors": lambda: coordinate(b.Normal, WIDE, normal(), errors=True),
     "normal-cold": lambda: coordinate(b.Normal, WIDE, normal(ln_sigma=(-5.0, -4.6))),
     "truncated-normal": lambda: coordinate(b.TruncatedNormal, WINDOW, normal()),
+    "truncated-normal-on-grid": lambda: coordinate(b.TruncatedNormal, WINDOW, normal(), net=gridded(2)),
     "truncated-normal-errors": lambda: coordinate(b.TruncatedNormal, WINDOW, normal(), errors=True),
     "truncated-normal-cold": lambda: coordinate(b.TruncatedNormal, WIDE, normal(ln_sigma=(-5.0, -4.6))),
     "truncated-normal-40-sigma": lambda: coordinate(b.TruncatedNormal, WINDOW, normal((13.2, 13.3), (-1.4, -1.35))),
@@ -650,6 +657,19 @@ def test_state_copy_and_pickle_keep_the_numbers(make):
     for model in (other, copy.deepcopy(case.model), pickle.loads(pickle.dumps(case.model))):
         assert torch.equal(ln_p(model, rows), expected)
     torch.testing.assert_close(ln_p(averaged.module, rows), expected)
+
+
+@cases
+def test_the_state_is_tensors_alone_and_goes_through_safetensors(make):
+    case = make()
+    rows, state = stars(case), case.model.state_dict()
+    assert [name for name, value in state.items() if not isinstance(value, torch.Tensor)] == []
+    other = make().model
+    other.load_state_dict(safetensors.torch.load(safetensors.torch.save(state)))
+    assert torch.equal(ln_p(other, rows), ln_p(case.model, rows))
+    assert {name: tuple(value.shape) for name, value in other.state_dict().items()} == {
+        name: tuple(value.shape) for name, value in state.items()
+    }
 
 
 @cases
