@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from stream_mapper.data import Data
 from stream_mapper.distributions._rectangle import ln_rectangle
 from stream_mapper.errors import InputError
-from stream_mapper.models.base import Interval
+from stream_mapper.models.base import Interval, Model
 
 
 def rotate(x: Tensor, y: Tensor, angle: Tensor) -> tuple[Tensor, Tensor]:
@@ -98,6 +98,22 @@ class RotatedBox(nn.Module):
     def extra_repr(self) -> str:
         """What is shown of it."""
         return f"{self.coord_names}, {self.angle_name!r}, first={self.first}, second={self.second}"
+
+
+class BoxedModel(Model):
+    """A density with a window of two of its coordinates in the axes of the catalogue, where it has a ``box``."""
+
+    box: RotatedBox | None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column the model reads, the angle of the box included."""
+        return super().columns if self.box is None else (*super().columns, self.box.angle_name)
+
+    def _in_own_window(self, data: Data) -> Tensor:
+        """Whether the star has a place, and every measured coordinate is inside its window and the box, (N,)."""
+        inside = super()._in_own_window(data)
+        return inside if self.box is None else inside & self.box.inside(data)
 
 
 def _interval(name: str, side: Interval) -> Interval:

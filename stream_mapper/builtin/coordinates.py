@@ -9,15 +9,16 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from stream_mapper.builtin.measured import MeasuredModel
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError
-from stream_mapper.models.base import Interval, ParametricModel, Params, masked_sum
+from stream_mapper.models.base import Interval, Params, masked_sum
 from stream_mapper.params import ModelParameters
 from stream_mapper.prior import Prior
 from stream_mapper.utils import StandardScaler
 
 
-class CoordinateModel(ParametricModel):
+class CoordinateModel(MeasuredModel):
     """Independent coordinates, each with a one-dimensional density.
 
     Arguments:
@@ -58,10 +59,10 @@ class CoordinateModel(ParametricModel):
             params=params,
             indep_coord_names=indep_coord_names,
             coord_names=coord_names,
+            error_names=coord_err_names,
             coord_bounds=coord_bounds,
             priors=priors,
         )
-        self.coord_err_names = error_columns(type(self).__name__, self.coord_names, coord_err_names)
         self._check_parameters()
 
     def _check_parameters(self) -> None:
@@ -71,16 +72,11 @@ class CoordinateModel(ParametricModel):
             raise InputError(
                 f"{kind} over {list(self.coord_names)} has the parameters {sorted(needed)}; got {sorted(given)}."
             )
-        if self.coord_err_names and not self.takes_errors:
+        if self.error_names and not self.takes_errors:
             raise InputError(f"{kind} is the density of measured values: it takes no coord_err_names.")
         unbounded = [name for name in self.coord_names if name not in self.coord_bounds]
         if self.needs_bounds and unbounded:
             raise InputError(f"{kind}: give coord_bounds for {unbounded}.")
-
-    @property
-    def error_names(self) -> Mapping[str, str]:
-        """Column of the measurement error of each coordinate that has one."""
-        return self.coord_err_names
 
     @abstractmethod
     def distribution(self, params: Params, data: Data, name: str) -> Distribution:
@@ -89,7 +85,7 @@ class CoordinateModel(ParametricModel):
     def ln_likelihood(self, params: Params, data: Data) -> Tensor:
         """Sum over the measured coordinates, shape (N,), in nats."""
         terms = [self.distribution(params, data, name).log_prob(data[name]) for name in self.coord_names]
-        return masked_sum(terms, [self._measured(data, name) for name in self.coord_names])
+        return masked_sum(terms, [self.is_measured(data, name) for name in self.coord_names])
 
     def simulate(self, params: Params, data: Data) -> dict[str, Tensor]:
         """One draw of each coordinate for each star, (N,) by name."""
@@ -102,32 +98,9 @@ class CoordinateModel(ParametricModel):
         dtype = torch.result_type(places, 1.0)  # positions may be whole numbers; a window is not
         return places.new_full(places.shape, low, dtype=dtype), places.new_full(places.shape, high, dtype=dtype)
 
-    def _measured(self, data: Data, name: str) -> Tensor:
-        if name in self.coord_err_names:
-            return data.where[name] & data.where[self.coord_err_names[name]]
-        return data.where[name]
-
     def _scale(self, params: Params, data: Data, name: str) -> Tensor:
         """Intrinsic width and measurement error in quadrature, shape (N,)."""
         sigma = params[f"{name}.ln-sigma"].exp()
-        if name not in self.coord_err_names:
+        if name not in self.error_names:
             return sigma
-        return torch.hypot(sigma, data[self.coord_err_names[name]])
-
-
-def error_columns(
-    kind: str, coord_names: Sequence[str], errors: Sequence[str] | Mapping[str, str] | None
-) -> dict[str, str]:
-    """Error column by coordinate, from a mapping or from a sequence in the order of the coordinates."""
-    if errors is None:
-        return {}
-    if isinstance(errors, Mapping):
-        unknown = [name for name in errors if name not in coord_names]
-        if unknown:
-            raise InputError(f"{kind}: errors for {unknown}, which are not among {list(coord_names)}.")
-        return dict(errors)
-    if len(errors) != len(coord_names):
-        raise InputError(
-            f"{kind}: {len(errors)} error names {list(errors)} for {len(coord_names)} coordinates {list(coord_names)}."
-        )
-    return dict(zip(coord_names, errors, strict=True))
+        return torch.hypot(sigma, data[self.error_names[name]])

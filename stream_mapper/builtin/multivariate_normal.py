@@ -8,8 +8,8 @@ from itertools import combinations
 import torch
 from torch import Tensor, nn
 
-from stream_mapper.builtin.box import RotatedBox
-from stream_mapper.builtin.coordinates import error_columns
+from stream_mapper.builtin.box import BoxedModel, RotatedBox
+from stream_mapper.builtin.measured import MeasuredModel
 from stream_mapper.data import Data
 from stream_mapper.distributions._mvn import (
     Triangle,
@@ -19,7 +19,7 @@ from stream_mapper.distributions._mvn import (
     triangle,
 )
 from stream_mapper.errors import InputError
-from stream_mapper.models.base import Interval, ParametricModel, Params
+from stream_mapper.models.base import Interval, Params
 from stream_mapper.params import ModelParameters
 from stream_mapper.prior import Prior
 from stream_mapper.utils import StandardScaler
@@ -31,7 +31,7 @@ _LEAST_SHARE = 1e-4  # of a density inside its box that is still drawn from
 _CANDIDATES = 100_000  # draws a round, shared by the stars that have none yet
 
 
-class MultivariateNormal(ParametricModel):
+class MultivariateNormal(BoxedModel, MeasuredModel):
     r"""A Gaussian of several coordinates, with the full covariance of each star's errors.
 
     .. math:: p(x) = N(x \mid \mu, S + E_n)
@@ -85,11 +85,11 @@ class MultivariateNormal(ParametricModel):
             params=params,
             indep_coord_names=indep_coord_names,
             coord_names=coord_names,
+            error_names=coord_err_names,
+            corr_names=coord_corr_names,
             coord_bounds=coord_bounds,
             priors=priors,
         )
-        self.coord_err_names = error_columns("MultivariateNormal", self.coord_names, coord_err_names)
-        self.coord_corr_names = {column: tuple(pair) for column, pair in (coord_corr_names or {}).items()}
         self.box = box
         self._check_names()
 
@@ -98,35 +98,18 @@ class MultivariateNormal(ParametricModel):
         known = [f"{c}.{p}" for c in names for p in ("mu", "ln-sigma")] + list(self._corr_names())
         if not names or set(given) - set(known):
             raise InputError(f"MultivariateNormal over {names} has the parameters {known}; got {list(given)}.")
-        found = [tuple(sorted(pair)) for pair in self.coord_corr_names.values()]
-        wrong = [pair for pair in found if len(set(pair)) != 2 or not set(pair) <= set(self.coord_err_names)]
-        if wrong or len(set(found)) < len(found):
+        if self.corr_without_errors() or len(set(map(frozenset, self.corr_names.values()))) < len(self.corr_names):
             raise InputError(
-                f"MultivariateNormal: coord_corr_names {self.coord_corr_names} must hold different pairs of "
-                f"coordinates with an error; those are {list(self.coord_err_names)}."
+                f"MultivariateNormal: coord_corr_names {self.corr_names} must hold different pairs of "
+                f"coordinates with an error; those are {list(self.error_names)}."
             )
         if self.box is not None and not set(self.box.coord_names) <= set(names):
             raise InputError(f"MultivariateNormal over {names} has a box over {list(self.box.coord_names)}.")
 
-    @property
-    def error_names(self) -> Mapping[str, str]:
-        """Column of the measurement error of each coordinate that has one."""
-        return self.coord_err_names
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Every column the model reads: errors, their correlations and the angle of the box included."""
-        angle = () if self.box is None else (self.box.angle_name,)
-        return (*super().columns, *self.coord_corr_names, *angle)
-
-    def _in_own_window(self, data: Data) -> Tensor:
-        """Whether every measured coordinate is inside the window, and both of the box's inside it, (N,)."""
-        inside = super()._in_own_window(data)
-        return inside if self.box is None else inside & self.box.inside(data)
-
     def ln_likelihood(self, params: Params, data: Data) -> Tensor:
         """Log density of the measured coordinates, shape (N,), in nats; zero for a star with none."""
-        rows, where = self._covariance_rows(params, data), self._measured(data)
+        rows = self._covariance_rows(params, data)
+        where = [self.is_measured(data, name) for name in self.coord_names]
         residuals = [data[name] - _get(params, f"{name}.mu") for name in self.coord_names]
         ln_p = ln_normal_density(residuals, rows, where)
         return ln_p if self.box is None else self._inside(self.box, ln_p, rows, where, params, data)
@@ -146,20 +129,16 @@ class MultivariateNormal(ParametricModel):
             drawn = self._draw_inside(self.box, mean, torch.stack(rows, -2), share, data)
         return dict(zip(self.coord_names, drawn.unbind(-1), strict=True))
 
-    def _measured(self, data: Data) -> list[Tensor]:
-        columns = [(name, self.coord_err_names.get(name, name)) for name in self.coord_names]
-        return [data.where[name] & data.where[error] for name, error in columns]
-
     def _covariance_rows(self, params: Params, data: Data) -> list[Tensor]:
         """Rows of the intrinsic covariance beside those of the errors', F tensors (N, F or 2 F)."""
         sigma = [_get(params, f"{name}.ln-sigma").exp() for name in self.coord_names]
         pairs = {pair: params[name] for name, pair in self._corr_names().items() if name in params}
         intrinsic = scaled_rows(sigma, self._correlations(pairs, sigma[0], partial=True))
-        if not self.coord_err_names:
+        if not self.error_names:
             return intrinsic
         zero = torch.zeros_like(sigma[0])
-        errors = [data[self.coord_err_names[n]] if n in self.coord_err_names else zero for n in self.coord_names]
-        pairs = {pair: data[column] for column, pair in self.coord_corr_names.items()}
+        errors = [data[self.error_names[n]] if n in self.error_names else zero for n in self.coord_names]
+        pairs = {pair: data[column] for column, pair in self.corr_names.items()}
         noise = scaled_rows(errors, self._correlations(pairs, zero, partial=False))
         return [torch.cat(both, -1) for both in zip(intrinsic, noise, strict=True)]
 

@@ -21,8 +21,8 @@ class _Skewed(CoordinateModel):
     def _measured_law(self, params: Params, data: Data, name: str) -> tuple[Tensor, Tensor, Tensor]:
         """Location, scale and skewness of the measured coordinate, each (N,)."""
         loc, scale, skew = params[f"{name}.mu"], self._scale(params, data, name), params[f"{name}.skew"]
-        if name in self.coord_err_names:
-            spread = torch.hypot(scale, skew * data[self.coord_err_names[name]])
+        if name in self.error_names:
+            spread = torch.hypot(scale, skew * data[self.error_names[name]])
             skew = skew * params[f"{name}.ln-sigma"].exp() / spread
         return loc, scale, skew
 

@@ -35,4 +35,4 @@ class Uniform(CoordinateModel):
             low, high = self.coord_bounds[name]
             inside = (data[name] >= low) & (data[name] <= high)
             terms.append(torch.where(inside, data[name].new_full((), -math.log(high - low)), -torch.inf))
-        return masked_sum(terms, [self._measured(data, name) for name in self.coord_names])
+        return masked_sum(terms, [self.is_measured(data, name) for name in self.coord_names])

@@ -58,7 +58,7 @@ def photometric_columns(model: Model) -> tuple[str, ...]:
 def photometric_errors(model: Model) -> dict[str, str]:
     """Column of the errors of each magnitude that has one."""
     parts = [part for part in model.parts() if isinstance(part, IsochroneMVNorm)]
-    return {name: error for part in parts for name, error in part.phot_err_names.items()}
+    return {name: error for part in parts for name, error in part.error_names.items()}
 
 
 def _check(path: Path) -> None:

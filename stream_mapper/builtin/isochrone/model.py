@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from stream_mapper.builtin.coordinates import error_columns
 from stream_mapper.builtin.isochrone.curve import Isochrone
 from stream_mapper.builtin.isochrone.draws import draw_magnitudes
 from stream_mapper.builtin.isochrone.mass import MassFunction, UniformMassFunction
@@ -15,10 +14,11 @@ from stream_mapper.builtin.isochrone.population import Population, populate
 from stream_mapper.builtin.isochrone.segments import ln_isochrone
 from stream_mapper.builtin.isochrone.selection import ln_selection
 from stream_mapper.builtin.isochrone.whitening import Noise, bands
+from stream_mapper.builtin.measured import MeasuredModel
 from stream_mapper.data import Data
 from stream_mapper.devices import may_look
 from stream_mapper.errors import InputError
-from stream_mapper.models.base import Interval, ParametricModel, Params, rows_of
+from stream_mapper.models.base import Interval, Params, rows_of
 from stream_mapper.params import ModelParameters
 from stream_mapper.prior import Prior
 from stream_mapper.utils import StandardScaler
@@ -27,7 +27,7 @@ _PARAMETERS = ("distmod.mu", "distmod.ln-sigma")
 _ROUNDS = 2000  # of draws, until every star is inside the windows
 
 
-class IsochroneMVNorm(ParametricModel):
+class IsochroneMVNorm(MeasuredModel):
     r"""Magnitudes on an isochrone, spread by errors, intrinsic scatter and the depth of the stream.
 
     .. math:: p(m) = \frac{1}{P(\mathrm{inside})} \int d\gamma \, \pi(\gamma) \,
@@ -101,11 +101,11 @@ class IsochroneMVNorm(ParametricModel):
             params=params,
             indep_coord_names=indep_coord_names,
             coord_names=names,
+            error_names=phot_err_names,
+            corr_names=phot_corr_names,
             coord_bounds=phot_bounds,
             priors=priors,
         )
-        self.phot_err_names = error_columns("IsochroneMVNorm", names, phot_err_names)
-        self.phot_corr_names = {column: tuple(pair) for column, pair in (phot_corr_names or {}).items()}
         size = _same_size("phot_names", names, "bands", isochrone.bands)
         applies = tuple(phot_apply_dm) if phot_apply_dm is not None else (True,) * size
         _same_size("phot_names", names, "phot_apply_dm", applies)
@@ -113,19 +113,8 @@ class IsochroneMVNorm(ParametricModel):
         for name, values in population._asdict().items():
             self.register_buffer(name, values.float())
         self.register_buffer("applies", torch.tensor([float(a) for a in applies]))
-        edges = [self.coord_bounds.get(name, (-torch.inf, torch.inf)) for name in names]
-        self.register_buffer("windows", torch.tensor(edges), persistent=False)
+        self.register_buffer("windows", torch.tensor([self.edges(name) for name in names]), persistent=False)
         self._check_noise()
-
-    @property
-    def error_names(self) -> Mapping[str, str]:
-        """Column of the error of each magnitude that has one."""
-        return self.phot_err_names
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Every column the model reads, errors and their correlations included."""
-        return (*super().columns, *self.phot_corr_names)
 
     def ln_likelihood(self, params: Params, data: Data) -> Tensor:
         """Log density of the measured magnitudes inside their windows, shape (N,), in nats.
@@ -186,7 +175,7 @@ class IsochroneMVNorm(ParametricModel):
         """Whether a star is outside a window, shape (N,)."""
         outside = torch.zeros_like(magnitudes[:, 0], dtype=torch.bool)
         for i, name in enumerate(self.coord_names):
-            low, high = self.coord_bounds.get(name, (-torch.inf, torch.inf))
+            low, high = self.edges(name)
             outside = outside | (magnitudes[:, i] < low) | (magnitudes[:, i] > high)
         return outside
 
@@ -195,32 +184,31 @@ class IsochroneMVNorm(ParametricModel):
 
     def _noise(self, params: Params, data: Data, where: Tensor) -> Noise:
         none = torch.zeros_like(params["distmod.mu"])
-        columns = [self.phot_err_names.get(name) for name in self.coord_names]
+        columns = [self.error_names.get(name) for name in self.coord_names]
         return Noise(
             torch.stack([none if column is None else data[column] for column in columns], -1),
             where,
             params["distmod.ln-sigma"],
             self.applies,
             self.scatter,
-            self._correlation(data) if self.phot_corr_names else None,
+            self._correlation(data) if self.corr_names else None,
         )
 
     def _correlation(self, data: Data) -> Tensor:
         """Correlations of the errors, zero where missing, shape (N, F, F)."""
-        columns = {frozenset(pair): data[name] for name, pair in self.phot_corr_names.items()}
+        columns = {frozenset(pair): data[name] for name, pair in self.corr_names.items()}
         none = torch.zeros_like(next(iter(columns.values())))
         rows = [[columns.get(frozenset((f, g)), none) for g in self.coord_names] for f in self.coord_names]
         return torch.stack([torch.stack(row, -1) for row in rows], -2)
 
     def _check_noise(self) -> None:
-        for column, pair in self.phot_corr_names.items():
-            if len(set(pair)) != 2 or not set(pair) <= set(self.phot_err_names):
-                raise InputError(
-                    f"IsochroneMVNorm: the correlation {column} needs two columns with errors, "
-                    f"{sorted(self.phot_err_names)}; found {list(pair)}."
-                )
+        if wrong := self.corr_without_errors():
+            raise InputError(
+                f"IsochroneMVNorm: the correlation {wrong[0]} needs two columns with errors, "
+                f"{sorted(self.error_names)}; found {list(self.corr_names[wrong[0]])}."
+            )
         quiet = (self.scatter == 0).reshape(-1, len(self.coord_names)).any(0).tolist()
-        sharp = [name for name, q in zip(self.coord_names, quiet, strict=True) if q and name not in self.phot_err_names]
+        sharp = [name for name, q in zip(self.coord_names, quiet, strict=True) if q and name not in self.error_names]
         if sharp and (len(self.coord_names) > 1 or not bool(self.applies.all())):
             raise InputError(f"IsochroneMVNorm: {sharp} have neither errors nor scatter; give either.")
 
