@@ -7,22 +7,22 @@ from contextlib import contextmanager
 
 import torch
 
-_LOOKS = {"cpu"}
+_CHEAP = {"cpu"}
 
 
-def may_look(device: torch.device) -> bool:
-    """Whether a step of the training may look at its numbers, such as to leave out rows that need no computation.
+def sync_is_cheap(device: torch.device) -> bool:
+    """Whether reading a value back from the device is cheap, such as to leave out rows that need no computation.
 
-    On a CPU that saves time. Any other device would have to be waited for, which costs more than to compute all.
+    On a CPU it is. Any other device would have to be waited for, which costs more than to compute all.
     """
-    return device.type in _LOOKS
+    return device.type in _CHEAP
 
 
 @contextmanager
-def not_looking() -> Iterator[None]:
+def without_sync() -> Iterator[None]:
     """Inside, a CPU computes what another device would; for tests."""
-    _LOOKS.discard("cpu")
+    _CHEAP.discard("cpu")
     try:
         yield
     finally:
-        _LOOKS.add("cpu")
+        _CHEAP.add("cpu")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from stream_mapper.devices import may_look
+from stream_mapper.devices import sync_is_cheap
 from stream_mapper.distributions._quadrature import unit_rule
 from stream_mapper.distributions._stable import HALF_LN_2PI, WithSlopes, ln_normal_mean_and_slopes
 
@@ -50,7 +50,7 @@ def ln_rectangle(
     arguments = (middle1, width1, middle2, width2, corr, cond)
     nearest = torch.minimum(0.5 * width1 - middle1.abs(), 0.5 * width2 - middle2.abs())
     near = nearest < _DEEP
-    if not may_look(near.device):
+    if not sync_is_cheap(near.device):
         safe = [torch.where(near, argument, inside) for argument, inside in zip(arguments, _INSIDE, strict=True)]
         return torch.where(near, _in_parts(safe, _ALL_ROWS), 0.0)
     rows = near.nonzero()[:, 0]

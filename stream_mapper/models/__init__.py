@@ -2,6 +2,16 @@
 
 from stream_mapper.models.base import Model, ParametricModel, masked_sum, scope
 from stream_mapper.models.independent import IndependentModels
+from stream_mapper.models.known import Batch, KnownDensities
 from stream_mapper.models.mixture import MixtureModel
 
-__all__ = ["IndependentModels", "MixtureModel", "Model", "ParametricModel", "masked_sum", "scope"]
+__all__ = [
+    "Batch",
+    "IndependentModels",
+    "KnownDensities",
+    "MixtureModel",
+    "Model",
+    "ParametricModel",
+    "masked_sum",
+    "scope",
+]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from stream_mapper.data import Data
+from stream_mapper.description import Described
 from stream_mapper.errors import InputError
 from stream_mapper.nn import OnGrid
 from stream_mapper.params import ModelParameters
@@ -45,7 +47,19 @@ def masked_sum(terms: Sequence[Tensor], where: Sequence[Tensor]) -> Tensor:
     return torch.stack(kept).sum(0)
 
 
-class Model(nn.Module, ABC):
+class Pretraining(Protocol):
+    """What trains a density before the mixture."""
+
+    def maximise(self, model: Model, stars: Data) -> None:
+        """Bring the weights of a density to the highest mean log density of stars it has not seen.
+
+        Arguments:
+            model: The density; it has its scalers.
+            stars: The stars, of which some are held out.
+        """
+
+
+class Model(Described, nn.Module, ABC):
     """A density of some coordinates of a star, given its independent coordinates.
 
     Arguments:
@@ -178,9 +192,33 @@ class Model(nn.Module, ABC):
         return {}
 
     @property
-    def together(self) -> tuple[tuple[str, ...], ...]:
+    def joint_columns(self) -> tuple[tuple[str, ...], ...]:
         """Coordinates, and columns they need, that this model itself takes together or not at all."""
         return ()
+
+    @property
+    def optional_columns(self) -> tuple[str, ...]:
+        """Columns of this model itself that a catalogue may lack altogether; none, unless a model says so."""
+        return ()
+
+    def curve(self) -> tuple[tuple[str, ...], Tensor] | None:
+        """Where the stars of this model itself lie at distance modulus zero, for figures; nothing, unless it says so.
+
+        Returns:
+            Names of F magnitudes, blue to red, and values along the curve [mag], (M, F).
+        """
+        return None
+
+    def pretrain(self, stars: Data, stage: Pretraining) -> None:
+        """Learn this density itself from off-stream stars, before the mixture is trained; by default there is nothing.
+
+        A density of a class with a ``pretrain`` of its own is trained first and then frozen, and is computed once a
+        star.
+
+        Arguments:
+            stars: Stars inside the window that have every coordinate of this density.
+            stage: What can train it by gradient descent.
+        """
 
     def measured(self, data: Data) -> Data:
         """The stars, each coordinate some part cannot take marked as missing for every part alike.
@@ -195,7 +233,7 @@ class Model(nn.Module, ABC):
         for part in parts:
             for name, error in part.error_names.items():
                 known[name] = known.get(name, data.where[name]) & data.where[error]
-        for group in [group for part in parts for group in part.together]:
+        for group in [group for part in parts for group in part.joint_columns]:
             whole = torch.stack([known.get(name, data.where[name]) for name in group]).all(0)
             known |= dict.fromkeys(group, whole)
         if not known:
@@ -209,6 +247,21 @@ class Model(nn.Module, ABC):
 
     def _fit_own_scaler(self, data: Data) -> None:
         """Fit what this model itself holds."""
+
+
+def is_pretrained(model: Model) -> bool:
+    """Whether a density is trained before the mixture, and frozen: its class has a ``pretrain`` of its own."""
+    return type(model).pretrain is not Model.pretrain
+
+
+def windows_of(model: Model) -> dict[str, Interval]:
+    """The window of every coordinate of a model: where all its parts that have one overlap."""
+    windows: dict[str, Interval] = {}
+    for part in model.parts():
+        for name, (low, high) in part.coord_bounds.items():
+            lowest, highest = windows.get(name, (low, high))
+            windows[name] = max(low, lowest), min(high, highest)
+    return windows
 
 
 def _models_in(module: nn.Module) -> list[Model]:

@@ -1,15 +1,17 @@
-"""What the models made of models share."""
+"""What the models made of models share, and how they take densities that are known beforehand."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from torch import nn
+from torch import Tensor, nn
 
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError
-from stream_mapper.models.base import Model, Params
+from stream_mapper.models.base import Model, Params, is_pretrained, rows_of, scope
+from stream_mapper.models.known import Batch, KnownDensities
 from stream_mapper.prior import Prior
 
 
@@ -47,6 +49,54 @@ class ComponentModel(Model):
         own = super().columns
         return tuple(dict.fromkeys((*own, *(c for model in self.components.values() for c in model.columns))))
 
+    @abstractmethod
+    def ln_likelihood(self, params: Params, data: Data, known: KnownDensities | None = None) -> Tensor:
+        """Log density of each star, shape (N,), in nats, computed as far as it is not known."""
+
     def component_params(self, data: Data) -> Params:
         """Parameters of every part, prefixed by its name."""
         return {f"{q}.{name}": value for q, model in self.components.items() for name, value in model(data).items()}
+
+    def ln_component(self, name: str, params: Params, data: Data, known: KnownDensities | None = None) -> Tensor:
+        """Log density of a part, (N,), in nats; computed as far as it is not known.
+
+        Arguments:
+            name: The part.
+            params: Parameters of this model.
+            data: N stars.
+            known: What is known of their densities, named from this model.
+        """
+        model, own = self.components[name], scope(params, name)
+        if not known:
+            return model.ln_likelihood(own, data)
+        if name in known.frozen:
+            return known.frozen[name]
+        batch = Batch(data, known.below(name))
+        if name in known.skipped:
+            return _ln_unskipped(model, own, batch, known.skipped[name])
+        return ln_density(model, own, batch)
+
+
+def ln_density(model: Model, params: Params, batch: Batch) -> Tensor:
+    """Log density of stars by a model, (N,), in nats, with what is known of them."""
+    if "" in batch.known.frozen:
+        return batch.known.frozen[""]
+    if batch.known and isinstance(model, ComponentModel):
+        return model.ln_likelihood(params, batch.stars, batch.known)
+    return model.ln_likelihood(params, batch.stars)
+
+
+def frozen_parts(model: Model, path: str = "") -> dict[str, Model]:
+    """The densities in a model, by their names in `KnownDensities`, that are trained beforehand."""
+    found = {path: model} if is_pretrained(model) else {}
+    for name, part in model.components.items() if isinstance(model, ComponentModel) else ():
+        found |= frozen_parts(part, f"{path}.{name}" if path else name)
+    return found
+
+
+def _ln_unskipped(model: Model, params: Params, batch: Batch, skipped: Tensor) -> Tensor:
+    """Log density of a component (N,), computed for the stars for which it is not skipped."""
+    rows = skipped.isnan().nonzero()[:, 0]
+    some_params, stars = rows_of(params, batch.stars, rows)
+    ln_p = ln_density(model, some_params, Batch(stars, batch.known[rows]))
+    return skipped.to(ln_p.dtype).index_put((rows,), ln_p)

@@ -11,6 +11,7 @@ from stream_mapper.data import Data
 from stream_mapper.errors import InputError
 from stream_mapper.models.base import Model, Params, scope
 from stream_mapper.models.components import ComponentModel
+from stream_mapper.models.known import KnownDensities
 from stream_mapper.prior import Prior
 
 Hook = Callable[[Params], Params]
@@ -56,9 +57,9 @@ class IndependentModels(ComponentModel):
             params = hook(params)
         return self._constrained(params, data)
 
-    def ln_likelihood(self, params: Params, data: Data) -> Tensor:
-        """Sum over the parts, shape (N,), in nats."""
-        return torch.stack([m.ln_likelihood(scope(params, q), data) for q, m in self.components.items()]).sum(0)
+    def ln_likelihood(self, params: Params, data: Data, known: KnownDensities | None = None) -> Tensor:
+        """Sum over the parts, shape (N,), in nats; those that are known are not computed."""
+        return torch.stack([self.ln_component(q, params, data, known) for q in self.components]).sum(0)
 
     def simulate(self, params: Params, data: Data) -> dict[str, Tensor]:
         """One draw of each coordinate for each star, (N,) by name."""

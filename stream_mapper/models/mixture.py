@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError
-from stream_mapper.models.base import Model, ParametricModel, Params, rows_of, scope
+from stream_mapper.models.base import Model, ParametricModel, Params, scope
 from stream_mapper.models.components import ComponentModel
 from stream_mapper.models.independent import Hook
+from stream_mapper.models.known import KnownDensities
 from stream_mapper.params import ModelParameters
 from stream_mapper.prior import Prior
 from stream_mapper.utils import StandardScaler
@@ -51,18 +52,6 @@ def ln_total(joint: Tensor) -> Tensor:
     """Log of the sum of the terms (N, K) of a mixture; -inf, with a gradient of zero, for a star none allows."""
     nowhere = joint.isneginf().all(-1)
     return torch.where(nowhere, -torch.inf, torch.where(nowhere[:, None], 0.0, joint).logsumexp(-1))
-
-
-def held_column(component: str) -> str:
-    """Column of the log densities of a component that are not to be computed anew; see `screen.screened`."""
-    return f"held:{component}"
-
-
-def _partly_held(model: Model, params: Params, stars: Data, held: Data, column: str) -> Tensor:
-    """Log density of a component (N,), computed for the stars for which it is not held in a column."""
-    rows = (~held.where[column]).nonzero()[:, 0]
-    ln_p = model.ln_likelihood(*rows_of(params, stars, rows))
-    return held[column].to(ln_p.dtype).index_put((rows,), ln_p)
 
 
 class MixtureModel(ComponentModel):
@@ -124,32 +113,32 @@ class MixtureModel(ComponentModel):
         values, rest = ln_weights(torch.stack([params[name] for name in names], -1))
         return {**params, **dict(zip(names, values.unbind(-1), strict=True)), f"{BACKGROUND}.ln-weight": rest}
 
-    def ln_joint(self, params: Params, data: Data) -> Tensor:
+    def ln_joint(self, params: Params, data: Data, known: KnownDensities | None = None) -> Tensor:
         """ln(f_q p_q), shape (N, K), K in the order of ``components``.
 
         A star lacks the same coordinates in every component: those without a value, and those whose error some
         component needs and does not find.
+
+        Arguments:
+            params: The parameters at the stars.
+            data: N stars.
+            known: Densities of them that are not to be computed.
         """
         data = self.measured(data)
-        inner = data.without(*map(held_column, self.components))  # a mixture within this one may use the same names
-        terms = []
-        for q, model in self.components.items():
-            own, name = scope(params, q), held_column(q)
-            ln_p = _partly_held(model, own, inner, data, name) if name in data else model.ln_likelihood(own, inner)
-            terms.append(params[f"{q}.ln-weight"] + ln_p)
+        terms = [params[f"{q}.ln-weight"] + self.ln_component(q, params, data, known) for q in self.components]
         return torch.stack(terms, -1)
 
-    def ln_likelihood(self, params: Params, data: Data) -> Tensor:
+    def ln_likelihood(self, params: Params, data: Data, known: KnownDensities | None = None) -> Tensor:
         """Log density of the mixture, shape (N,), in nats."""
-        return ln_total(self.ln_joint(params, data))
+        return ln_total(self.ln_joint(params, data, known))
 
-    def membership(self, params: Params, data: Data) -> Tensor:
+    def membership(self, params: Params, data: Data, known: KnownDensities | None = None) -> Tensor:
         """Probability of each component, shape (N, K), rows summing to one.
 
         A star outside the window belongs to the component called "background"; without one, a star that no component
         allows belongs evenly to all.
         """
-        joint = self.ln_joint(params, data)
+        joint = self.ln_joint(params, data, known)
         nowhere = joint.isneginf().all(-1, keepdim=True)
         if BACKGROUND in self.components:
             nowhere = nowhere | ~self.in_window(data)[:, None]

@@ -15,7 +15,7 @@ from stream_mapper.builtin.compat.marginal import at_once, check_count, over_nod
 from stream_mapper.builtin.window import Stretch
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError
-from stream_mapper.models.base import Interval, Model, Params
+from stream_mapper.models.base import Interval, Model, Params, Pretraining
 from stream_mapper.params import ModelParameters
 from stream_mapper.utils import StandardScaler
 
@@ -79,8 +79,6 @@ class FlowModel(Model):
         self.scaler = (data_scaler or StandardScaler(names))[names]
         self.err_scaler = StandardScaler(self.err_names)
         self.jacobian_logdet = None if jacobian_logdet is None else float(jacobian_logdet)
-        self.cache_name: str | None = None
-        self.complete = False  # whether no star it is given lacks a coordinate: on a GPU, to look for one is to wait
         self._check_jacobian()
 
     @property
@@ -90,7 +88,7 @@ class FlowModel(Model):
         return (*super().columns, *self.err_names, *angle)
 
     @property
-    def together(self) -> tuple[tuple[str, ...], ...]:
+    def joint_columns(self) -> tuple[tuple[str, ...], ...]:
         """The coordinates of the box with its angle."""
         return () if self.box is None else (self.box.columns,)
 
@@ -98,14 +96,21 @@ class FlowModel(Model):
         """Nothing: there are no named parameters."""
         return {}
 
+    def pretrain(self, stars: Data, stage: Pretraining) -> None:
+        """Fit the scalers on the stars, then the network to them."""
+        self.fit_scalers(stars)
+        stage.maximise(_OfCompleteStars(self), stars)
+
     def ln_likelihood(self, params: Params, data: Data) -> Tensor:  # noqa: ARG002
-        """Log density of the measured coordinates, shape (N,), in nats; taken from the data where computed before."""
-        if self.cache_name is not None and self.cache_name in data:
-            return data[self.cache_name]
+        """Log density of the measured coordinates, shape (N,), in nats."""
         data = self.measured(data)
-        x, where = self._values(data), data.where[self.coord_names]
-        context = self._context(data)
-        ln_p = self._in_units(x, context) if self.complete else self._by_pattern(x, context, where)
+        ln_p = self._by_pattern(self._values(data), self._context(data), data.where[self.coord_names])
+        return torch.where(self.in_window(data), ln_p, -torch.inf)
+
+    def ln_complete(self, data: Data) -> Tensor:
+        """Log density of stars that lack no coordinate, shape (N,), in nats: on a GPU, to look for one is to wait."""
+        data = self.measured(data)
+        ln_p = self._in_units(self._values(data), self._context(data))
         return torch.where(self.in_window(data), ln_p, -torch.inf)
 
     def _by_pattern(self, x: Tensor, context: Tensor, where: Tensor) -> Tensor:
@@ -240,6 +245,26 @@ class FlowModel(Model):
                 f"its scaler has {own:.4g}, which is used.",
                 stacklevel=2,
             )
+
+
+class _OfCompleteStars(Model):
+    """A flow as the density of stars that lack no coordinate."""
+
+    def __init__(self, flow: FlowModel) -> None:
+        super().__init__(indep_coord_names=flow.indep_coord_names, coord_names=flow.coord_names)
+        self.flow = flow
+
+    def forward(self, data: Data) -> Params:  # noqa: ARG002
+        """Nothing."""
+        return {}
+
+    def ln_likelihood(self, params: Params, data: Data) -> Tensor:  # noqa: ARG002
+        """Log density, shape (N,), in nats."""
+        return self.flow.ln_complete(data)
+
+    def simulate(self, params: Params, data: Data) -> dict[str, Tensor]:
+        """As the flow."""
+        return self.flow.simulate(params, data)
 
 
 def _ln_errors(data: Data, names: tuple[str, ...]) -> tuple[Tensor, Tensor]:

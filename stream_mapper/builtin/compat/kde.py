@@ -12,7 +12,7 @@ from stream_mapper.data import Data
 from stream_mapper.distributions import TruncatedNormal
 from stream_mapper.distributions._stable import HALF_LN_2PI, ln_normal_interval
 from stream_mapper.errors import InputError, check_at_least
-from stream_mapper.models.base import Interval, Model, Params
+from stream_mapper.models.base import Interval, Model, Params, Pretraining
 
 _PAIRS = 1_000_000  # pairs of a star and a point at once
 _NORMAL_IQR = 1.3489795  # between the quartiles of a standard normal law
@@ -64,7 +64,6 @@ class KDEModel(Model):
         self.bandwidth = dict(bandwidth) if isinstance(bandwidth, Mapping) else bandwidth
         check_at_least("max_points", max_points, 2)
         self.max_points, self.seed = max_points, seed
-        self.cache_name: str | None = None
         self.register_buffer("points", torch.zeros(0, len(names)))
         self.register_buffer("bandwidths", torch.ones(len(names)))
         self._check_bandwidth()
@@ -74,6 +73,10 @@ class KDEModel(Model):
         wrong = {name: h for name, h in given.items() if name not in self.names or not (h is None or h > 0)}
         if wrong:
             raise InputError(f"KDEModel: bandwidth {wrong} needs positive numbers, by name among {list(self.names)}.")
+
+    def pretrain(self, stars: Data, stage: Pretraining) -> None:  # noqa: ARG002
+        """Take the stars as the places of the kernels."""
+        self.fit_points(stars)
 
     def fit_points(self, data: Data) -> None:
         """Take the kernels' places and bandwidths from the stars in the window that have every coordinate.
@@ -109,9 +112,7 @@ class KDEModel(Model):
         return {}
 
     def ln_likelihood(self, params: Params, data: Data) -> Tensor:  # noqa: ARG002
-        """Log density of the measured coordinates, shape (N,), in nats; taken from the data where computed before."""
-        if self.cache_name is not None and self.cache_name in data:
-            return data[self.cache_name]
+        """Log density of the measured coordinates, shape (N,), in nats."""
         self._check_points()
         columns = data[self.indep_coord_names], data[self.coord_names], data.where[self.coord_names]
         rows = max(1, _PAIRS // len(self.points))

@@ -9,10 +9,12 @@ from torch import Tensor, nn
 
 from stream_mapper.builtin.compat.flow_model import FlowModel
 from stream_mapper.builtin.compat.marginal import check_count, normal_lattice, over_nodes
+from stream_mapper.description import factory
 from stream_mapper.distributions._stable import HALF_LN_2PI
 from stream_mapper.errors import InputError
 
 
+@factory
 def flow(
     features: int,
     context: int = 1,

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from stream_mapper.description import Described
 from stream_mapper.distributions._quadrature import unit_rule
 from stream_mapper.distributions._stable import exponential_icdf, ln_exponential_norm
 from stream_mapper.errors import InputError
@@ -17,7 +18,7 @@ from stream_mapper.errors import InputError
 _PARTS = 4096  # of the interval whose quantiles are asked for
 
 
-class MassFunction(nn.Module, ABC):
+class MassFunction(Described, nn.Module, ABC):
     r"""A measure along an isochrone, :math:`\pi(\gamma) d\gamma`.
 
     Most are densities in initial mass (`MassDensity`), whose Jacobian the segments' integrals contain; the

@@ -16,7 +16,7 @@ from stream_mapper.builtin.isochrone.selection import ln_selection
 from stream_mapper.builtin.isochrone.whitening import Noise, bands
 from stream_mapper.builtin.measured import MeasuredModel
 from stream_mapper.data import Data
-from stream_mapper.devices import may_look
+from stream_mapper.devices import sync_is_cheap
 from stream_mapper.errors import InputError
 from stream_mapper.models.base import Interval, Params, rows_of
 from stream_mapper.params import ModelParameters
@@ -116,6 +116,17 @@ class IsochroneMVNorm(MeasuredModel):
         self.register_buffer("windows", torch.tensor([self.edges(name) for name in names]), persistent=False)
         self._check_noise()
 
+    @property
+    def optional_columns(self) -> tuple[str, ...]:
+        """Magnitudes and their errors: a star, or a whole catalogue, may have none."""
+        return (*self.coord_names, *self.error_names.values())
+
+    def curve(self) -> tuple[tuple[str, ...], Tensor]:
+        """Names of the magnitudes, colours left out, and the isochrone in them, (M, F)."""
+        magnitudes = self.applies.bool()  # a colour feels no modulus
+        names = tuple(name for name, kept in zip(self.coord_names, magnitudes.tolist(), strict=True) if kept)
+        return names, self.nodes[:, magnitudes]
+
     def ln_likelihood(self, params: Params, data: Data) -> Tensor:
         """Log density of the measured magnitudes inside their windows, shape (N,), in nats.
 
@@ -123,7 +134,7 @@ class IsochroneMVNorm(MeasuredModel):
         """
         data = self.measured(data)
         some = data.where[self.coord_names].any(-1)
-        if may_look(some.device) and not some.all():
+        if sync_is_cheap(some.device) and not some.all():
             rows = some.nonzero()[:, 0]
             ln_p = torch.zeros_like(params["distmod.mu"].expand(len(data)))
             if len(rows):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from stream_mapper.builtin.isochrone.whitening import Noise, Whitening, whiten
-from stream_mapper.devices import may_look
+from stream_mapper.devices import sync_is_cheap
 from stream_mapper.distributions._stable import ln_normal_mean
 
 _SMALLEST_STEP = 1e-8  # mag, for one of no length has no direction
@@ -71,7 +71,7 @@ def ln_isochrone(
     steps = torch.where(steps.abs() < _SMALLEST_STEP, _SMALLEST_STEP, steps)
     curve = _Curve(0.5 * (nodes[1:] + nodes[:-1]), steps, ln_weights, tilts)
     residual = magnitudes - distmod[:, None] * applies
-    ln_p = (_ln_near if may_look(residual.device) else _ln_all)(residual, star, curve)
+    ln_p = (_ln_near if sync_is_cheap(residual.device) else _ln_all)(residual, star, curve)
     return torch.where(where.any(-1), ln_p, 0)
 
 

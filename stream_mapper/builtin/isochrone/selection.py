@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from stream_mapper.builtin.isochrone.population import Population
 from stream_mapper.builtin.isochrone.whitening import Noise
-from stream_mapper.devices import may_look
+from stream_mapper.devices import sync_is_cheap
 from stream_mapper.distributions._cholesky import Lower, cholesky
 from stream_mapper.distributions._ndtr_mean import ln_ndtr_mean
 from stream_mapper.distributions._quadrature import unit_rule
@@ -105,14 +105,14 @@ class _Side(NamedTuple):
     def ln_p(self) -> Tensor:
         """Log probability of the window, in the shape of the distances."""
         near = ln_ndtr_mean(self.to_near, self.width, self.tilt)
-        if may_look(near.device) and bool((self.to_near - self.to_far > _APART + self.width).all()):
+        if sync_is_cheap(near.device) and bool((self.to_near - self.to_far > _APART + self.width).all()):
             return near
         far = ln_ndtr_mean(self.to_far, self.width, self.tilt)
         return near + torch.log(-torch.expm1((far - near).clamp(max=-1e-6)))
 
     def added_to(self, total: Tensor, needed: Tensor) -> Tensor:
         """A total (N, K) with the log probabilities of the segments that need them."""
-        if may_look(total.device):
+        if sync_is_cheap(total.device):
             pairs = needed.nonzero(as_tuple=True)
             return total.index_put(pairs, _Side(*(values[pairs] for values in self)).ln_p(), accumulate=True)
         safe = [torch.where(needed, values, inside) for values, inside in zip(self, _MIDDLE, strict=True)]

@@ -1,0 +1,1 @@
+"""What is computed with a model and stars: memberships, tracks, densities, and how certain they are."""

@@ -1,0 +1,101 @@
+"""Densities of stars that are known beforehand, beside the stars they are of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from stream_mapper.data import Data, Rows
+
+
+@dataclass(frozen=True)
+class KnownDensities:
+    """Log densities of N stars that a model takes instead of computing them.
+
+    A density is named as its parameters are: by the dotted path of components from the model that is handed this, such
+    as ``background.photometric``; the model itself is ``""``.
+
+        >>> known = KnownDensities(frozen={"background.flow": torch.tensor([-1.0, -2.0])})
+        >>> known.below("background")[1:].frozen
+        {'flow': tensor([-2.])}
+
+    Arguments:
+        frozen: Log densities of every star, (N,), by name: of densities that are no longer trained.
+        skipped: Log densities of the stars for which a component of the model cannot matter, (N,), by component; NaN
+            for the others, whose density is to be computed. Of K fits side by side, (N, K).
+    """
+
+    frozen: Mapping[str, Tensor] = field(default_factory=dict)
+    skipped: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def cat(cls, parts: Sequence[KnownDensities]) -> KnownDensities:
+        """What is known of several tables, one after the other."""
+        first, *_ = parts
+        return cls(
+            {name: torch.cat([part.frozen[name] for part in parts]) for name in first.frozen},
+            {name: torch.cat([part.skipped[name] for part in parts]) for name in first.skipped},
+        )
+
+    def __bool__(self) -> bool:
+        return bool(self.frozen or self.skipped)
+
+    def __getitem__(self, rows: Rows) -> KnownDensities:
+        return self._mapped(lambda values: values[rows])
+
+    def to(self, device: torch.device | str) -> KnownDensities:
+        """The same numbers on another device."""
+        return self._mapped(lambda values: values.to(device))
+
+    def below(self, component: str) -> KnownDensities:
+        """What is known of the parts of a component, by the names they have there."""
+        prefix = f"{component}."
+        return KnownDensities(
+            {name.removeprefix(prefix): values for name, values in self.frozen.items() if name.startswith(prefix)}
+        )
+
+    def with_skipped(self, skipped: Mapping[str, Tensor]) -> KnownDensities:
+        """The frozen densities, with these of components that need not be computed, in place of any before."""
+        return KnownDensities(self.frozen, skipped)
+
+    def _mapped(self, change: Callable[[Tensor], Tensor]) -> KnownDensities:
+        return KnownDensities(
+            {name: change(values) for name, values in self.frozen.items()},
+            {name: change(values) for name, values in self.skipped.items()},
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Stars, with what is known of their densities: they are cut, moved and put together as one.
+
+    Arguments:
+        stars: N stars.
+        known: What is known of them; nothing by default.
+    """
+
+    stars: Data
+    known: KnownDensities = field(default_factory=KnownDensities)
+
+    @classmethod
+    def cat(cls, batches: Sequence[Batch]) -> Batch:
+        """The stars of several batches, in order."""
+        stars = Data.cat([batch.stars for batch in batches])
+        return cls(stars, KnownDensities.cat([batch.known for batch in batches]))
+
+    def __len__(self) -> int:
+        return len(self.stars)
+
+    def __getitem__(self, rows: Rows) -> Batch:
+        return Batch(self.stars[rows], self.known[rows])
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same on another device."""
+        return Batch(self.stars.to(device), self.known.to(device))
+
+    def split(self, size: int) -> list[Batch]:
+        """The stars in order, ``size`` at a time; no stars are one batch."""
+        return [self[i : i + size] for i in range(0, max(len(self), 1), size)]
