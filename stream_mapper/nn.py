@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from stream_mapper.description import factory
 from stream_mapper.errors import InputError, check_at_least
 
 _REACH = 3**0.5  # a uniform input ends this many standard deviations from its mean
@@ -103,6 +104,7 @@ def redraw(net: nn.Module) -> None:
         redraw(child)
 
 
+@factory
 def sequential(
     data: int, hidden_features: int, layers: int, features: int, dropout: float = 0.0, gain: float = 1.0
 ) -> Perceptron:

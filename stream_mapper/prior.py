@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from stream_mapper.data import Data
+from stream_mapper.description import Described
 from stream_mapper.errors import InputError
 from stream_mapper.track import Track
 
 _Parameters = Callable[[Data], dict[str, Tensor]]
 
 
-class Prior(nn.Module, ABC):
+class Prior(Described, nn.Module, ABC):
     """A log prior: a scalar from a model's parameter functions."""
 
     @abstractmethod

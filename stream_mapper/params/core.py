@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from torch import Tensor, nn
 
+from stream_mapper.description import Described
 from stream_mapper.errors import InputError
 from stream_mapper.params.bounds import Bounds, NoBounds, SigmoidBounds
 from stream_mapper.params.scaler import Identity, Scaler
@@ -33,7 +34,7 @@ class ModelParameter(nn.Module):
 Entry: TypeAlias = ModelParameter | tuple[float, float]
 
 
-class ModelParameters(nn.Module):
+class ModelParameters(Described, nn.Module):
     """Parameters by dotted name, in the order of the network's outputs.
 
         >>> ModelParameters({"phi2": {"mu": ModelParameter(), "ln-sigma": ModelParameter()}}).names

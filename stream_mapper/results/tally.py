@@ -71,13 +71,13 @@ class Tally:
         remarks = _sum(self.remarks, other.remarks)
         return Tally(self.stars + other.stars, self.inside + other.inside, beyond, measured, spans, remarks)
 
-    def hear(self, warned: Iterable[WarningMessage]) -> None:
+    def add_warnings(self, warned: Iterable[WarningMessage]) -> None:
         """Count what the model warned of these stars."""
         for text in (str(one.message) for one in warned if one.category is UserWarning):
             found = _COUNT.search(text)
             self.remarks[_COUNT.sub(_OPEN, text)] += int(found[1]) if found else 0
 
-    def say(self, model: MixtureModel, window: Mapping[str, Span], path: str, absent: Iterable[str] = ()) -> None:
+    def log(self, model: MixtureModel, window: Mapping[str, Span], path: str, absent: Iterable[str] = ()) -> None:
         """Warn of what an astronomer would want to know, once.
 
         Arguments:
@@ -96,9 +96,9 @@ class Tally:
                 )
         for text, count in self.remarks.items():
             _log.warning("%s", text.replace(_OPEN, f"for {count} of {self.stars} stars"))
-        self._say_outside(window)
+        self._log_outside(window)
 
-    def _say_outside(self, window: Mapping[str, Span]) -> None:
+    def _log_outside(self, window: Mapping[str, Span]) -> None:
         if not self.inside:
             spans = {n: tuple(round(edge, 4) for edge in self.spans[n]) for n in window if n in self.spans}
             text = "none of the %d stars is inside the fitted window %s, so every membership is zero; "

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from stream_mapper.data import Data
+from stream_mapper.description import Described
 from stream_mapper.errors import InputError
 
 Window = dict[str, tuple[float, float]]
@@ -23,7 +24,7 @@ class Answer(NamedTuple):
     no: Tensor
 
 
-class Selection(ABC):
+class Selection(Described, ABC):
     """Which stars take part.
 
     A star is left out if what was measured of it says so: what was not measured passes, also through `Not`. Selections

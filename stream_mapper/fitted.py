@@ -1,0 +1,358 @@
+"""A finished fit: what it says of any star and of any place along the stream."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from astropy.table import Table
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stream_mapper import __version__
+from stream_mapper.catalog import read_table, to_table
+from stream_mapper.data import Data
+from stream_mapper.errors import InputError
+from stream_mapper.inference.density import GRID, density, grid_over, smooth_density
+from stream_mapper.inference.draws import Draw
+from stream_mapper.inference.ensemble import Ensemble
+from stream_mapper.inference.membership import memberships
+from stream_mapper.inference.profile import places
+from stream_mapper.inference.track import track
+from stream_mapper.models.known import KnownDensities
+from stream_mapper.models.mixture import MixtureModel
+from stream_mapper.results.annotation import Annotation, Intake, rename_clashes
+from stream_mapper.results.checkpoint import header_of, read_checkpoint, write_checkpoint
+from stream_mapper.results.provenance import CHECKPOINT, DATE, FIT_DATE, Facts, digest, facts_of, now
+from stream_mapper.results.run_folder import ResultOptions, RunTables, only_selected, write_run
+from stream_mapper.results.tables import component_table
+from stream_mapper.track import interpolate
+
+Places = float | Sequence[float] | NDArray[Any] | Tensor
+
+CHECKPOINT_FILE = Path("checkpoints") / "best.ckpt"
+"""Where a run folder keeps its fit."""
+
+_NODES = 4 * (GRID - 1) + 1  # of the density of all stars; every fourth is one of a run's table
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The stars a fit was of.
+
+    Arguments:
+        table: Their table, with the memberships.
+        stars: The stars, row by row.
+        cuts: What each cut of the selection removed, if there is one.
+    """
+
+    table: Table
+    stars: Data
+    cuts: Table | None = None
+
+    def selected(self) -> tuple[Table, Data]:
+        """The memberships and the stars that the selection lets in."""
+        return only_selected(self.table, self.stars)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted mixture; :func:`stream_mapper.fit` makes one, and :func:`stream_mapper.load` finds one again.
+
+    Arguments:
+        model: The mixture, in evaluation mode.
+        ensemble: Its fits and their posteriors.
+        intake: How stars are taken from a table.
+        facts: What its results say of their origin.
+        profile: Places along the stream and the density of all fitted stars there, (2, G); None if the fit was stopped.
+        checks: The judgement of the fit, a row a check; see {doc}`checks`.
+        metrics: Numbers of the run.
+        options: What a run folder of it holds.
+        catalogue: The stars it was of, if they are at hand.
+    """
+
+    model: MixtureModel
+    ensemble: Ensemble
+    intake: Intake
+    facts: Facts = field(default_factory=dict)
+    profile: Tensor | None = None
+    checks: Table | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    options: ResultOptions = field(default_factory=ResultOptions)
+    catalogue: Catalogue | None = None
+
+    @property
+    def draw(self) -> Draw | None:
+        """Draws of the parameter functions, None without a posterior; see `stream_mapper.inference.draws`."""
+        return self.ensemble.draw_of(self.model)
+
+    @property
+    def annotation(self) -> Annotation:
+        """What is added to a table of stars."""
+        return Annotation(self.model, self.intake, self.facts)
+
+    @property
+    def verdict(self) -> str:
+        """``believable``, ``doubtful`` or ``no stream``; ``not judged`` where there are no checks."""
+        return str(self.metrics.get("verdict", "not judged"))
+
+    def memberships(
+        self, table: Table | str | os.PathLike[str] | Data, draws: int = 32, known: KnownDensities | None = None
+    ) -> Table:
+        """A table with the membership of each of its stars.
+
+        Arguments:
+            table: A table with the columns the fit had, or its path, or stars by internal names; N rows.
+            draws: Draws of the posterior for the quantiles; 0 for none, which is several times faster.
+            known: The stars' frozen densities, if they are known.
+
+        Returns:
+            The rows and columns of the table, with ``p_<component>`` summing to one, ``p_member``, its quantiles,
+            ``n_missing`` and ``in_window``.
+
+        Raises:
+            InputError: If the table cannot be used with this model.
+        """
+        label = "the table" if isinstance(table, Table | Data) else os.fspath(table)
+        if isinstance(table, Data):
+            source, stars = _as_table(table), table
+        else:
+            source = table if isinstance(table, Table) else read_table(table)
+            stars = self.annotation.read(source, label)
+        source = rename_clashes(source, self.annotation.names, label)
+        columns = self.membership_columns(stars, draws, known)
+        return self.annotation.table(source, self.annotation.arrays(stars, columns), label)
+
+    def membership_columns(
+        self, stars: Data, draws: int = 32, known: KnownDensities | None = None
+    ) -> dict[str, Tensor]:
+        """Membership columns (N,) of stars by name; see :func:`stream_mapper.inference.membership.memberships`."""
+        draw = self.draw if draws else None
+        return memberships(self.model, stars, draw, draws, known, self.ensemble.fits)
+
+    def members(self, threshold: float = 0.8) -> Table:
+        """The stars of the fitted table whose membership is above a threshold, the likeliest first.
+
+        Raises:
+            InputError: If the fitted table is not at hand.
+        """
+        table, _ = self._catalogue.selected()
+        p = np.asarray(table["p_member"])
+        order = np.argsort(-p, kind="stable")
+        return table[order[p[order] > threshold]]
+
+    def track(self, at: Places | None = None, draws: int | None = None) -> Table:
+        """Centre and width of each component in each coordinate at places along the stream.
+
+        Arguments:
+            at: Places phi1 [deg], one or more; by default 256 over the range of the fitted stars.
+            draws: Draws for the quantiles; by default those of the fit's options.
+
+        Returns:
+            ``component, phi1, weight, supported`` and, for every coordinate c, the distance [kpc] included, ``c``,
+            ``c_sigma``, ``c_05`` and ``c_95``.
+        """
+        grid, draws = self._places(at), self.options.track_draws if draws is None else draws
+        columns = track(self.model, grid, self.draw if draws else None, draws, self.ensemble.fits)
+        return component_table(self._place, grid, columns)
+
+    def density(self, at: Places | None = None, draws: int | None = None) -> Table:
+        """Weight and linear density of each component at places along the stream; arguments as of :meth:`track`.
+
+        The density of all stars, of which that of a component is its share, is linear between 1021 places.
+
+        Raises:
+            InputError: If the fit was stopped before that was found.
+        """
+        grid, draws = self._places(at), self.options.track_draws if draws is None else draws
+        nodes, values = self._profile
+        total = interpolate(grid, nodes.tolist(), values.tolist())
+        columns = density(self.model, grid, total, self.draw if draws else None, draws, self.ensemble.fits)
+        return component_table(self._place, grid, columns)
+
+    @torch.no_grad()
+    def draws(self, count: int = 100, at: Places | None = None) -> dict[str, NDArray[np.float64]]:
+        """Functions drawn from the posterior.
+
+        Arguments:
+            count: Number of draws, D.
+            at: Places phi1 [deg], G of them, as of :meth:`track`.
+
+        Returns:
+            The places (G,) and every parameter (D, G), by dotted name.
+
+        Raises:
+            InputError: If there is no posterior.
+        """
+        draw, grid = self.draw, self._places(at)
+        if draw is None:
+            raise InputError("this fit has no posterior to draw from; best.ckpt of a finished fit has one.")
+        data, each = places(self.model, grid), []
+        for index in range(count):
+            with draw(self.model, index):
+                each.append({name: value.expand(len(data)).cpu().numpy() for name, value in self.model(data).items()})
+        stacked = {name: np.stack([one[name] for one in each]) for name in each[0]}
+        return {self._place: grid.numpy(), **stacked}
+
+    def sample(self, given: Places | Mapping[str, Any] | Data, seed: int | None = None) -> Table:
+        """Stars drawn from the fit.
+
+        Arguments:
+            given: A place phi1 [deg] for each star; or columns, by internal name, of the places and of the errors that
+                the model reads.
+            seed: Seed of the draw.
+
+        Returns:
+            Internal names and units, with ``component``, the name of the component each star is of.
+        """
+        columns = given if isinstance(given, Mapping | Data) else {self._place: np.atleast_1d(np.asarray(given))}
+        stars = columns if isinstance(columns, Data) else Data(columns).to(dtype=torch.float32)
+        table = _as_table(self.model.sample(stars, seed))
+        names = list(self.model.components)
+        table["component"] = [names[int(which)] for which in table["component"]]
+        return table
+
+    def figures(self) -> dict[str, Figure]:
+        """Figures of the run, by name; see {doc}`output`."""
+        return self.tables().figures()
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the fit: a checkpoint, if the path ends in .ckpt, else a run folder with all its tables.
+
+        Returns:
+            The path.
+
+        Raises:
+            InputError: If the model is of classes or functions that cannot be imported; or, for a run folder, if the
+                fitted table is not at hand.
+        """
+        target = Path(path)
+        if target.suffix == ".ckpt":
+            self.write_checkpoint(target)
+        else:
+            self.write(target, self.tables())
+        return target
+
+    def write_checkpoint(self, path: Path) -> None:
+        """Write the checkpoint of this fit."""
+        header = header_of(self.model, len(self.ensemble), self.intake)
+        if header["model"] is None:
+            raise InputError(header["reason"])
+        rows = [] if self.checks is None else list(self.checks)
+        checks = [_plain(dict(zip(row.colnames, row, strict=True))) for row in rows]
+        kept = {key: value for key, value in self.facts.items() if key != CHECKPOINT}
+        rest = {"facts": kept, "profile": self.profile, "checks": checks}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_checkpoint(path, self.model, self.ensemble, header | rest)
+
+    def write(self, folder: Path, tables: RunTables) -> dict[str, Figure]:
+        """Write the run folder; the figures are returned.
+
+        Arguments:
+            folder: The folder; it is made where it is missing.
+            tables: What :meth:`tables` gave.
+        """
+        self.write_checkpoint(folder / CHECKPOINT_FILE)
+        facts = self.facts | {CHECKPOINT: digest(folder / CHECKPOINT_FILE), DATE: now()}
+        noted = replace(self, facts=facts).annotation.note(tables.memberships)
+        return write_run(folder, replace(tables, memberships=noted), facts, self.metrics, self.options)
+
+    def tables(self) -> RunTables:
+        """The tables of a run.
+
+        Raises:
+            InputError: If the fitted table is not at hand.
+        """
+        of = self._catalogue
+        return RunTables(self.model, self.intake, of.table, self.track(), self.density(), of.stars, of.cuts)
+
+    @property
+    def _catalogue(self) -> Catalogue:
+        if self.catalogue is None:
+            raise InputError("the stars this fit was of are not at hand; load it from its run folder.")
+        return self.catalogue
+
+    @property
+    def _place(self) -> str:
+        return self.model.indep_coord_names[0]
+
+    @property
+    def _profile(self) -> Tensor:
+        if self.profile is None:
+            raise InputError("this fit was stopped before its density was found; best.ckpt of a finished fit has it.")
+        return self.profile
+
+    def _places(self, at: Places | None) -> Tensor:
+        if at is None:
+            return grid_over(self._profile[0])
+        return torch.as_tensor(at, dtype=torch.float32).reshape(-1)
+
+
+def load(path: str | os.PathLike[str]) -> Fit:
+    """A fit, from its run folder or from a checkpoint.
+
+    From a folder the fitted stars come with it, so that ``members``, ``figures`` and ``save`` know them.
+
+    Arguments:
+        path: A folder that holds ``checkpoints/best.ckpt`` and ``metrics.json``, or a checkpoint.
+
+    Raises:
+        InputError: If there is no such fit, or its model is of classes that may not be built; see
+            :func:`stream_mapper.description.allow`.
+    """
+    source = Path(path)
+    if not source.is_dir():
+        return _from_checkpoint(source)
+    fit = _from_checkpoint(source / CHECKPOINT_FILE)
+    try:
+        metrics = json.loads((source / "metrics.json").read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{source}: is not the folder of a finished fit ({error}); give its checkpoint.") from error
+    return replace(fit, metrics=metrics, catalogue=_catalogue(source, fit))
+
+
+def profile_of(positions: Tensor) -> Tensor:
+    """Places along the stream and the density of stars there, (2, G), from their positions (N,)."""
+    nodes = grid_over(positions, _NODES)
+    return torch.stack([nodes, smooth_density(nodes, positions)])
+
+
+def _from_checkpoint(path: Path) -> Fit:
+    held = read_checkpoint(path)
+    kept = dict(held.facts)
+    dated = {FIT_DATE: kept.pop(DATE)} if DATE in kept else {}
+    facts = facts_of(held.model, held.intake.reading.frame, __version__) | kept | dated
+    checks = Table(rows=held.checks) if held.checks else None
+    return Fit(held.model, held.ensemble, held.intake, facts | {CHECKPOINT: digest(path)}, held.profile, checks)
+
+
+def _catalogue(folder: Path, fit: Fit) -> Catalogue | None:
+    """The stars of a run folder, from its first table of memberships that can be read."""
+    found = sorted(folder.glob("memberships.*"), key=lambda path: path.suffix != ".parquet")
+    if not found:
+        return None
+    table = read_table(found[0])
+    stars, _ = fit.intake.reading.load(table, optional=fit.annotation.optional, path=str(found[0]))
+    cuts = folder / "selection.ecsv"
+    return Catalogue(table, stars, read_table(cuts) if cuts.is_file() else None)
+
+
+def _as_table(stars: Data) -> Table:
+    """Stars as a table with units, NaN where not measured."""
+    columns: dict[str, Any] = {}
+    for name in stars.names:
+        values, known = stars[name].cpu().numpy(), stars.where[name].cpu().numpy()
+        columns[name] = np.where(known, values, np.nan) if values.dtype.kind == "f" else values
+    return to_table(columns)
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of a table as numbers and text of Python."""
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in row.items()}

@@ -1,0 +1,219 @@
+"""The folder of a run: tables, numbers and figures of a finished fit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from astropy.table import Table
+from matplotlib.figure import Figure
+
+from stream_mapper.catalog import replace_file, with_units, write_table
+from stream_mapper.data import Data
+from stream_mapper.errors import check_at_least
+from stream_mapper.models.base import Model
+from stream_mapper.models.mixture import MixtureModel
+from stream_mapper.results.annotation import SELECTED, Intake
+from stream_mapper.results.exports import check_formats, write_galstreams, write_memberships
+from stream_mapper.results.figures import figures
+from stream_mapper.results.members import best_members, write_latex
+from stream_mapper.results.metrics import membership_metrics, track_metrics, truth_metrics
+from stream_mapper.results.provenance import Facts, internal_names, with_facts
+
+_TOP = 20  # best members shown in TensorBoard
+
+
+@dataclass(frozen=True)
+class ResultOptions:
+    """What a run folder holds.
+
+    Arguments:
+        draws: Draws of the posterior for the quantiles of the memberships.
+        track_draws: Draws for the quantiles of the track and of the density.
+        formats: Formats of the membership table: parquet, ecsv, fits, votable.
+        best: Members in the short table for a paper, ``members.ecsv`` and ``members.tex``.
+        name: Name of the stream, for the metadata of the tables.
+
+    Raises:
+        InputError: If a number is below 1 or a format is not known.
+    """
+
+    draws: int = 32
+    track_draws: int = 200
+    formats: Sequence[str] = ("parquet",)
+    best: int = 50
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be done."""
+        for key in ("draws", "track_draws", "best"):
+            check_at_least(f"results.{key}", getattr(self, key))
+        check_formats(self.formats)
+
+
+@dataclass(frozen=True)
+class RunTables:
+    """Tables of a fit, and the stars they are of.
+
+    Arguments:
+        model: The fitted mixture.
+        intake: How the stars were taken from their table.
+        memberships: The table the fit was of, with the memberships, N rows.
+        track: The track of each component.
+        density: The density of each component, at the same places.
+        stars: The N stars.
+        cuts: What each cut of the selection removed, if there is one.
+    """
+
+    model: MixtureModel
+    intake: Intake
+    memberships: Table
+    track: Table
+    density: Table
+    stars: Data
+    cuts: Table | None = None
+
+    @property
+    def place(self) -> str:
+        """Name of the coordinate along the stream."""
+        return self.model.indep_coord_names[0]
+
+    def selected(self) -> tuple[Table, Data]:
+        """The memberships and the stars that the selection lets in: numbers and figures are of these."""
+        return only_selected(self.memberships, self.stars)
+
+    def metrics(self) -> dict[str, Any]:
+        """Numbers of the run, and how they compare with the truth where the table carries it."""
+        table, stars = self.selected()
+        out: dict[str, Any] = membership_metrics(table) | {"stars": len(self.memberships)}
+        out |= {"selected": len(table)} if self.cuts is not None else {}
+        out |= truth_metrics(table, _incomplete(self.model, stars))
+        return out | track_metrics(table, self._fitted(stars))
+
+    def figures(self) -> dict[str, Figure]:
+        """Figures of everything the columns allow, by name."""
+        table, stars = self.selected()
+        inside = np.asarray(table["in_window"])
+        shown = {name: values[inside] for name, values in _values(stars, table).items()}
+        p = np.asarray(table["p_member"])[inside]
+        return dict(figures(shown, p, self.track, self.density, *photometry(self.model)))
+
+    def best(self, count: int) -> Table:
+        """The stars of the highest membership, with units."""
+        table, stars = self.selected()
+        internal = internal_names(table.colnames, self.intake.reading.columns, self.intake.reading.frame)
+        of_id = self.intake.id_of(table.colnames)
+        members = best_members(table, stars, internal, count, of_id, photometry(self.model)[0])
+        members.meta = dict(table.meta)
+        return with_facts(with_units(members), {}, {name: name for name in members.colnames})
+
+    def _fitted(self, stars: Data) -> dict[str, np.ndarray]:
+        """The first component's track and weight at each star."""
+        at = stars[self.place].cpu().numpy()
+        out: dict[str, np.ndarray] = {}
+        for table in (self.track, self.density):
+            first = table[table["component"] == table["component"][0]]
+            names = [n for n in first.colnames if first[n].dtype.kind == "f" and n != self.place]
+            out |= {name: np.interp(at, first[self.place], first[name]) for name in names}
+        return out
+
+
+class Board(Protocol):
+    """What shows figures while a fit goes on: the writer of TensorBoard."""
+
+    def add_figure(self, tag: str, figure: Figure, global_step: int) -> None:
+        """Show a figure."""
+
+    def add_histogram(self, tag: str, values: np.ndarray, global_step: int) -> None:
+        """Show a histogram."""
+
+    def add_text(self, tag: str, text_string: str, global_step: int) -> None:
+        """Show a text."""
+
+
+def write_run(
+    folder: Path, tables: RunTables, facts: Facts, metrics: Mapping[str, Any], options: ResultOptions
+) -> dict[str, Figure]:
+    """Write the tables, the figures and, last, the numbers, by which a complete run is known.
+
+    Returns:
+        The figures.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    write_memberships(tables.memberships, folder, options.formats)
+    for name, table in (("track", tables.track), ("density", tables.density), ("selection", tables.cuts)):
+        if table is not None:
+            write_table(with_facts(table, facts, {n: n for n in table.colnames}), folder / f"{name}.ecsv")
+    _write_members(folder, tables, options)
+    reading = tables.intake.reading
+    write_galstreams(tables.track, reading.frame, options.name, folder, reading.columns)
+    drawn = tables.figures()
+    (folder / "figures").mkdir(exist_ok=True)
+    for name, figure in drawn.items():
+        figure.savefig(folder / "figures" / f"{name}.png", dpi=130)
+    text = json.dumps(metrics, indent=2) + "\n"
+    replace_file(folder / "metrics.json", lambda new: new.write_text(text))
+    return drawn
+
+
+def show(board: Board, tables: RunTables, drawn: Mapping[str, Figure], step: int) -> None:
+    """Show the figures, the memberships and the best members on a board."""
+    table, _ = tables.selected()
+    p = np.asarray(table["p_member"])
+    for name, figure in drawn.items():
+        board.add_figure(f"figures/{name}", figure, step)
+    board.add_histogram("memberships/all", p, step)
+    board.add_text("memberships/best", _markdown(table, p), step)
+
+
+def only_selected(table: Table, stars: Data) -> tuple[Table, Data]:
+    """The rows of a table of memberships, and of its stars, that the selection lets in; all without a selection."""
+    if SELECTED not in table.colnames:
+        return table, stars
+    kept = np.asarray(table[SELECTED])
+    return table[kept], stars[torch.from_numpy(kept)]
+
+
+def photometry(model: Model) -> tuple[list[str], np.ndarray | None]:
+    """Magnitudes of the first part that has a curve in them, in its order, and the curve, (M, F)."""
+    curve = next((curve for part in model.parts() if (curve := part.curve()) is not None), None)
+    return ([], None) if curve is None else (list(curve[0]), curve[1].cpu().numpy())
+
+
+def _write_members(folder: Path, tables: RunTables, options: ResultOptions) -> None:
+    """The short table of the best members, for programs and for a paper."""
+    members = tables.best(options.best)
+    write_table(members, folder / "members.ecsv")
+    caption = f"The {len(members)} stars of the highest membership{' of ' + options.name if options.name else ''}."
+    write_latex(members, folder / "members.tex", caption)
+
+
+def _incomplete(model: MixtureModel, stars: Data) -> dict[str, np.ndarray]:
+    """Stars that lack some coordinates, by which: those that are always missing together are named together."""
+    where = model.measured(stars).where
+    lacking: dict[bytes, list[str]] = {}
+    for name in model.coord_names:
+        rows = (~where[name]).cpu().numpy()
+        if rows.any():
+            lacking.setdefault(rows.tobytes(), []).append(name)
+    return {f"without_{'_'.join(names)}_": np.frombuffer(rows, dtype=bool) for rows, names in lacking.items()}
+
+
+def _values(stars: Data, table: Table) -> dict[str, np.ndarray]:
+    """Every column of the stars and of the truth, NaN where not measured."""
+    columns = {n: np.where(stars.where[n].cpu(), stars[n].cpu(), np.nan) for n in stars.names if stars[n].ndim == 1}
+    truth = [name for name in table.colnames if name.startswith("true_") and table[name].dtype.kind == "f"]
+    return columns | {name: np.asarray(table[name]) for name in truth}
+
+
+def _markdown(table: Table, p: np.ndarray) -> str:
+    """The best members as a Markdown table."""
+    rows = np.argsort(p)[::-1][:_TOP]
+    names = [name for name in table.colnames if table[name].ndim == 1]
+    lines = ["|".join(names), "|".join("---" for _ in names)]
+    return "\n".join(lines + ["|".join(str(table[name][row]) for name in names) for row in rows])

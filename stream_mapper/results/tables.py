@@ -1,0 +1,33 @@
+"""Tracks and densities as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from astropy.table import Table, vstack
+from torch import Tensor
+
+from stream_mapper.catalog import with_units
+
+_PER_DEGREE = "1 / deg"
+
+
+def component_table(place: str, at: Tensor, columns: Mapping[str, Mapping[str, Tensor]]) -> Table:
+    """A table with the columns (G,) of each component below those of the one before, with units.
+
+    Arguments:
+        place: Name of the coordinate along the stream, such as ``phi1``.
+        at: Places, (G,).
+        columns: By component, columns by name.
+    """
+    densities = {name: _PER_DEGREE for one in columns.values() for name in one if "density" in name}
+    parts = [with_units(_table(q, place, at, own), densities) for q, own in columns.items()]
+    return vstack(parts, metadata_conflicts="silent")
+
+
+def _table(component: str, place: str, at: Tensor, columns: Mapping[str, Tensor]) -> Table:
+    table = Table({"component": [component] * len(at), place: at.numpy()})
+    for name, values in columns.items():
+        table[name] = np.asarray(values)
+    return table
