@@ -21,12 +21,6 @@ def one_line(message: object) -> str:
     return " ".join(str(message).split())
 
 
-def only_warnings(*names: str) -> None:
-    """Silence what these loggers say below warnings."""
-    for name in names:
-        logging.getLogger(name).setLevel(logging.WARNING)
-
-
 # Lightning's remarks on what is done here on purpose.
 _EXPECTED = (
     r".*LightningCLI's args parameter is intended.*",

@@ -1,49 +1,53 @@
-"""Fit a stream: ``python -m stream_mapper.fit --config experiments/mock/config.yaml``."""
+"""Fit a stream: ``python -m stream_mapper.fit --config experiments/mock/config.yaml``.
+
+As ``stream_mapper.fit(model, table, ...)`` this module is the same from Python: see :func:`stream_mapper.pipeline.fit`.
+"""
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from stream_mapper.commands import run
-from stream_mapper.results.summary import summary
 
 if TYPE_CHECKING:
     from lightning.pytorch.cli import ArgsType
 
-    from stream_mapper.training.cli import StreamCLI
+    from stream_mapper.fitted import Fit
 
 
-def fit(args: ArgsType = None) -> StreamCLI:
+def fit_command(args: ArgsType = None) -> Fit | None:
     """Read the stars, train the background, then the mixture; write the run folder.
 
     Arguments:
         args: Command-line arguments, or a configuration as a dict; by default those of the process.
 
+    Returns:
+        The fit; None in every process but the first.
+
     Raises:
         InputError: If the configuration or the table cannot be used.
         KeyboardInterrupt: On Ctrl-C, with what is left.
     """
-    from stream_mapper.training.cli import StreamCLI  # noqa: PLC0415 (Lightning takes seconds to load)
-    from stream_mapper.training.recorder import RunRecorder  # noqa: PLC0415
-    from stream_mapper.training.stages import prepare  # noqa: PLC0415
+    from stream_mapper import pipeline  # noqa: PLC0415 (Lightning takes seconds to load)
+    from stream_mapper.results.summary import summary  # noqa: PLC0415
+    from stream_mapper.training.cli import StreamCLI  # noqa: PLC0415
 
     start = time.monotonic()
-    cli = StreamCLI(args)
-    trainer: Any = cli.trainer
-    with _interruptible(trainer):
-        processes, device = trainer.num_devices * trainer.num_nodes, trainer.strategy.root_device
-        stage, ensemble = cli.config_init.background, cli.model.ensemble
-        prepare(cli.model.model, cli.datamodule, stage, cli.runs_on(), processes, device, ensemble)
-        trainer.fit(cli.model, cli.datamodule)
-    if trainer.is_global_zero:
-        (recorder,) = (c for c in trainer.callbacks if isinstance(c, RunRecorder))
-        if recorder.folder is not None:
-            print(summary(recorder.metrics | {"seconds": time.monotonic() - start}, recorder.folder))
-    return cli
+    with pipeline.only_warnings("lightning.pytorch", "lightning.fabric"):
+        cli = StreamCLI(args)
+    given = cli.config_init
+    with _interruptible(cli.trainer):
+        fit = pipeline.run(cli.model, cli.datamodule, cli.trainer, given.background, given.results, cli.hardware())
+    if fit is not None:
+        folder = Path(cli.trainer.log_dir or ".")
+        print(summary({**fit.metrics, "seconds": time.monotonic() - start}, folder))
+    return fit
 
 
 @contextmanager
@@ -65,10 +69,22 @@ def _what_is_left(folder: Path) -> str:
     return f"nothing complete was written; {folder} holds only checkpoints"
 
 
-def main(args: ArgsType = None) -> StreamCLI:
+def main(args: ArgsType = None) -> Fit | None:
     """Command-line entry: a clear line and exit status 2 for unusable input."""
-    return run(lambda: fit(args))
+    return run(lambda: fit_command(args))
 
+
+class _Callable(ModuleType):
+    """This module, which is called as the function of its name."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Fit:
+        """See :func:`stream_mapper.pipeline.fit`."""
+        from stream_mapper.pipeline import fit  # noqa: PLC0415
+
+        return fit(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _Callable
 
 if __name__ == "__main__":
     main()

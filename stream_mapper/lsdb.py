@@ -9,7 +9,7 @@ import pandas as pd
 
 from stream_mapper.catalog import from_frame
 from stream_mapper.prediction.predictor import Predictor, quietly
-from stream_mapper.results.membership import names_set_aside
+from stream_mapper.results.annotation import clashes
 
 if TYPE_CHECKING:
     from lsdb.catalog.catalog import Catalog
@@ -35,10 +35,10 @@ def predict_catalog(checkpoint: str, catalog: Catalog, draws: int = 32) -> Catal
         InputError: If the checkpoint cannot be used.
     """
     predictor = Predictor(checkpoint, draws)
-    predictor.say_without_draws()
+    predictor.warn_without_draws()
     meta = catalog.meta
-    renamed = names_set_aside(list(meta.columns), predictor.names, "the catalogue")
-    empty = {name: pd.Series([], dtype=kind) for name, kind in predictor.types.items()}
+    renamed = clashes(list(meta.columns), predictor.annotation.names, "the catalogue")
+    empty = {name: pd.Series([], dtype=kind) for name, kind in predictor.annotation.types.items()}
     meta = meta.rename(columns=renamed).assign(**empty)
     return catalog.map_partitions(_predict, checkpoint, draws, renamed, meta=meta)
 
@@ -48,9 +48,11 @@ def _predict(frame: pd.DataFrame, checkpoint: str, draws: int, renamed: dict[str
     predictor = _predictor(checkpoint, draws)
     result = frame.rename(columns=renamed)
     if not len(frame):
-        return result.assign(**{name: pd.Series([], dtype=kind) for name, kind in predictor.types.items()})
+        return result.assign(**{name: pd.Series([], dtype=kind) for name, kind in predictor.annotation.types.items()})
     with quietly():
-        stars = predictor.read(from_frame(frame[predictor.columns(list(frame.columns))]), "the catalogue")
+        stars = predictor.annotation.read(
+            from_frame(frame[predictor.annotation.columns_read(list(frame.columns))]), "the catalogue"
+        )
     return result.assign(**predictor(stars))
 
 

@@ -74,17 +74,14 @@ def predict(
 def _predict_whole(predictor: Predictor, catalogue: str, output: str) -> None:
     """Read a table, predict it and write it."""
     from stream_mapper.catalog import read_table, write_table  # noqa: PLC0415
-    from stream_mapper.results.membership import set_aside  # noqa: PLC0415
-    from stream_mapper.results.provenance import DATE, now  # noqa: PLC0415
+    from stream_mapper.results.annotation import rename_clashes  # noqa: PLC0415
 
-    table = read_table(catalogue)
-    stars = predictor.read(table, catalogue)
-    result = set_aside(table, predictor.names, catalogue)
-    predictor.say_without_draws()
-    predictor.say(predictor.tally(stars), catalogue, table.colnames)
-    result.update(predictor(stars))
-    predictor.note(result).meta[DATE] = now()
-    write_table(result, output)
+    table, annotation = read_table(catalogue), predictor.annotation
+    stars = annotation.read(table, catalogue)
+    table = rename_clashes(table, annotation.names, catalogue)
+    predictor.warn_without_draws()
+    predictor.log(predictor.tally(stars), catalogue, table.colnames)
+    write_table(annotation.table(table, predictor(stars), catalogue), output)
 
 
 def _check_target(output: str) -> bool:

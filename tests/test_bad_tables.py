@@ -12,8 +12,8 @@ from astropy.table import MaskedColumn, Table
 
 from stream_mapper.catalog import read_table, write_table
 from stream_mapper.fit import main as fit
+from stream_mapper.fitted import load
 from stream_mapper.predict import main as predict
-from stream_mapper.training.checkpoint import load_run
 
 N = 300
 CONFIG = """
@@ -185,7 +185,7 @@ WAYS = ("fit", "whole", "streamed")
 def folder(tmp_path_factory):
     """The configuration, the good table, and a checkpoint of a fit to it; nobody looks at the figures."""
     quick = pytest.MonkeyPatch()
-    quick.setattr("stream_mapper.training.recorder.RunRecorder._draw", lambda *_: None)
+    quick.setattr("stream_mapper.results.run_folder.RunTables.figures", lambda *_: {})
     root = tmp_path_factory.mktemp("bad")
     (root / "config.yaml").write_text(CONFIG)
     write_table(stars(), root / "good.parquet")
@@ -202,8 +202,8 @@ def to(path):
 def loaded_once(folder, monkeypatch):
     """The model is rebuilt once, not by each of many predictions."""
     if not hasattr(loaded_once, "run"):
-        loaded_once.run = load_run(best(folder))
-    monkeypatch.setattr("stream_mapper.training.checkpoint.load_run", lambda path: loaded_once.run)
+        loaded_once.run = load(best(folder))
+    monkeypatch.setattr("stream_mapper.prediction.predictor.load", lambda path: loaded_once.run)
 
 
 def best(folder):
@@ -317,7 +317,7 @@ def test_identifiers_may_be_missing_and_named(folder, tmp_path, capsys, monkeypa
 
 def test_copies_are_looked_for_within_a_chunk(folder, tmp_path, monkeypatch):
     """Of a catalogue that does not fit in memory not more is known at once; a membership is of one star alone."""
-    monkeypatch.setattr("stream_mapper.prediction.survey._PROBE", 64)
+    monkeypatch.setattr("stream_mapper.prediction.streamed._PROBE", 64)
     table = stars()
     table["source_id"][250] = table["source_id"][4]
     assert len(go("streamed", folder, written(table, "streamed", tmp_path), tmp_path)) == N

@@ -15,6 +15,7 @@ from astropy import units as u
 from stream_mapper.__main__ import main as console
 from stream_mapper.builtin import Isochrone, Uniform
 from stream_mapper.catalog import read_table, write_table
+from stream_mapper.description import describe
 from stream_mapper.errors import InputError
 from stream_mapper.fit import _what_is_left
 from stream_mapper.fit import main as fit
@@ -23,10 +24,9 @@ from stream_mapper.nn import Constant
 from stream_mapper.params import ModelParameters
 from stream_mapper.predict import main as predict
 from stream_mapper.query import main as query
-from stream_mapper.results.membership import membership_names
+from stream_mapper.results.annotation import membership_names
 from stream_mapper.simulate import main as simulate
 from stream_mapper.training.cli import StreamCLI
-from stream_mapper.training.literal import _READERS, literal
 
 ROOT = Path(__file__).parent.parent
 MOCK = str(ROOT / "experiments" / "mock" / "config.yaml")
@@ -123,16 +123,17 @@ def test_track_and_density_have_their_columns(run):
 
 def test_checkpoint_is_plain(run):
     checkpoint = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
-    for key in ("hyper_parameters", "datamodule_hyper_parameters"):
-        assert json.loads(json.dumps(checkpoint[key])).keys() == checkpoint[key].keys()
+    header = checkpoint["stream_mapper"]
+    plain = {key: header[key] for key in ("model", "intake", "facts")}
+    assert json.loads(json.dumps(plain)) == plain
+    assert all(isinstance(values, torch.Tensor) for values in checkpoint["state_dict"].values())
 
 
-@pytest.mark.parametrize("module", ["stream_mapper.builtin", "stream_mapper.builtin.isochrone"])
-def test_isochrones_of_files_are_kept_as_numbers(module, monkeypatch):
-    curve = Isochrone([0.5, 0.8], [[8.0], [4.0]], ("g",))
-    monkeypatch.setitem(_READERS, "Isochrone.read_mist", lambda path: curve)
-    kept = literal({"isochrone": {"class_path": f"{module}.Isochrone.read_mist", "init_args": {"path": "gone"}}})
-    assert kept["isochrone"]["init_args"] == {"mass": [0.5, 0.8], "magnitudes": [[8.0], [4.0]], "bands": ["g"]}
+def test_isochrones_of_files_are_kept_as_numbers():
+    kept = describe({"isochrone": Isochrone([0.5, 0.8], [[8.0], [4.0]], ("g",))})
+    assert kept["isochrone"]["class_path"] == "stream_mapper.builtin.Isochrone"
+    assert kept["isochrone"]["init_args"]["magnitudes"] == [[8.0], [4.0]]
+    assert kept["isochrone"]["init_args"]["bands"] == ["g"]
 
 
 def test_flows_are_trained_where_the_mixture_is(stars, tmp_path, monkeypatch):
@@ -408,7 +409,7 @@ def test_an_interrupted_prediction_says_so(monkeypatch, capsys):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("stream_mapper.training.checkpoint.load_run", stop)
+    monkeypatch.setattr("stream_mapper.prediction.predictor.load", stop)
     with pytest.raises(SystemExit) as status:
         predict(["--checkpoint", "best.ckpt", "--catalogue", "a.fits", "--output", "b.fits"])
     assert status.value.code == 130

@@ -21,19 +21,21 @@ from torch import nn
 import stream_mapper as sml
 from stream_mapper import Data, InputError
 from stream_mapper.builtin.compat import FlowModel, ZukoFlowModel, flow, marginal
-from stream_mapper.models import pieces, scope
-from stream_mapper.models.climb import climb
+from stream_mapper.inference import chunked
+from stream_mapper.inference.laplace import FunctionPosterior
+from stream_mapper.inference.polish import polish
+from stream_mapper.inference.screening import screened
+from stream_mapper.models import Batch, scope
 from stream_mapper.models.mixture import ln_weights
-from stream_mapper.models.posterior import FunctionPosterior
-from stream_mapper.models.screen import screened
 from stream_mapper.nn import Constant, OnGrid, SharedDropout, draw, has_dropout, on_grid, sequential
 from stream_mapper.params import ModelParameter, ModelParameters
 from stream_mapper.params.bounds import ClippedBounds, NoBounds, SigmoidBounds
 from stream_mapper.params.scaler import Identity, StandardLnWidth, StandardLocation, StandardWidth
+from stream_mapper.pipeline import posterior
 from stream_mapper.prior import ControlRegions, FunctionPrior, HardThreshold
 from stream_mapper.training import StreamModule
 from stream_mapper.training.batches import Batches
-from stream_mapper.training.stages import rehearse
+from stream_mapper.training.start import dry_run
 from stream_mapper.utils import StandardScaler
 
 NAN = math.nan
@@ -487,7 +489,7 @@ def test_a_large_table_goes_to_a_flow_in_parts(monkeypatch):
     torch.testing.assert_close(model.ln_likelihood({}, data), whole)
 
 
-def test_many_stars_in_pieces_are_the_same_stars(monkeypatch):
+def test_many_stars_in_chunks_are_the_same_stars(monkeypatch):
     """Value, derivatives and terms; a flow that is still trained is left to ordinary differentiation."""
     model = mixture("stream", stream=lambda: normal(net=Constant(2)))
     model.unpack_params_hooks = (lambda params: {**params, "stream.phi2.mu": params["stream.phi2.mu"][0]},)
@@ -495,19 +497,19 @@ def test_many_stars_in_pieces_are_the_same_stars(monkeypatch):
     data = data.with_columns({"phi2": torch.where(torch.arange(41) == 7, torch.nan, data["phi2"])})
 
     def values(trained=model):
-        joint, total = pieces.ln_terms(trained, trained(data), data)
+        joint, total = chunked.ln_terms(trained, trained(data), Batch(data))
         weight = torch.linspace(0.5, 2, 41)
         return [joint, total.detach(), *torch.autograd.grad((weight * total).sum(), list(trained.parameters()))]
 
     whole = values()
     calls = []
-    monkeypatch.setattr(pieces, "_STARS", 10)
-    monkeypatch.setattr(pieces, "_piece", lambda *a, f=pieces._piece: calls.append(1) or f(*a))
+    monkeypatch.setattr(chunked, "_STARS", 10)
+    monkeypatch.setattr(chunked, "_of_chunk", lambda *a, f=chunked._of_chunk: calls.append(1) or f(*a))
     for found, expected in zip(values(), whole, strict=True):
         torch.testing.assert_close(found, expected)
     assert len(calls) == 5
     with torch.no_grad():
-        torch.testing.assert_close(pieces.ln_terms(model, model(data), data)[1], whole[1])
+        torch.testing.assert_close(chunked.ln_terms(model, model(data), Batch(data))[1], whole[1])
     joint = ZukoFlowModel(
         net=flow(1, transforms=1), coord_names=("phi2",), data_scaler=StandardScaler(("phi1", "phi2"))
     )
@@ -520,32 +522,35 @@ def test_screening_leaves_out_only_what_does_not_matter():
     model = mixture("stream", stream=lambda: normal(net=Constant(2)))
     model.components["stream"].net.value.data = torch.tensor([0.2, -2.0])
     stars = phi2_at(*torch.linspace(-1.9, 1.9, 400).tolist()).with_columns({"phi2_err": torch.ones(400)})
-    some = screened(model, stars, 1e-5)
-    share = some.where["held:stream"].float().mean().item()
-    assert 0.5 < share < 0.95
-    assert "held:background" not in some
-    held = model.components["stream"].ln_likelihood(scope(model(stars), "stream"), stars)[some.where["held:stream"]]
-    assert held.max() < -10
+    some = screened(model, Batch(stars), 1e-5)
+    (skipped,) = some.known.skipped.values()
+    far = ~skipped.isnan()
+    assert 0.5 < far.float().mean().item() < 0.95
+    assert list(some.known.skipped) == ["stream"]
+    assert model.components["stream"].ln_likelihood(scope(model(stars), "stream"), stars)[far].max() < -10
 
-    def slopes(data):
-        return torch.autograd.grad(model.ln_likelihood(model(data), data).sum(), list(model.parameters()))
+    def joint(batch):
+        return model.ln_joint(model(batch.stars), batch.stars, batch.known)
 
-    for found, expected in zip(slopes(some), slopes(stars), strict=True):
+    def slopes(batch):
+        ln_p = model.ln_likelihood(model(batch.stars), batch.stars, batch.known)
+        return torch.autograd.grad(ln_p.sum(), list(model.parameters()))
+
+    for found, expected in zip(slopes(some), slopes(Batch(stars)), strict=True):
         torch.testing.assert_close(found, expected, atol=1e-2, rtol=1e-3)
-    torch.testing.assert_close(model.ln_joint(model(some), some), model.ln_joint(model(stars), stars))
-    model.components["stream"].net.value.data += 0.05  # a little further: what is held is a little old
-    new, old = (model.membership(model(data), data) for data in (stars, some))
+    torch.testing.assert_close(joint(some), joint(Batch(stars)))
+    model.components["stream"].net.value.data += 0.05  # a little further: what is skipped is a little old
+    new, old = (joint(batch).softmax(-1) for batch in (Batch(stars), some))
     torch.testing.assert_close(old, new, atol=1e-3, rtol=0)
-    assert not torch.equal(model.ln_joint(model(some), some), model.ln_joint(model(stars), stars))
-    expected = model.ln_joint(model(stars), stars)
-    again = screened(model, some, 1e-5)
-    torch.testing.assert_close(model.ln_joint(model(again), again), expected)
-    light = screened(model, some, 1e-5, certain=1e-14)  # those far off keep what they had, the others do not
-    far = model.membership(model(some), some)[:, 0] < 1e-14
-    assert 0 < far.sum() < some.where["held:stream"].sum()
-    now, before = (data["held:stream"] for data in (light, some))
-    torch.testing.assert_close(now[far], before[far], rtol=0, atol=0)
-    torch.testing.assert_close(model.ln_joint(model(light), light)[~far], expected[~far])
+    assert not torch.equal(joint(some), joint(Batch(stars)))
+    expected = joint(Batch(stars))
+    torch.testing.assert_close(joint(screened(model, some, 1e-5)), expected)
+    light = screened(model, some, 1e-5, recheck_below=1e-14)  # those far off keep what they had, the others do not
+    farthest = joint(some).softmax(-1)[:, 0] < 1e-14
+    assert 0 < farthest.sum() < far.sum()
+    now, before = (batch.known.skipped["stream"] for batch in (light, some))
+    torch.testing.assert_close(now[farthest], before[farthest], rtol=0, atol=0)
+    torch.testing.assert_close(joint(light)[~farthest], expected[~farthest])
 
 
 def test_screening_of_a_mixture_within_a_mixture():
@@ -559,17 +564,17 @@ def test_screening_of_a_mixture_within_a_mixture():
     )
     outer.components["stream"].net.value.data = torch.tensor([0.2, -3.0])
     data = phi2_at(*torch.linspace(-1.9, 1.9, 40).tolist())
-    some = screened(outer, data, 1e-5)
-    assert some.where["held:stream"].any()
-    torch.testing.assert_close(outer.ln_joint(outer(some), some), outer.ln_joint(outer(data), data))
+    some = screened(outer, Batch(data), 1e-5)
+    assert not some.known.skipped["stream"].isnan().all()
+    torch.testing.assert_close(outer.ln_joint(outer(data), data, some.known), outer.ln_joint(outer(data), data))
 
 
 def test_a_hook_may_set_one_number_for_all_stars():
     model = mixture("stream", stream=lambda: normal(net=Constant(1), params=ONLY_WIDTH))
     model.unpack_params_hooks = (lambda params: {**params, "stream.phi2.mu": torch.tensor(0.3)},)
     data = phi2_at(*torch.linspace(-1.9, 1.9, 40).tolist())
-    some = screened(model, data, 0.3)
-    torch.testing.assert_close(model.ln_joint(model(some), some), model.ln_joint(model(data), data))
+    some = screened(model, Batch(data), 0.3)
+    torch.testing.assert_close(model.ln_joint(model(data), data, some.known), model.ln_joint(model(data), data))
 
 
 def test_all_components_of_a_mixture_without_background_may_be_switched_off():
@@ -586,9 +591,9 @@ def test_all_components_of_a_mixture_without_background_may_be_switched_off():
 def test_a_component_switched_off_is_not_computed():
     model = switched((0.0, 2.0), (1.0, math.inf))
     data = Data({"phi1": torch.tensor([-1.0, 0.5, 1.5, 3.0]), "phi2": torch.full((4,), 0.5)})
-    some = screened(model, data, 1e-5)
-    assert some.where["held:a"].tolist() == [True, False, False, True]
-    assert torch.equal(model.ln_joint(model(some), some), model.ln_joint(model(data), data))
+    known = screened(model, Batch(data), 1e-5).known
+    assert known.skipped["a"].isnan().tolist() == [False, True, True, False]
+    assert torch.equal(model.ln_joint(model(data), data, known), model.ln_joint(model(data), data))
 
 
 def test_names_of_parts_are_prefixes():
@@ -772,7 +777,7 @@ def test_last_layer_posterior_of_a_linear_gaussian_problem(make):
     prior = (1 + nodes.square()).mean() / WIDTH**2  # precision of each weight
     precision = design.T @ (design / sigma.double().square()[:, None]) + prior * torch.eye(2)
     posterior = FunctionPosterior(WIDTH)
-    posterior.fit(model, [data[:50], data[50:]])
+    posterior.fit(model, [Batch(data[:50]), Batch(data[50:])])
     at = Data({"phi1": torch.tensor([-30.0, 0.0, 20.0])})
     rows = torch.tensor([[-1.5, 1.0], [0.0, 1.0], [1.0, 1.0]], dtype=torch.float64)
     expected = rows @ torch.linalg.inv(precision) @ rows.T
@@ -791,7 +796,7 @@ def test_last_layer_posterior_of_a_linear_gaussian_problem(make):
 
 
 @pytest.mark.parametrize("make", NETS.values(), ids=NETS.keys())
-def test_climbing_reaches_the_top_of_the_likelihood(make):
+def test_polishing_reaches_the_top_of_the_likelihood(make):
     """A noisy line of unknown width: the top as scipy finds it in float64."""
     model, data, x, sigma = linear_gaussian(make())
     data = data.with_columns({"phi2": 0.5 + 0.4 * x + sigma * torch.randn(len(x))})
@@ -808,15 +813,15 @@ def test_climbing_reaches_the_top_of_the_likelihood(make):
         layer.bias[0] -= 0.3
         layer.weight[0, 0] += 0.15
     before = minus_ln_p([0.2, 0.55, math.log(0.3), 0.0])
-    gain = climb(model, [data[:50], data[50:]], steps=60)
+    gain = polish(model, [Batch(data[:50]), Batch(data[50:])], steps=60)
     assert gain == pytest.approx(before - best.fun, abs=0.05)
 
 
-def test_climbing_heeds_the_guides():
+def test_polishing_heeds_the_guides():
     guide = sml.prior.ControlRegions("phi2.mu", [0.0], [1.0], 0.1, lamda=1e6)
     model = normal(net=Constant(2), priors=(guide,))
     data = phi2_at(*torch.linspace(-0.5, 0.5, 21).tolist())
-    climb(model, [data], steps=60)
+    polish(model, [Batch(data)], steps=60)
     assert model(data)["phi2.mu"][0].item() == pytest.approx(0.9, abs=0.01)
 
 
@@ -839,7 +844,7 @@ def test_last_layer_posterior_of_a_truncated_normal():
     law = stats.truncnorm(-2, (3 - mu) / 1.5, mu, 1.5)
     phi2 = torch.tensor(law.ppf((np.arange(n) + 0.5) / n), dtype=torch.float32)
     posterior = FunctionPosterior(WIDTH)
-    posterior.fit(model, [Data({"phi1": torch.zeros(n), "phi2": phi2})])
+    posterior.fit(model, [Batch(Data({"phi1": torch.zeros(n), "phi2": phi2}))])
     expected = np.linalg.inv(n * fisher + np.eye(2) / WIDTH**2)
     rows = posterior.factor[[5, 5 + posterior.size]]
     np.testing.assert_allclose(rows @ rows.T, expected, rtol=0.01)
@@ -850,7 +855,7 @@ def test_draws_restore_the_weights_and_repeat():
     posterior, again = FunctionPosterior(), FunctionPosterior()
     with pytest.raises(RuntimeError, match="has not been fitted"), posterior.draw(model, 0):
         pass
-    posterior.fit(model.train(), [data])
+    posterior.fit(model.train(), [Batch(data)])
     assert model.training
     before = copy.deepcopy(model.state_dict())
     again.load_state_dict(state_of(posterior))
@@ -870,15 +875,15 @@ def test_a_frozen_network_takes_no_part_in_the_posterior():
     model = mixture("stream")
     model.components["stream"].requires_grad_(False)
     posterior = FunctionPosterior()
-    posterior.fit(model, [phi2_at(0.0, 0.5, 2.0)])
-    assert list(posterior.spans) == ["weights"]
+    posterior.fit(model, [Batch(phi2_at(0.0, 0.5, 2.0))])
+    assert [name for name, _ in posterior.spans.named_buffers()] == ["weights"]
     assert len(posterior.factor) == posterior.size
 
 
-def test_climbing_leaves_a_network_without_a_linear_end():
+def test_polishing_leaves_a_network_without_a_linear_end():
     model = normal(net=nn.Sequential(nn.Linear(1, 2), nn.Tanh()))
     before = copy.deepcopy(model.net.state_dict())
-    assert climb(model, [phi2_at(0.0, 1.0)]) == 0
+    assert polish(model, [Batch(phi2_at(0.0, 1.0))]) == 0
     assert all(torch.equal(value, before[name]) for name, value in model.net.state_dict().items())
 
 
@@ -888,19 +893,20 @@ def test_a_network_without_dropout_is_drawn_too(dropout):
     stream = lambda: normal(net=sequential(1, 8, 2, 2, dropout=dropout))  # noqa: E731
     module = StreamModule(mixture("stream", stream=stream, net=sequential(1, 8, 2, 1, dropout=0.3)))
     data = phi2_at(*torch.linspace(-1, 1, 21).tolist())
-    module.eval().fit_posterior([data])
-    assert (module.posterior.factor is None) == (dropout > 0)
-    drawn = []
+    model, ensemble = module.model.eval(), module.ensemble
+    posterior(model, ensemble, [[Batch(data)]])
+    assert ensemble.posteriors[0].is_fitted == (dropout == 0)
+    draw, drawn = ensemble.draw_of(model), []
     for index in range(2):
-        with module.draw(module.model, index):
-            drawn.append(module.model(data)["stream.phi2.mu"])
+        with draw(model, index):
+            drawn.append(model(data)["stream.phi2.mu"])
     assert not torch.equal(*drawn)
 
 
-def test_a_last_layer_without_bias_is_not_climbed_in():
+def test_a_last_layer_without_bias_is_not_polished():
     model = normal(net=nn.Sequential(nn.Linear(1, 4), nn.Tanh(), nn.Linear(4, 2, bias=False)))
     before = copy.deepcopy(model.net.state_dict())
-    assert climb(model, [phi2_at(0.1, 0.3, -0.2)]) == 0
+    assert polish(model, [Batch(phi2_at(0.1, 0.3, -0.2))]) == 0
     for name, value in model.net.state_dict().items():
         assert torch.equal(value, before[name])
 
@@ -963,12 +969,12 @@ REFUSED = {
         net=Constant(2), params=PARTS, coord_names=("g",)
     ),
     "no parameter 'phi2.mu' in a part that has ['phi2.ln-sigma', 'ln-weight']: list it in the part's params, or set": (
-        lambda: rehearse(mixture("stream", stream=lambda: normal(net=Constant(1), params=ONLY_WIDTH)), phi2_at(0.0))
+        lambda: dry_run(mixture("stream", stream=lambda: normal(net=Constant(1), params=ONLY_WIDTH)), phi2_at(0.0))
     ),
-    "the network gives 1 outputs for the parameters ['phi2.mu', 'phi2.ln-sigma']": lambda: rehearse(
+    "the network gives 1 outputs for the parameters ['phi2.mu', 'phi2.ln-sigma']": lambda: dry_run(
         mixture("stream", stream=lambda: normal(net=Constant(1), params=PARTS)), phi2_at(0.0)
     ),
-    "ControlRegions: no parameter 'phi2.m'; the model has ['phi2.mu', 'phi2.ln-sigma']": lambda: rehearse(
+    "ControlRegions: no parameter 'phi2.m'; the model has ['phi2.mu', 'phi2.ln-sigma']": lambda: dry_run(
         normal(net=Constant(2), params=PARTS, priors=(ControlRegions("phi2.m", [0.0], [0.0], 1.0),)), phi2_at(0.0)
     ),
     "HardThreshold of a.ln-weight needs lower < upper; got 2 and 1": lambda: HardThreshold("a.ln-weight", 2, 1),

@@ -15,15 +15,17 @@ from torch.utils._pytree import tree_leaves
 
 from stream_mapper.builtin import Isochrone
 from stream_mapper.builtin.compat import FlowModel
+from stream_mapper.builtin.compat.flow_model import _OfCompleteStars
 from stream_mapper.builtin.isochrone import selection
 from stream_mapper.data import Data
-from stream_mapper.devices import not_looking
+from stream_mapper.devices import without_sync
 from stream_mapper.distributions._rectangle import ln_rectangle
-from stream_mapper.training import StreamModule, with_frozen_densities
+from stream_mapper.inference.frozen import known_densities
+from stream_mapper.models.base import is_pretrained, windows_of
+from stream_mapper.models.known import Batch
+from stream_mapper.training import StreamModule
 from stream_mapper.training.callbacks import StopOnNonFinite
 from stream_mapper.training.cli import StreamCLI
-from stream_mapper.training.cuts import windows_of
-from stream_mapper.training.stages import flows_of
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 MAKE = {"tensor", "as_tensor", "asarray", "new_tensor", "from_numpy"}
@@ -72,24 +74,24 @@ class NoProducts(TorchDispatchMode):
 
 def ready(model, data):
     """The model and the stars on the meta device, as in a fit: flows alone see complete stars, others are frozen."""
-    flows = {name: part for name, part in flows_of(model).items() if isinstance(part, FlowModel)}
-    for name, part in flows.items():
-        part.complete = name == ""
-        part.requires_grad_(name == "")
     model.fit_scalers(data)
-    data = with_frozen_densities(model, data)
-    return model.to("meta"), data.to("meta")
+    if isinstance(model, FlowModel):
+        return _OfCompleteStars(model).to("meta"), Batch(data).to("meta")
+    for part in model.parts():
+        part.requires_grad_(not is_pretrained(part) and any(weight.requires_grad for weight in part.parameters()))
+    known = known_densities(model, data)
+    return model.to("meta"), Batch(data, known).to("meta")
 
 
-def step(model, data):
+def step(model, batch):
     """One step of the training, as the trainer takes it."""
-    module, size = StreamModule(model), len(data)
+    module, size = StreamModule(model), len(batch)
     batches = SimpleNamespace(sizes=[size], n_stars=size)
     steps = {"estimated_stepping_batches": 20, "global_step": 3, "max_steps": -1, "is_last_batch": True}
     trainer = SimpleNamespace(train_dataloader=batches, world_size=1, **steps)
     module._trainer = trainer
     module.log_dict = lambda *args, **kwargs: None
-    loss = module.training_step(data, 0)
+    loss = module.training_step(batch, 0)
     if loss.requires_grad:
         found = module.configure_optimizers()
         optimizer, schedule = found["optimizer"], found["lr_scheduler"]["scheduler"]
@@ -102,10 +104,10 @@ def step(model, data):
 
 def check(model, data):
     """Take a step, in which things are made that are kept, and check another; number of operations on the device."""
-    model, data = ready(model, data)
-    step(model, data)
+    model, batch = ready(model, data)
+    step(model, batch)
     with NoCopies(), NoMixing() as watch:
-        step(model, data)
+        step(model, batch)
     return watch.seen
 
 
@@ -138,7 +140,7 @@ def test_without_looking_the_numbers_are_the_same(make):
     case = make()
     model, data = case.model.double(), stars(case, n=200).to(dtype=torch.float64)
     looking = ln_p_and_gradients(model, data)
-    with not_looking():
+    with without_sync():
         blind = ln_p_and_gradients(model, data)
     torch.testing.assert_close(blind, looking)
 
@@ -178,7 +180,7 @@ def test_a_rectangle_without_looking_is_the_same(dtype):
         return ln_p.detach(), torch.autograd.grad(ln_p.sum(), leaves)
 
     looking = found()
-    with not_looking():
+    with without_sync():
         blind = found()
     torch.testing.assert_close(blind, looking)
     assert 0.1 < (looking[0] == 0).double().mean() < 0.9

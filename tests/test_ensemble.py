@@ -13,16 +13,18 @@ from lightning.pytorch.callbacks import Callback
 import stream_mapper as sml
 from stream_mapper.catalog import read_table
 from stream_mapper.fit import main as fit
-from stream_mapper.models.screen import held_of_each, repeated, screened, screened_for_all
+from stream_mapper.inference.ensemble import Ensemble
+from stream_mapper.inference.membership import memberships
+from stream_mapper.inference.screening import repeated, screened, screened_for_all, skipped_by_each
+from stream_mapper.inference.track import track
+from stream_mapper.models import Batch
 from stream_mapper.nn import Constant, on_grid, redraw, sequential
+from stream_mapper.pipeline import polish, posterior
 from stream_mapper.predict import main as predict
 from stream_mapper.prior import ControlRegions, FunctionPrior, HardThreshold
-from stream_mapper.results.membership import memberships
-from stream_mapper.results.track import track_table
 from stream_mapper.simulate import main as simulate
 from stream_mapper.training import StreamModule, start_from_guides
 from stream_mapper.training.batches import Batches
-from stream_mapper.training.ensemble import Ensemble
 
 MOCK = str(Path(__file__).parent.parent / "experiments" / "mock" / "config.yaml")
 SMALL = "{class_path: stream_mapper.mock.TailoredMock, init_args: {n_stream: 300, n_background: 900, seed: 3}}"
@@ -70,13 +72,15 @@ def sky(size=1500):
     return sml.Data({"phi1": phi1, "phi2": phi2, "parallax": parallax})
 
 
-def ensemble(members=3, **kwargs):
+def ensemble(size=3, **kwargs):
     """A module whose members have started from the guides, and its stars."""
     stars = sky()
-    module = StreamModule(mixture(), members=members, learning_rate=0.02, screen_every=2, weight_decay=0.01, **kwargs)
+    module = StreamModule(
+        mixture(), ensemble_size=size, learning_rate=0.02, screen_every=2, weight_decay=0.01, **kwargs
+    )
     module.model.fit_scalers(stars)
-    for member in module.members(module.model):
-        with member:
+    for one in module.ensemble.fits(module.model):
+        with one:
             start_from_guides(module.model, steps=50)
     return module, stars
 
@@ -89,7 +93,7 @@ class Curve(Callback):
 
     @torch.no_grad()
     def on_train_epoch_end(self, trainer, pl_module):
-        self.values.append(pl_module.ln_likelihoods(self.stars).mean(1))
+        self.values.append(pl_module.ln_likelihoods(Batch(self.stars)).mean(1))
 
 
 def trained(module, stars, clip=0.2):
@@ -116,10 +120,10 @@ def by_itself(module, member):
 
 def test_each_member_is_trained_as_if_it_were_alone():
     module, stars = ensemble()
-    alone = [by_itself(module, member) for member in module.members(module.model)]
+    alone = [by_itself(module, member) for member in module.ensemble.fits(module.model)]
     curves = trained(module, stars)
     assert curves.shape == (8, 3)
-    for index, (single, member) in enumerate(zip(alone, module.members(module.model), strict=True)):
+    for index, (single, member) in enumerate(zip(alone, module.ensemble.fits(module.model), strict=True)):
         assert trained(single, stars)[:, 0].tolist() == pytest.approx(curves[:, index].tolist(), abs=1e-4)
         with member:
             for name, value in single.model(stars).items():
@@ -129,9 +133,10 @@ def test_each_member_is_trained_as_if_it_were_alone():
 
 
 def test_one_member_is_the_fit_it_always_was():
-    module, _ = ensemble(members=1)
+    module, _ = ensemble(size=1)
     assert not list(module.ensemble.parameters())
-    assert module.state_dict().keys() == {f"model.{n}" for n in module.model.state_dict()} | {"posterior._extra_state"}
+    names = {f"model.{name}" for name in module.model.state_dict()}
+    assert module.state_dict().keys() == names | {"ensemble.posteriors.0.factor"}
 
 
 def test_members_start_from_networks_of_their_own():
@@ -141,7 +146,8 @@ def test_members_start_from_networks_of_their_own():
     members = Ensemble(model, 4)
     starts = torch.stack([next(iter(weights.values())).flatten() for weights in members.weights_of(model)])
     assert len(starts.unique(dim=0)) == 4
-    assert all(torch.equal(v, before[n]) for n, v in model.state_dict().items() if isinstance(v, torch.Tensor))
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0, equal_nan=True)
 
 
 @pytest.mark.parametrize("gain", [1.0, 30.0])
@@ -161,60 +167,68 @@ def test_a_constant_starts_as_it_is():
     assert not net.value.any()
 
 
-def test_held_densities_are_those_of_each_member():
+def test_skipped_densities_are_those_of_each_fit():
     module, stars = ensemble()
-    apart = stars.with_columns(held_of_each(module.model, stars, 1e-2, members=module.members))
-    held = repeated(module.model, apart, 3)
-    together = screened_for_all(module.model, stars, 1e-2, module.members)
+    model, fits, batch = module.model, module.ensemble.fits, Batch(stars)
+    apart = Batch(stars, batch.known.with_skipped(skipped_by_each(model, batch, 1e-2, fits=fits)))
+    side_by_side = repeated(apart, 3)
+    for_all = screened_for_all(model, batch, 1e-2, fits).known.skipped["stream"]
     agreed = torch.ones(len(stars), dtype=torch.bool)
-    for index, member in enumerate(module.members(module.model)):
-        with member:
-            own = screened(module.model, stars, 1e-2)
+    for index, one in enumerate(fits(model)):
+        with one:
+            own = screened(model, batch, 1e-2).known.skipped["stream"]
         rows = slice(index * len(stars), (index + 1) * len(stars))
-        for name in own.names:
-            assert torch.equal(own[name], held[name][rows]), name
-            assert torch.equal(own.where[name], held.where[name][rows]), name
-        agreed &= own.where["held:stream"]
-    assert torch.equal(together.where["held:stream"], agreed)
+        assert torch.equal(own.nan_to_num(7.0), side_by_side.known.skipped["stream"][rows].nan_to_num(7.0))
+        assert all(torch.equal(stars[name], side_by_side.stars[name][rows]) for name in stars.names)
+        agreed &= ~own.isnan()
+    assert torch.equal(~for_all.isnan(), agreed)
     assert 0 < agreed.sum() < len(stars)
+
+
+def screened_as_a_fit(module, stars, index):
+    """The stars as one fit of an ensemble sees them."""
+    with module.ensemble.fits(module.model)[index]:
+        return screened(module.model, Batch(stars), 1e-6)
 
 
 def finished(**kwargs):
     """An ensemble of two with its posterior, the second stream well off the first's."""
     module, stars = ensemble(2, **kwargs)
-    module.eval().fit_posterior([stars])
+    model, batches = module.eval().model, [[screened_as_a_fit(module, stars, one)] for one in range(2)]
+    polish(model, module.ensemble, batches)
+    posterior(model, module.ensemble, batches)
     bias = module.ensemble.weights[0]["_components/stream/net/net/6/bias"]
     bias.data[0] += 0.5
     return module, stars
 
 
-def test_results_are_the_mean_over_the_members_and_bands_hold_what_lies_between():
+def test_results_are_the_mean_over_the_fits_and_bands_hold_what_lies_between():
     module, stars = finished()
+    model, fits, draw = module.model, module.ensemble.fits, module.ensemble.draw_of(module.model)
     grid = torch.linspace(-7, 7, 9)
-    together = track_table(module.model, grid, module.draw, 60, module.members)
-    p = memberships(module.model, stars, module.draw, 20, members=module.members)
+    together = track(model, grid, draw, 60, fits)["stream"]
+    p = memberships(model, stars, draw, 20, fits=fits)
     tracks, own = [], []
-    for member, posterior in zip(module.members(module.model), module._posteriors, strict=True):
-        with member:
-            tracks.append(track_table(module.model, grid, posterior.draw, 60))
-            own.append(memberships(module.model, stars))
+    for one, laplace in zip(fits(model), module.ensemble.posteriors, strict=True):
+        with one:
+            tracks.append(track(model, grid, laplace.draw, 60)["stream"])
+            own.append(memberships(model, stars))
     for name in ("phi2", "phi2_sigma", "weight"):
         assert np.allclose(together[name], (tracks[0][name] + tracks[1][name]) / 2, atol=1e-6), name
     assert torch.allclose(p["p_member"], (own[0]["p_member"] + own[1]["p_member"]) / 2, atol=1e-6)
     assert torch.allclose(p["p_stream"] + p["p_background"], torch.ones(len(stars)), atol=1e-6)
-    low, high = (np.asarray(together[name]) for name in ("phi2_05", "phi2_95"))
+    low, high = together["phi2_05"], together["phi2_95"]
     assert (low < tracks[0]["phi2"]).all()
     assert (high > tracks[1]["phi2"]).all()
-    widest = np.maximum(*(np.asarray(t["phi2_95"] - t["phi2_05"]) for t in tracks))
-    assert (high - low > widest).all()
+    assert (high - low > torch.maximum(*(t["phi2_95"] - t["phi2_05"] for t in tracks))).all()
 
 
 def test_draws_go_round_the_members():
     module, _ = finished()
     place = sml.Data({"phi1": torch.zeros(1)})
-    drawn = []
+    draw, drawn = module.ensemble.draw_of(module.model), []
     for index in range(20):
-        with module.draw(module.model, index), torch.no_grad():
+        with draw(module.model, index), torch.no_grad():
             drawn.append(module.model(place)["stream.phi2.mu"].item())
     assert max(drawn[0::2]) < min(drawn[1::2])
     assert len(set(drawn)) == 20
@@ -223,7 +237,7 @@ def test_draws_go_round_the_members():
 
 def test_members_with_dropout_have_masks_of_their_own():
     stars = sky(300)
-    module = StreamModule(mixture(dropout=0.3), members=2)
+    module = StreamModule(mixture(dropout=0.3), ensemble_size=2)
     module.model.fit_scalers(stars)
     own, other = module.ensemble.weights_of(module.model)
     with torch.no_grad():
@@ -232,22 +246,22 @@ def test_members_with_dropout_have_masks_of_their_own():
     first, second = module.ensemble.evaluate(module.model, stars)[0]["stream.phi2.mu"].view(2, -1)
     assert not torch.equal(first, second)
     assert trained(module, stars).isfinite().all()
-    with module.draw(module.model, 1):
+    with module.ensemble.draw_of(module.model)(module.model, 1):
         assert module.model(stars)["stream.phi2.mu"].isfinite().all()
 
 
 def test_what_branches_on_a_parameter_is_named_before_the_fit():
     model = mixture()
     model.unpack_params_hooks = (lambda params: params if params["stream.phi2.mu"].max() > 5 else shared_width(params),)
-    module = StreamModule(model, members=2)
-    with pytest.raises(sml.InputError, match=r"asks for the value of a parameter.*model.members=1"):
+    module = StreamModule(model, ensemble_size=2)
+    with pytest.raises(sml.InputError, match=r"asks for the value of a parameter.*model.ensemble_size=1"):
         module.ensemble.evaluate(model, sky(10))
 
 
-@pytest.mark.parametrize("members", [0, -2])
-def test_no_members_are_refused(members):
-    with pytest.raises(sml.InputError, match=r"model.members must be 1 or more"):
-        StreamModule(mixture(), members=members)
+@pytest.mark.parametrize("size", [0, -2])
+def test_no_fits_are_refused(size):
+    with pytest.raises(sml.InputError, match=r"model.ensemble_size must be 1 or more"):
+        StreamModule(mixture(), ensemble_size=size)
 
 
 def test_a_checkpoint_holds_the_ensemble(tmp_path):
@@ -255,7 +269,7 @@ def test_a_checkpoint_holds_the_ensemble(tmp_path):
     simulate(["--simulator", SMALL, "--output", str(stars)])
     arguments = ["--config", MOCK, "--data.path", str(stars), "--trainer.default_root_dir", str(tmp_path)]
     quick = ["--background.max_epochs=2", "--trainer.max_epochs=12", "--results.draws=5", "--results.track_draws=5"]
-    fit([*arguments, *quick, "--model.members=2"])
+    fit([*arguments, *quick, "--model.ensemble_size=2"])
     run, output = tmp_path / "version_0", tmp_path / "again.parquet"
     checkpoint = str(run / "checkpoints" / "best.ckpt")
     predict(["--checkpoint", checkpoint, "--catalogue", str(stars), "--output", str(output), "--draws", "5"])
@@ -265,4 +279,4 @@ def test_a_checkpoint_holds_the_ensemble(tmp_path):
             assert np.abs(np.asarray(again[name]) - np.asarray(table[name])).max() < 1e-5, name
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["average_precision"] > 0.9
-    assert metrics["val_ln_likelihood"] > np.mean(metrics["val_ln_likelihood_members"])
+    assert metrics["val_ln_likelihood"] > np.mean(metrics["val_ln_likelihood_ensemble"])

@@ -7,8 +7,9 @@ import torch
 
 import stream_mapper as sml
 from stream_mapper.builtin.compat import FlowModel, ZukoFlowModel, flow
-from stream_mapper.training import BackgroundStage, train_background, with_frozen_densities
-from stream_mapper.training.stages import rehearse
+from stream_mapper.inference.frozen import known_densities
+from stream_mapper.training import BackgroundStage, train_background
+from stream_mapper.training.start import dry_run
 
 NAMES = ("pm_phi1", "pm_phi2", "g", "r")
 
@@ -64,9 +65,9 @@ def test_too_many_missing_coordinates_are_found_before_the_training():
     model = ZukoFlowModel(net=flow(5, transforms=2), coord_names=names)
     stars = sml.Data({"phi1": torch.zeros(9)} | {name: torch.zeros(9) for name in names})
     lacking = stars.with_columns({name: torch.where(torch.arange(9) == 7, torch.nan, 0.0) for name in names[:4]})
-    rehearse(model, stars)
+    dry_run(model, stars)
     with pytest.raises(sml.InputError, match="a star lacks 4 of the coordinates"):
-        rehearse(model, lacking)
+        dry_run(model, lacking)
 
 
 def test_a_star_is_not_its_own_kernel():
@@ -176,9 +177,9 @@ def test_kernels_are_a_background_too():
     kernels = sml.builtin.compat.KDEModel(coord_names=("g",), coord_bounds={"g": (15.0, 22.0)})
     stars = sml.Data({"phi1": torch.randn(500), "g": torch.empty(500).uniform_(15, 22)})
     train_background(kernels, stars, BackgroundStage())
-    frozen = with_frozen_densities(kernels, stars)
-    assert torch.equal(kernels.ln_likelihood({}, frozen), frozen[kernels.cache_name])
-    assert kernels.ln_likelihood({}, frozen).exp().mean().item() == pytest.approx(1 / 7, rel=0.1)
+    known = known_densities(kernels, stars)
+    assert torch.equal(kernels.ln_likelihood({}, stars), known.frozen[""])
+    assert known.frozen[""].exp().mean().item() == pytest.approx(1 / 7, rel=0.1)
 
 
 def test_a_batch_in_which_no_star_has_the_coordinates():

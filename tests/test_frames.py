@@ -15,8 +15,8 @@ from stream_mapper.catalog.sky.galstreams import stream_track
 from stream_mapper.catalog.sky.orientation import orientation
 from stream_mapper.catalog.sky.reflex import Reflex
 from stream_mapper.catalog.sky.rotation import rotate, rotate_correlations, rotate_errors
+from stream_mapper.description import build, describe
 from stream_mapper.errors import InputError
-from stream_mapper.training.literal import literal
 
 FRAMES = ["GD1Koposov10", "Pal5PriceWhelan18", "OrphanKoposov19"]
 POLE, MIDDLE = (34.78577977781821, 29.131333319097116), (148.14590426569234, 35.43732836633419)
@@ -307,11 +307,9 @@ def test_the_frame_is_said_in_plain_words():
 def test_a_frame_of_settings_is_the_same():
     """What a checkpoint keeps needs neither gala nor files."""
     frame = SkyFrame("Pal5PriceWhelan18", pm_corr=0.3, reflex=Reflex(21.9))
-    kept = literal({"frame": {"class_path": "stream_mapper.catalog.SkyFrame", "init_args": frame.settings()}})
-    again = SkyFrame(**kept["frame"]["init_args"])
+    again = build(json.loads(json.dumps(describe(frame))))
     assert again.metadata() == frame.metadata()
     one, other = (load(sky(), ["phi1", "pm_phi1_reflex", "pm_phi1_err"], f)[0] for f in (frame, again))
     assert all(torch.equal(one[name], other[name]) for name in one.names)
     assert pickle.loads(pickle.dumps(frame)).metadata() == frame.metadata()
-    config = {"class_path": "stream_mapper.catalog.sky.frames.SkyFrame", "init_args": {"frame": "Pal5PriceWhelan18"}}
-    assert literal(config)["init_args"]["frame"]["name"] == "Pal5PriceWhelan18"
+    assert describe(frame)["init_args"]["frame"]["name"] == "Pal5PriceWhelan18"

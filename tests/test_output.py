@@ -24,7 +24,7 @@ from stream_mapper.catalog.schema import COLUMNS
 from stream_mapper.errors import InputError
 from stream_mapper.fit import main as fit
 from stream_mapper.predict import main as predict
-from stream_mapper.results.outputs import check_formats, write_galstreams, write_memberships
+from stream_mapper.results.exports import check_formats, write_galstreams, write_memberships
 
 FORMATS = ("fits", "vot", "ecsv", "parquet")
 GD1 = "gala.coordinates.GD1Koposov10"

@@ -18,14 +18,15 @@ from astropy.table import MaskedColumn, Table
 from stream_mapper.catalog import Part, find_parts, read_table, write_table
 from stream_mapper.commands import run as as_command
 from stream_mapper.fit import main as fit
+from stream_mapper.fitted import load
+from stream_mapper.inference import membership
+from stream_mapper.inference.draws import over_draws, quantiles
+from stream_mapper.inference.frozen import known_densities
+from stream_mapper.inference.membership import memberships, p_member
 from stream_mapper.models.mixture import BACKGROUND
 from stream_mapper.predict import main, predict
-from stream_mapper.prediction import Predictor, parts, survey, work
-from stream_mapper.results.membership import _members, memberships
-from stream_mapper.results.posterior import over_draws, quantiles
+from stream_mapper.prediction import Predictor, part_folder, parts, predictor, streamed
 from stream_mapper.simulate import main as simulate
-from stream_mapper.training import checkpoint
-from stream_mapper.training.stages import with_frozen_densities
 
 ROOT = Path(__file__).parent.parent
 MOCK = str(ROOT / "experiments" / "mock" / "config.yaml")
@@ -33,7 +34,6 @@ SMALL = "{class_path: stream_mapper.mock.TailoredMock, init_args: {n_stream: 300
 QUICK = ["--background.max_epochs=1", "--trainer.max_epochs=2", "--results.draws=2", "--results.track_draws=2"]
 DRAWS = 4
 
-load = checkpoint.load_run
 load_once = cache(load)
 
 
@@ -56,7 +56,7 @@ def best(stars, tmp_path_factory):
 @pytest.fixture(autouse=True)
 def loaded_once(monkeypatch):
     """The model is rebuilt once in this process, not by each of many predictions."""
-    monkeypatch.setattr(checkpoint, "load_run", load_once)
+    monkeypatch.setattr(predictor, "load", load_once)
 
 
 @pytest.fixture(scope="module")
@@ -82,12 +82,17 @@ def catalogue(stars):
     return arrow.replace_schema_metadata({**arrow.schema.metadata, b"other": b"kept"})
 
 
+def stars_of(own, catalogue):
+    """The stars of an arrow table as a predictor reads them."""
+    names = own.annotation.columns_read(catalogue.column_names)
+    return own.annotation.read(Table({name: catalogue[name].to_numpy() for name in names}), "table")
+
+
 @pytest.fixture(scope="module")
 def expected(best, catalogue):
     """The memberships of all the stars at once."""
-    predictor = Predictor(best, DRAWS)
-    table = Table({name: catalogue[name].to_numpy() for name in predictor.columns(catalogue.column_names)})
-    return predictor(predictor.read(table, "table"))
+    own = Predictor(best, DRAWS)
+    return own(stars_of(own, catalogue))
 
 
 def one_file(arrow, path, rows=100):
@@ -146,7 +151,7 @@ def assert_same_memberships(arrow, expected, atol=1e-6):
 @pytest.mark.parametrize("output", ["members.parquet", "members"])
 @pytest.mark.parametrize("make", LAYOUTS.values(), ids=LAYOUTS)
 def test_every_layout_gives_each_star_once(make, output, best, catalogue, expected, tmp_path, monkeypatch):
-    monkeypatch.setattr(survey, "find_parts", partial(find_parts, rows=300))
+    monkeypatch.setattr(streamed, "find_parts", partial(find_parts, rows=300))
     source, target = make(catalogue, tmp_path / "in"), tmp_path / output
     predict(best, str(source), str(target), draws=DRAWS, chunk_size=128)
     result = rows_of(target)
@@ -223,12 +228,12 @@ def test_processes_and_shares_give_the_same_bytes(best, catalogue, tmp_path, cap
     assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "two") == bytes_of(tmp_path / "shares")
 
 
-@pytest.mark.parametrize(("moment", "output"), [("say", "out"), ("complete_hats", "out"), ("_merge", "out.parquet")])
+@pytest.mark.parametrize(("moment", "output"), [("log", "out"), ("complete_hats", "out"), ("_merge", "out.parquet")])
 def test_two_shares_that_end_together_leave_one_result(moment, output, best, catalogue, tmp_path, monkeypatch):
     source, target = folder(catalogue, tmp_path / "in"), tmp_path / output
     first, second = (partial(predict, best, str(source), str(target), draws=2, share=s) for s in ("1/2", "2/2"))
     first()
-    place, at_work = (Predictor if moment == "say" else survey), []
+    place, at_work = (Predictor if moment == "log" else streamed), []
     complete = getattr(place, moment)
 
     def behind_another(*arguments):
@@ -246,7 +251,7 @@ def test_two_shares_that_end_together_leave_one_result(moment, output, best, cat
 @pytest.fixture
 def stopped(monkeypatch):
     """Let predictions stop in the middle of a part, and count the parts that are begun."""
-    begun, compute = [], parts.Worker._chunks
+    begun, compute = [], parts.PartWriter._chunks
 
     def stop_at(count, error=KeyboardInterrupt):
         def chunks(self, part, *arguments):
@@ -256,7 +261,7 @@ def stopped(monkeypatch):
                 if len(begun) == count:
                     raise error
 
-        monkeypatch.setattr(parts.Worker, "_chunks", chunks)
+        monkeypatch.setattr(parts.PartWriter, "_chunks", chunks)
         begun.clear()
         return begun
 
@@ -290,10 +295,10 @@ def test_an_interrupted_process_of_a_pool_ends(monkeypatch):
     def ended(status):
         raise SystemExit(status)
 
-    monkeypatch.setattr(survey, "_worker", interrupted)
-    monkeypatch.setattr(survey.os, "_exit", ended)
+    monkeypatch.setattr(streamed, "_writer", interrupted)
+    monkeypatch.setattr(streamed.os, "_exit", ended)
     with pytest.raises(SystemExit, match="130"):
-        survey._run(Part(Path("a"), "a"), Path("b"))
+        streamed._run(Part(Path("a"), "a"), Path("b"))
 
 
 def refused(capsys, function):
@@ -325,8 +330,8 @@ def test_parts_of_different_predictions_are_not_mixed(best, catalogue, stopped, 
     assert begun == []
     assert "exists and is not the result of this prediction (draws 2, now 3)" in refused(capsys, lambda: run(draws=3))
     run(draws=3, overwrite=True)
-    assert json.loads((target / work.MANIFEST).read_text())["draws"] == 3
-    (target / work.MANIFEST).unlink()
+    assert json.loads((target / part_folder.MANIFEST).read_text())["draws"] == 3
+    (target / part_folder.MANIFEST).unlink()
     line = refused(capsys, lambda: run(draws=3, overwrite=True))
     assert line.endswith("give another output.")
     assert {path.name for path in tmp_path.iterdir()} == {"in", "out"}
@@ -440,11 +445,11 @@ def test_warnings_are_said_once_of_the_whole_catalogue(best, catalogue, tmp_path
 def test_warnings_of_the_model_are_counted(best, catalogue, tmp_path, caplog, monkeypatch):
     """A flow's warning names a number of stars, another in each chunk."""
 
-    def prepare(self, stars):
+    def known(model, stars):
         warnings.warn(f"the marginal is uncertain for {len(stars)} of {2 * len(stars)} stars: so.", stacklevel=2)
-        return with_frozen_densities(self.model, stars)
+        return known_densities(model, stars)
 
-    monkeypatch.setattr(Predictor, "_prepare", prepare)
+    monkeypatch.setattr(membership, "known_densities", known)
     source = folder(catalogue, tmp_path / "in")
     predict(best, str(source), str(tmp_path / "out"), draws=1, chunk_size=100)
     said = [record.getMessage() for record in caplog.records if "uncertain" in record.getMessage()]
@@ -452,13 +457,13 @@ def test_warnings_of_the_model_are_counted(best, catalogue, tmp_path, caplog, mo
 
 
 def test_draws_are_computed_where_they_matter_and_change_nothing_elsewhere(best, catalogue):
-    predictor = Predictor(best, 8)
-    table = Table({name: catalogue[name].to_numpy() for name in predictor.columns(catalogue.column_names)})
-    stars, model = predictor._prepare(predictor.read(table, "table")), predictor.model
-    found = memberships(model, stars, predictor.draw, 8)
+    own = Predictor(best, 8)
+    stars, model, draw = stars_of(own, catalogue), own.fit.model, own.fit.draw
+    known = known_densities(model, stars)
+    found = memberships(model, stars, draw, 8, known)
     with torch.no_grad():
         all_of_them = quantiles(
-            over_draws(model, predictor.draw, 8, lambda: _members(model, model.membership(model(stars), stars)))
+            over_draws(model, draw, 8, lambda: p_member(model, model.membership(model(stars), stars, known)))
         )
     for i, name in enumerate(("05", "50", "95")):
         torch.testing.assert_close(found[f"p_member_{name}"], all_of_them[i], atol=2e-3, rtol=1e-4)  # the fit is hasty
@@ -489,7 +494,7 @@ def by_lsdb(stars, tmp_path_factory):
 
 
 def test_lsdb_opens_the_result_and_computes_the_same(best, by_lsdb, tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "load_run", load)  # a model for each thread, as there is without the cache
+    monkeypatch.setattr(predictor, "load", load)  # a model for each thread, as there is without the cache
     lsdb, here = pytest.importorskip("lsdb"), pytest.importorskip("stream_mapper.lsdb")
     predict(best, str(by_lsdb), str(tmp_path / "members"), draws=3)
     given, written = lsdb.open_catalog(by_lsdb), lsdb.open_catalog(tmp_path / "members")

@@ -13,12 +13,12 @@ from stream_mapper import Track
 from stream_mapper.builtin import TruncatedNormal
 from stream_mapper.catalog import SkyFrame, read_track
 from stream_mapper.catalog.sky.galstreams import stream_track
+from stream_mapper.description import build, describe
 from stream_mapper.errors import InputError
 from stream_mapper.nn import sequential
 from stream_mapper.params import ModelParameters
 from stream_mapper.prior import ControlRegions
-from stream_mapper.training.literal import literal
-from stream_mapper.training.stages import start_from_guides
+from stream_mapper.training.start import start_from_guides
 from stream_mapper.utils import StandardScaler
 
 FRAME = "gala.coordinates.GD1Koposov10"
@@ -211,14 +211,11 @@ def test_a_fit_starts_from_the_track(tracks):
 
 
 def test_checkpoints_hold_the_numbers_of_a_track(tracks):
-    frame = {"class_path": "stream_mapper.catalog.SkyFrame", "init_args": {"frame": FRAME}}
-    arguments = {"source": "Made-1.me2024", "frame": frame, "tracks": tracks, "spacing": 10.0, "phi1": [-60, -20]}
-    config = {
-        "prior": [{"init_args": {"track": {"class_path": "stream_mapper.catalog.read_track", "init_args": arguments}}}]
-    }
-    (kept,) = literal(config)["prior"]
-    assert json.loads(json.dumps(kept)) == kept
-    assert kept["init_args"]["track"]["class_path"] == "stream_mapper.Track"
-    again = Track(**kept["init_args"]["track"]["init_args"])
     expected = read_track("Made-1.me2024", FRAME, tracks=tracks, spacing=10, phi1=(-60, -20))
+    guide = ControlRegions.along("phi2.mu", expected, width=0.2)
+    kept = describe({"guide": guide, "track": expected})
+    assert json.loads(json.dumps(kept)) == kept
+    assert kept["track"]["class_path"] == "stream_mapper.Track"
+    again = build(kept)["track"]
     assert (again.phi1, again.coordinates, again.widths) == (expected.phi1, expected.coordinates, expected.widths)
+    assert torch.equal(build(kept)["guide"].center, guide.center)

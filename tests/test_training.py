@@ -1,6 +1,6 @@
 """The module that trains a model, and the numbers of a run."""
 
-import logging
+from pathlib import Path
 from types import SimpleNamespace
 
 import lightning as L
@@ -11,13 +11,13 @@ from astropy.table import Table
 
 import stream_mapper as sml
 from stream_mapper.builtin.compat import ZukoFlowModel, flow
-from stream_mapper.devices import not_looking
+from stream_mapper.devices import without_sync
 from stream_mapper.nn import Constant
+from stream_mapper.pipeline import Trained, which_weights
 from stream_mapper.results.metrics import truth_metrics
 from stream_mapper.training import BackgroundStage, StreamModule, train_background
 from stream_mapper.training.batches import Batches
 from stream_mapper.training.callbacks import FitProgress, StopOnNonFinite
-from stream_mapper.training.recorder import RunRecorder
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 5, 10, 20, 60])
@@ -54,12 +54,13 @@ def fitted(screen_every, epochs=40):
     member = torch.rand(3000) < 0.1
     phi2 = torch.where(member, 0.3 + 0.1 * torch.randn(3000), torch.empty(3000).uniform_(-10, 10))
     batches = Batches(sml.Data({"phi1": torch.zeros(3000), "phi2": phi2}), 500, shuffle=True)
-    model.fit_scalers(batches.data)
+    stars = batches.whole.stars
+    model.fit_scalers(stars)
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     trainer = L.Trainer(max_epochs=epochs, accelerator="cpu", devices=1, enable_model_summary=False, **quiet)
     trainer.fit(StreamModule(model, learning_rate=0.1, screen_every=screen_every), batches)
-    held = batches.data.where["held:stream"].float().mean().item() if "held:stream" in batches.data else 0.0
-    return {name: value[0].item() for name, value in model(batches.data[:1]).items()}, held
+    skipped = [(~values.isnan()).float().mean().item() for values in batches.whole.known.skipped.values()]
+    return {name: value[0].item() for name, value in model(stars[:1]).items()}, sum(skipped)
 
 
 def test_a_screened_fit_ends_where_a_full_one_does():
@@ -85,17 +86,16 @@ def test_the_calibration_error_tells_right_from_wrong(power, error):
 
 
 @pytest.mark.parametrize(
-    ("ran", "state", "said"),
+    ("ran", "best", "said"),
     [
-        (30, {"epoch": 29}, "those of epoch 30, the best on the held-out stars; the fit ran all 30 epochs."),
-        (12, {"epoch": 4}, "those of epoch 5, the best on the held-out stars; the fit stopped early, after 12 of 30"),
+        (30, 30, "those of epoch 30, the best on the held-out stars; the fit ran all 30 epochs."),
+        (12, 5, "those of epoch 5, the best on the held-out stars; the fit stopped early, after 12 of 30"),
         (30, None, "those of the last epoch, as there is no best checkpoint; the fit ran all 30 epochs."),
     ],
 )
-def test_the_log_says_which_weights_are_kept(ran, state, said, caplog):
-    caplog.set_level(logging.INFO, logger="stream_mapper")
-    RunRecorder()._say_which(SimpleNamespace(current_epoch=ran, max_epochs=30), state)
-    assert f"the weights are {said}" in caplog.text
+def test_the_log_says_which_weights_are_kept(ran, best, said):
+    trained = Trained(seconds=1.0, epochs=ran, asked=30, best_epoch=best, step=ran, folder=Path())
+    assert f"the weights are {said}" in which_weights(trained)
 
 
 def test_the_bar_says_whose_members_it_counts(capsys):
@@ -130,7 +130,7 @@ def test_a_bad_gradient_is_named_by_its_first_step_when_looked_at_later():
     module = StreamModule(sml.IndependentModels({"photometry": flow_model()}))
     first, *others = module.parameters()
     guard = StopOnNonFinite(every_n_steps=5)
-    with not_looking():
+    with without_sync():
         for step in range(4):
             for weight in (first, *others):
                 weight.grad = torch.full_like(weight, torch.nan if (step == 1 and weight is first) or step > 1 else 0.0)

@@ -17,7 +17,7 @@ from common import FIT, options, peak_memory, report
 from stream_mapper.catalog import load
 from stream_mapper.mock import TailoredMock
 from stream_mapper.predict import predict
-from stream_mapper.results.membership import memberships
+from stream_mapper.inference.membership import memberships
 from stream_mapper.training.checkpoint import load_run, photometric_columns
 from stream_mapper.training.stages import with_frozen_densities
 

@@ -17,7 +17,7 @@ from astropy.table import Table, vstack
 
 from stream_mapper.catalog import load, to_table
 from stream_mapper.mock import SurveyMock
-from stream_mapper.results.membership import memberships
+from stream_mapper.inference.membership import memberships
 from stream_mapper.results.metrics import truth_metrics
 from stream_mapper.training.checkpoint import load_run
 

@@ -14,7 +14,7 @@ from stream_mapper.results.tally import Tally
 
 
 @dataclass(frozen=True)
-class Task:
+class PartTask:
     """What is done with every part, as a process is told it.
 
     Arguments:
@@ -34,7 +34,7 @@ class Task:
     renamed: Mapping[str, str]
 
 
-class Worker:
+class PartWriter:
     """Computes parts.
 
     Arguments:
@@ -42,11 +42,11 @@ class Worker:
         predictor: The model; by default it is loaded here.
     """
 
-    def __init__(self, task: Task, predictor: Predictor | None = None) -> None:
+    def __init__(self, task: PartTask, predictor: Predictor | None = None) -> None:
         self.task = task
         self.predictor = predictor or Predictor(task.checkpoint, task.draws)
         self.like = ParquetRows(task.like)
-        self.read = self.predictor.columns(self.like.names)
+        self.read = self.predictor.annotation.columns_read(self.like.names)
 
     def __call__(self, part: Part, path: Path) -> Tally:
         """Write the result for a part to a file, all or nothing, and count its stars.
@@ -57,8 +57,9 @@ class Worker:
         rows = ParquetRows(part.path)
         rows.check_like(self.like)
         task, tallies = self.task, [Tally()]
-        note = self.predictor.note if task.carried else None
-        schema = extended(rows.schema if task.carried else None, self.predictor.types, task.renamed, note)
+        annotation = self.predictor.annotation
+        note = annotation.note if task.carried else None
+        schema = extended(rows.schema if task.carried else None, annotation.types, task.renamed, note)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_chunks(path, schema, self._chunks(part, rows, schema, tallies))
         return sum(tallies[1:], tallies[0])
@@ -72,7 +73,7 @@ class Worker:
             with warnings.catch_warnings(record=True) as warned:
                 warnings.simplefilter("always")
                 added = self.predictor(stars)
-            tallies[-1].hear(warned)
+            tallies[-1].add_warnings(warned)
             yield with_added(chunk if self.task.carried else None, added, schema)
             row += len(chunk)
 
@@ -80,4 +81,4 @@ class Worker:
         """The stars of a chunk that begins at a row of its file."""
         label = f"{part.path}, from row {row}" if row else str(part.path)
         with quietly():
-            return self.predictor.read(as_table(chunk.select(self.read)), label)
+            return self.predictor.annotation.read(as_table(chunk.select(self.read)), label)

@@ -1,17 +1,10 @@
-"""Training with Lightning: module, data, stages, callbacks."""
+"""Training with Lightning: module, data, background, callbacks."""
 
-from stream_mapper.commands import only_warnings
 from stream_mapper.selection import OffStream
+from stream_mapper.training.background import BackgroundStage, train_background
 from stream_mapper.training.datamodule import CatalogueDataModule
 from stream_mapper.training.module import StreamModule
-from stream_mapper.training.stages import (
-    BackgroundStage,
-    start_from_guides,
-    train_background,
-    with_frozen_densities,
-)
-
-only_warnings("lightning.pytorch", "lightning.fabric")
+from stream_mapper.training.start import start_from_guides
 
 __all__ = [
     "BackgroundStage",
@@ -20,5 +13,4 @@ __all__ = [
     "StreamModule",
     "start_from_guides",
     "train_background",
-    "with_frozen_densities",
 ]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
+from torch import Tensor
 
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError
+from stream_mapper.models.known import Batch
 
 
 class Batches:
@@ -17,7 +19,7 @@ class Batches:
     Under several processes every process sees the same order and takes its share of each batch.
 
     Arguments:
-        data: The stars.
+        stars: The stars, with what is known of their densities, if anything is.
         batch_size: Stars in a batch, over all processes; None for all stars at once.
         shuffle: Whether to draw a new order each epoch.
         seed: Seed of that order.
@@ -30,35 +32,40 @@ class Batches:
 
     def __init__(
         self,
-        data: Data,
+        stars: Data | Batch,
         batch_size: int | None = None,
         shuffle: bool = False,
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self.data, self.shuffle, self.seed = data, shuffle, seed
+        self.whole = stars if isinstance(stars, Batch) else Batch(stars)
+        self.shuffle, self.seed = shuffle, seed
         self.rank, self.world_size = rank, world_size
-        self.sizes = batch_sizes(len(data), batch_size, world_size)
+        self.sizes = batch_sizes(len(stars), batch_size, world_size)
         self.epoch = 0
 
     @property
     def n_stars(self) -> int:
         """Number of stars, over all processes."""
-        return len(self.data)
+        return len(self.whole)
+
+    def skip(self, skipped: Mapping[str, Tensor]) -> None:
+        """From now on, the batches say of these densities (N,) by component that they need not be computed."""
+        self.whole = Batch(self.whole.stars, self.whole.known.with_skipped(skipped))
 
     def __len__(self) -> int:
         return len(self.sizes)
 
-    def __iter__(self) -> Iterator[Data]:
+    def __iter__(self) -> Iterator[Batch]:
         if len(self) == 1 and self.world_size == 1:
-            yield self.data
+            yield self.whole
             return
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
         self.epoch += 1
         order = torch.randperm(self.n_stars, generator=generator) if self.shuffle else torch.arange(self.n_stars)
-        for rows in order.to(self.data.device).split(self.sizes):
-            yield self.data[rows[self.rank :: self.world_size]]
+        for rows in order.to(self.whole.stars.device).split(self.sizes):
+            yield self.whole[rows[self.rank :: self.world_size]]
 
 
 def batch_sizes(n_stars: int, batch_size: int | None = None, processes: int = 1, which: str = "stars") -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import lightning as L
 import torch
@@ -13,10 +13,12 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 from tqdm import tqdm
 
-from stream_mapper.devices import may_look
-from stream_mapper.models import MixtureModel
-from stream_mapper.models.members import mean_over
-from stream_mapper.models.mixture import BACKGROUND
+from stream_mapper.devices import sync_is_cheap
+from stream_mapper.inference.ensemble import mean_over
+from stream_mapper.models.mixture import BACKGROUND, MixtureModel
+
+if TYPE_CHECKING:
+    from stream_mapper.training.module import StreamModule
 
 _NEVER = 2**62  # a step that no fit reaches
 
@@ -43,12 +45,12 @@ class StopOnNonFinite(Callback):
         """Note the gradients that are not finite from this step on."""
         step = trainer.global_step
         grads = [p.grad for p in pl_module.parameters() if p.grad is not None]
-        if grads and may_look(grads[0].device) and get_total_norm(grads).isfinite():
+        if grads and sync_is_cheap(grads[0].device) and get_total_norm(grads).isfinite():
             return
         finite = torch.stack([_finite(p) for p in pl_module.parameters() if p.requires_grad])
         since = torch.where(finite, _NEVER, step)
         self._since = since if self._since is None else torch.minimum(self._since, since)
-        if may_look(since.device) or (step + 1) % self.every_n_steps == 0:
+        if sync_is_cheap(since.device) or (step + 1) % self.every_n_steps == 0:
             self._look(pl_module)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
@@ -139,9 +141,10 @@ class MembershipHistogram(Callback):
             due and trainer.is_global_zero and isinstance(model, MixtureModel) and isinstance(logger, TensorBoardLogger)
         ):
             return
-        stars = trainer.datamodule.val_dataloader().data  # type: ignore[attr-defined]
-        every: Any = pl_module.members
-        p = mean_over(every, model, lambda: model.membership(model(stars), stars))
+        held_out: Any = trainer.val_dataloaders
+        stars, known = held_out.whole.stars, held_out.whole.known.with_skipped({})
+        fits = cast("StreamModule", pl_module).ensemble.fits
+        p = mean_over(fits, model, lambda: model.membership(model(stars), stars, known))
         names = list(model.components)
         members = 1 - p[:, names.index(BACKGROUND)] if BACKGROUND in names else p[:, 0]
         logger.experiment.add_histogram("memberships/held_out", members, trainer.current_epoch)

@@ -11,15 +11,14 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 
 from stream_mapper.commands import OneLineErrors
 from stream_mapper.errors import InputError
-from stream_mapper.training.callbacks import FitProgress, MembershipHistogram, StopOnNonFinite
+from stream_mapper.results.run_folder import ResultOptions
+from stream_mapper.training.background import BackgroundStage, Hardware
 from stream_mapper.training.datamodule import CatalogueDataModule
 from stream_mapper.training.module import StreamModule
-from stream_mapper.training.recorder import RunRecorder
-from stream_mapper.training.stages import BackgroundStage
+from stream_mapper.training.trainer import BEST_EPOCH, DEFAULTS, STOPPING, callbacks
 
 _RUNS_ON = ("accelerator", "devices", "num_nodes", "strategy")
 _PRECISIONS = ("None", "32", "32-true", "64", "64-true")
-_MONITOR = {"monitor": "val/ln_likelihood", "mode": "max"}
 
 
 class FitParser(OneLineErrors, LightningArgumentParser):
@@ -39,15 +38,7 @@ class StreamCLI(LightningCLI):
             seed_everything_default=0,
             auto_configure_optimizers=False,
             save_config_kwargs={"overwrite": True},
-            trainer_defaults={
-                "max_epochs": 400,
-                "gradient_clip_val": 10.0,
-                "use_distributed_sampler": False,
-                "num_sanity_val_steps": 0,
-                "log_every_n_steps": 10,
-                "enable_model_summary": False,
-                "callbacks": [StopOnNonFinite(), FitProgress(), MembershipHistogram()],
-            },
+            trainer_defaults=DEFAULTS | {"callbacks": callbacks()},
         )
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
@@ -58,15 +49,18 @@ class StreamCLI(LightningCLI):
         return parser
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """The background stage, the checkpoints, early stopping and the run folder's tables."""
+        """The background stage, the checkpoints, early stopping and what the run folder holds."""
         parser.add_class_arguments(BackgroundStage, "background")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.add_lightning_class_args(EarlyStopping, "early_stopping")
-        parser.add_lightning_class_args(RunRecorder, "results")
-        best = {"filename": "best", "save_last": True, "auto_insert_metric_name": False, **_MONITOR}
-        stopping = {"patience": 60, **_MONITOR}
-        parser.set_defaults({f"checkpoint.{key}": value for key, value in best.items()})
-        parser.set_defaults({f"early_stopping.{key}": value for key, value in stopping.items()})
+        parser.add_class_arguments(ResultOptions, "results")
+        parser.set_defaults({f"checkpoint.{key}": value for key, value in BEST_EPOCH.items()})
+        parser.set_defaults({f"early_stopping.{key}": value for key, value in STOPPING.items()})
+
+    def hardware(self) -> Hardware:
+        """What the trainings run on."""
+        trainer: Any = self.trainer
+        return Hardware(self.runs_on(), trainer.num_devices * trainer.num_nodes, trainer.strategy.root_device)
 
     def runs_on(self) -> dict[str, Any]:
         """Arguments for further trainers, which run on what this one's does."""

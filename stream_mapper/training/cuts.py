@@ -7,24 +7,11 @@ import logging
 from torch import Tensor
 
 from stream_mapper.data import Data
-from stream_mapper.models import Model
+from stream_mapper.models.base import Model, windows_of
 from stream_mapper.selection import ClusterMask, Selection
 from stream_mapper.selection.base import Counts
 
-SELECTED = "selected"
-"""Column of the memberships: whether the selection lets the star in."""
-
 _log = logging.getLogger("stream_mapper")
-
-
-def windows_of(model: Model) -> dict[str, tuple[float, float]]:
-    """The window of every coordinate of a model: where all its parts that have one overlap."""
-    windows: dict[str, tuple[float, float]] = {}
-    for part in model.parts():
-        for name, (low, high) in part.coord_bounds.items():
-            lowest, highest = windows.get(name, (low, high))
-            windows[name] = max(low, lowest), min(high, highest)
-    return windows
 
 
 def counts_of_cuts(selection: Selection, stars: Data, inside: Tensor) -> Counts:
@@ -47,7 +34,7 @@ def counts_of_cuts(selection: Selection, stars: Data, inside: Tensor) -> Counts:
     return {name: [*values, last[name]] for name, values in counts.items()}
 
 
-def say_cuts(counts: Counts) -> None:
+def log_cuts(counts: Counts) -> None:
     """Log the table of cuts."""
     names = ("alone", "removed", "left", "unknown")
     rows = zip(counts["cut"], *(counts[name] for name in names), strict=True)

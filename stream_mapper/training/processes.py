@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor, distributed
 
 from stream_mapper.data import Data
+from stream_mapper.models.known import Batch
+
+Stars = TypeVar("Stars", Data, Batch)
 
 
-def together(compute: Callable[[Data], dict[str, Tensor]], stars: Data, device: torch.device) -> dict[str, Tensor]:
+def gather_rows(compute: Callable[[Stars], dict[str, Tensor]], stars: Stars, device: torch.device) -> dict[str, Tensor]:
     """Columns (N, ...) of all the stars, of which each process computes those of its own share.
 
     What one process would find is found exactly; by one process alone, if it is alone.

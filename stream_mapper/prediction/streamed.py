@@ -29,16 +29,16 @@ from stream_mapper.catalog import (
 )
 from stream_mapper.commands import ignore_expected
 from stream_mapper.errors import InputError
-from stream_mapper.prediction.parts import Task, Worker
+from stream_mapper.prediction.part_folder import PartFolder, Share, manifest
+from stream_mapper.prediction.parts import PartTask, PartWriter
 from stream_mapper.prediction.predictor import Predictor
-from stream_mapper.prediction.work import Share, Work, manifest
-from stream_mapper.results.membership import names_set_aside
+from stream_mapper.results.annotation import clashes
 from stream_mapper.results.tally import Tally
 
 _log = logging.getLogger("stream_mapper")
 
 _PROBE = 10_000  # stars read before the work begins, to find what is wrong with the catalogue as a whole
-_worker: Worker | None = None  # of a process of a pool
+_writer: PartWriter | None = None  # of a process of a pool
 
 
 def predict_parts(
@@ -80,22 +80,22 @@ def predict_parts(
         chunk_size=chunk_size,
         partitioned=in_parts,
     )
-    work = Work(target, plan)
-    if in_parts and work.is_complete(overwrite):
+    folder = PartFolder(target, plan)
+    if in_parts and folder.is_complete(overwrite):
         _log.info("%s: is complete already; nothing is left to do.", target)
         return True
     like = _probe(predictor, catalogue, parts)
-    renamed = names_set_aside(like.names, predictor.names, str(catalogue))
-    predictor.say_without_draws()
-    task = Task(predictor.checkpoint, predictor.draws, chunk_size, in_parts, like.path, renamed)
-    work.open(overwrite)
-    _compute(Worker(task, predictor), work, share.of_parts(parts), processes, alone=share.of == 1)
-    left = sum(not work.is_done(part) for part in parts)
+    renamed = clashes(like.names, predictor.annotation.names, str(catalogue))
+    predictor.warn_without_draws()
+    task = PartTask(predictor.checkpoint, predictor.draws, chunk_size, in_parts, like.path, renamed)
+    folder.open(overwrite)
+    _compute(PartWriter(task, predictor), folder, share.of_parts(parts), processes, alone=share.of == 1)
+    left = sum(not folder.is_done(part) for part in parts)
     if left:
         text = "%d of %d parts are done; the last of the other shares completes %s."
         _log.info(text, len(parts) - left, len(parts), target)
         return False
-    _complete(work, task, parts, catalogue, predictor, like.names)
+    _complete(folder, task, parts, catalogue, predictor, like.names)
     return True
 
 
@@ -115,45 +115,45 @@ def _probe(predictor: Predictor, catalogue: Path, parts: Sequence[Part]) -> Parq
     """
     for part in parts:
         rows = ParquetRows(part.path)
-        for chunk in rows.chunks(_PROBE, predictor.columns(rows.names), part.groups):
-            predictor.read(as_table(chunk), str(catalogue))
+        for chunk in rows.chunks(_PROBE, predictor.annotation.columns_read(rows.names), part.groups):
+            predictor.annotation.read(as_table(chunk), str(catalogue))
             return rows
     raise InputError(f"{catalogue}: the table has no rows; stars are needed.")
 
 
-def _compute(worker: Worker, work: Work, parts: Sequence[Part], processes: int, alone: bool) -> None:
+def _compute(writer: PartWriter, folder: PartFolder, parts: Sequence[Part], processes: int, alone: bool) -> None:
     """Compute the parts that are not done."""
-    todo = [part for part in parts if not work.is_done(part)]
+    todo = [part for part in parts if not folder.is_done(part)]
     if len(todo) < len(parts):
         _log.info("%d of %d parts are done already.", len(parts) - len(todo), len(parts))
     results = (
-        _in_pool(worker.task, work, todo, processes)
+        _in_pool(writer.task, folder, todo, processes)
         if min(processes, len(todo)) > 1
-        else ((part, worker(part, work.path(part))) for part in todo)
+        else ((part, writer(part, folder.path(part))) for part in todo)
     )
     try:
         for part, tally in tqdm(results, total=len(todo), unit="part", disable=None):
-            work.note(part, tally.to_dict())
+            folder.note(part, tally.to_dict())
     except BaseException as error:
         if alone:
-            work.remove_if_nothing_is_done()
-        _say_what_is_left(error, work, parts)
+            folder.remove_if_nothing_is_done()
+        _say_what_is_left(error, folder, parts)
         raise
 
 
-def _say_what_is_left(error: BaseException, work: Work, parts: Sequence[Part]) -> None:
-    done = sum(work.is_done(part) for part in parts)
+def _say_what_is_left(error: BaseException, folder: PartFolder, parts: Sequence[Part]) -> None:
+    done = sum(folder.is_done(part) for part in parts)
     if done and isinstance(error, KeyboardInterrupt):
         error.args = (f"{done} of {len(parts)} parts are done; the same command goes on from there",)
 
 
-def _in_pool(task: Task, work: Work, parts: Sequence[Part], processes: int) -> Iterator[tuple[Part, Tally]]:
+def _in_pool(task: PartTask, folder: PartFolder, parts: Sequence[Part], processes: int) -> Iterator[tuple[Part, Tally]]:
     """The parts as they are finished by processes that divide the threads among them."""
     threads = max(1, torch.get_num_threads() // processes)
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(processes, len(parts)), context, _start, (task, threads))
     try:
-        futures = {pool.submit(_run, part, work.path(part)): part for part in parts}
+        futures = {pool.submit(_run, part, folder.path(part)): part for part in parts}
         for future in as_completed(futures):
             yield futures[future], future.result()
     except BrokenProcessPool as error:
@@ -163,63 +163,70 @@ def _in_pool(task: Task, work: Work, parts: Sequence[Part], processes: int) -> I
         pool.shutdown(cancel_futures=True)
 
 
-def _start(task: Task, threads: int) -> None:
+def _start(task: PartTask, threads: int) -> None:
     """Make a process ready for its parts."""
-    global _worker  # noqa: PLW0603
+    global _writer  # noqa: PLW0603
     ignore_expected()
     torch.set_num_threads(threads)
     set_threads(threads)
-    _worker = Worker(task)
+    _writer = PartWriter(task)
 
 
 def _run(part: Part, path: Path) -> Tally:
     """One part, in a process of a pool; Ctrl-C ends the process, which would go on with the parts it has been sent."""
-    assert _worker is not None
+    assert _writer is not None
     try:
-        return _worker(part, path)
+        return _writer(part, path)
     except KeyboardInterrupt:
         os._exit(130)
 
 
 def _complete(
-    work: Work, task: Task, parts: Sequence[Part], catalogue: Path, predictor: Predictor, names: Sequence[str]
+    folder: PartFolder,
+    task: PartTask,
+    parts: Sequence[Part],
+    catalogue: Path,
+    predictor: Predictor,
+    names: Sequence[str],
 ) -> None:
     """Make the result of the parts, if no other share has just done so."""
     noticed = None
-    with _unless_done(work):
-        noticed = sum(map(Tally.from_dict, work.notes(parts)), Tally())
+    with _unless_done(folder):
+        noticed = sum(map(Tally.from_dict, folder.notes(parts)), Tally())
     if noticed is None:
         return
     try:
-        predictor.say(noticed, str(catalogue), names)
+        predictor.log(noticed, str(catalogue), names)
     except InputError:
-        work.remove()
+        folder.remove()
         raise
-    with _unless_done(work):
+    with _unless_done(folder):
         if task.carried:
-            complete_hats(catalogue, work.folder, predictor.names, dict(task.renamed))
-            work.become_target()
+            complete_hats(catalogue, folder.folder, predictor.annotation.names, dict(task.renamed))
+            folder.become_target()
         else:
-            _merge(work, task, parts, predictor)
-            work.remove()
+            _merge(folder, task, parts, predictor)
+            folder.remove()
 
 
 @contextmanager
-def _unless_done(work: Work) -> Iterator[None]:
+def _unless_done(folder: PartFolder) -> Iterator[None]:
     """Inside, what fails because another share has completed the result meanwhile is no error."""
     try:
         yield
     except (OSError, InputError):
-        if work.folder.exists() or not work.target.exists():
+        if folder.folder.exists() or not folder.target.exists():
             raise
 
 
-def _merge(work: Work, task: Task, parts: Sequence[Part], predictor: Predictor) -> None:
+def _merge(folder: PartFolder, task: PartTask, parts: Sequence[Part], predictor: Predictor) -> None:
     """Write one file of the input's columns and the memberships of all parts."""
-    schema = extended(ParquetRows(task.like).schema, predictor.types, task.renamed, predictor.note)
-    write_chunks(work.target, schema, chain.from_iterable(_joined(work, task, part, schema) for part in parts))
+    schema = extended(
+        ParquetRows(task.like).schema, predictor.annotation.types, task.renamed, predictor.annotation.note
+    )
+    write_chunks(folder.target, schema, chain.from_iterable(_joined(folder, task, part, schema) for part in parts))
 
 
-def _joined(work: Work, task: Task, part: Part, schema: object) -> Iterable[object]:
-    members = ParquetRows(work.path(part)).chunks(task.chunk_size)
+def _joined(folder: PartFolder, task: PartTask, part: Part, schema: object) -> Iterable[object]:
+    members = ParquetRows(folder.path(part)).chunks(task.chunk_size)
     return joined(ParquetRows(part.path).chunks(task.chunk_size, None, part.groups), members, schema)

@@ -56,7 +56,7 @@ def manifest(checkpoint: str, parts: Sequence[Part], **arguments: Any) -> Manife
     return {"checkpoint": digest, **arguments, "inputs": inputs}
 
 
-class Work:
+class PartFolder:
     """Finished parts of a prediction, in a hidden folder beside its result.
 
     A part is finished once there is a note of it; the part itself is there before. A prediction that is started again

@@ -1,0 +1,337 @@
+"""A fit from the table to the run folder, step by step.
+
+    table --read--> stars --pretrain--> background --start--> guides --train (Lightning)--> weights
+    --polish--> top of the posterior --posterior--> draws --judge--> checks --write--> run folder
+
+Each step takes what it needs and returns what it found; :func:`run` is all of them.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from astropy.table import Table
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch.utils.tensorboard import SummaryWriter
+
+from stream_mapper import __version__
+from stream_mapper.catalog import Columns, Reading
+from stream_mapper.errors import InputError
+from stream_mapper.fitted import Catalogue, Fit, profile_of
+from stream_mapper.inference.ensemble import Ensemble, draws_by_dropout
+from stream_mapper.inference.frozen import known_densities
+from stream_mapper.inference.laplace import FunctionPosterior
+from stream_mapper.inference.polish import polish as to_the_top
+from stream_mapper.inference.screening import screened
+from stream_mapper.models.base import Model
+from stream_mapper.models.known import Batch, KnownDensities
+from stream_mapper.models.mixture import MixtureModel
+from stream_mapper.results.annotation import Intake
+from stream_mapper.results.provenance import facts_of
+from stream_mapper.results.run_folder import ResultOptions, RunTables, show
+from stream_mapper.training.background import BackgroundStage, Hardware, train_background
+from stream_mapper.training.datamodule import CatalogueDataModule, FitStars
+from stream_mapper.training.module import StreamModule, ln_mean
+from stream_mapper.training.processes import gather_rows
+from stream_mapper.training.screening import SKIP_BELOW
+from stream_mapper.training.start import dry_run, start_from_guides
+from stream_mapper.training.trainer import make_trainer
+
+_BATCH = 20_000  # stars whose scores are held at once
+
+_log = logging.getLogger("stream_mapper")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How a training went.
+
+    Arguments:
+        seconds: Time it took.
+        epochs: Epochs it ran.
+        asked: Epochs it was to run.
+        best_epoch: Epoch of the weights, from 1; None for the last one, where there is no checkpoint.
+        step: Steps of the optimiser.
+        folder: Where its events and checkpoints are.
+    """
+
+    seconds: float
+    epochs: int
+    asked: int
+    best_epoch: int | None
+    step: int
+    folder: Path
+
+
+def fit(
+    model: MixtureModel,
+    table: Table | str,
+    reading: Reading | Columns | None = None,
+    *,
+    background: BackgroundStage | None = None,
+    data: Mapping[str, Any] | None = None,
+    training: Mapping[str, Any] | None = None,
+    trainer: Mapping[str, Any] | None = None,
+    results: ResultOptions | None = None,
+    folder: str | Path | None = None,
+    seed: int | None = 0,
+) -> Fit:
+    """Fit a mixture to a table of stars; what the command ``fit`` does, from Python.
+
+    Arguments:
+        model: The mixture; it is trained in place, and is the model of the result.
+        table: The table, or its path.
+        reading: How the stars are read; or what it reads, see :class:`stream_mapper.catalog.Reading`; by default the
+            columns that the model reads, by their internal names.
+        background: How the densities that are trained beforehand are trained, and on which stars.
+        data: ``batch_size``, ``val_fraction``, ``seed``, ``selection`` and ``id``, as of
+            :class:`stream_mapper.training.CatalogueDataModule`.
+        training: ``learning_rate``, ``ensemble_size`` and more, as of :class:`stream_mapper.training.StreamModule`.
+        trainer: ``max_epochs`` and any other argument of Lightning's ``Trainer``.
+        results: Numbers of draws, and what a run folder holds.
+        folder: Run folder to write; by default nothing is written, and :meth:`stream_mapper.fitted.Fit.save` writes it.
+        seed: Seed of the training; None leaves the state of torch's generator. Weights that the model has are kept.
+
+    Returns:
+        The fit.
+
+    Raises:
+        InputError: If the table cannot be used with this model.
+    """
+    if not isinstance(model, MixtureModel):
+        raise InputError(f"a fit needs a MixtureModel, which has memberships; got a {type(model).__name__}.")
+    if seed is not None:
+        L.seed_everything(seed, verbose=False)
+    options = dict(data or {})
+    taken = Intake.of_model(model).reading if reading is None else reading
+    taken = taken if isinstance(taken, Reading) else Reading(taken)
+    intake = Intake(taken, options.pop("selection", None), options.pop("id", None))
+    datamodule = CatalogueDataModule.of_table(table, intake, **options)
+    module = StreamModule(model, **(training or {}))
+    with tempfile.TemporaryDirectory() if folder is None else nullcontext(str(folder)) as root:
+        with only_warnings("lightning.pytorch", "lightning.fabric"):
+            lightning = make_trainer(root, logger=folder is not None, **(trainer or {}))
+        stage = background or BackgroundStage()
+        finished = run(module, datamodule, lightning, stage, results, write_it=folder is not None)
+    if finished is None:
+        raise SystemExit(0)  # a process that is not the first, whose work is done
+    return finished
+
+
+def run(
+    module: StreamModule,
+    datamodule: CatalogueDataModule,
+    trainer: L.Trainer,
+    stage: BackgroundStage,
+    options: ResultOptions | None = None,
+    hardware: Hardware | None = None,
+    write_it: bool = True,
+) -> Fit | None:
+    """Every step of a fit.
+
+    Arguments:
+        module: The model and how it is trained.
+        datamodule: Its stars.
+        trainer: Trains it.
+        stage: How the densities that are trained beforehand are trained.
+        options: What the run folder holds.
+        hardware: What the background is trained on; one process on the CPU by default.
+        write_it: Whether to write the run folder.
+
+    Returns:
+        The fit; None in every process but the first.
+    """
+    model, ensemble, hardware = _mixture(module.model), module.ensemble, hardware or Hardware()
+    options = options or ResultOptions()
+    stars = read(model, ensemble, datamodule, hardware.processes)
+    with only_warnings("lightning.pytorch", "lightning.fabric"):
+        known = pretrain(model, stars, stage, hardware)
+        start(model, ensemble)
+        trained = train(trainer, module, datamodule, stars, known)
+    if not trainer.is_global_zero:
+        return None
+    module.to(trainer.strategy.root_device)
+    batches = training_batches(module, stars, known)
+    polish(model, ensemble, batches)
+    posterior(model, ensemble, batches)
+    fitted, tables = collect(module, datamodule, stars, known, trained, options)
+    fitted = judge(fitted, stars, known)
+    if write_it:
+        write(fitted, tables, trained, board=isinstance(trainer.logger, TensorBoardLogger))
+    return fitted
+
+
+def read(model: Model, ensemble: Ensemble, datamodule: CatalogueDataModule, processes: int = 1) -> FitStars:
+    """The stars of a fit, after one pass over two of them, which finds what does not fit together.
+
+    Raises:
+        InputError: If the table cannot be used with this model, or leaves too few stars for each process.
+    """
+    stars = datamodule.read(model)
+    stars.check_shares(datamodule.batch_size, processes)
+    dry_run(model, stars.train)
+    if len(ensemble) > 1:
+        ensemble.evaluate(model, stars.train[:2])
+    return stars
+
+
+def pretrain(model: Model, stars: FitStars, stage: BackgroundStage, hardware: Hardware) -> KnownDensities:
+    """Train and freeze the densities that come before the mixture, fit the scalers; what is then known of the stars."""
+    train_background(model, stars.train, stage, hardware)
+    model.fit_scalers(stars.train)
+    return known_densities(model, stars.stars, hardware.device, gather_rows)
+
+
+def start(model: Model, ensemble: Ensemble) -> None:
+    """Bring every fit to the guides."""
+    for one in ensemble.fits(model):
+        with one:
+            start_from_guides(model)
+    model.train()
+
+
+def train(
+    trainer: L.Trainer,
+    module: StreamModule,
+    datamodule: CatalogueDataModule,
+    stars: FitStars,
+    known: KnownDensities,
+) -> Trained:
+    """Train with Lightning; the module then has the weights of the best epoch."""
+    datamodule.serve(stars, known)
+    began = time.monotonic()
+    trainer.fit(module, datamodule)
+    seconds, folder = time.monotonic() - began, Path(trainer.log_dir or ".")  # every process has to ask for log_dir
+    best = Path(getattr(trainer.checkpoint_callback, "best_model_path", "") or "none")
+    state = torch.load(best, map_location="cpu", weights_only=True) if best.is_file() else None
+    if state is not None:
+        module.load_state_dict(state["state_dict"])
+    trained = Trained(
+        seconds,
+        trainer.current_epoch,
+        trainer.max_epochs or 0,
+        None if state is None else state["epoch"] + 1,
+        trainer.global_step,
+        folder,
+    )
+    if trainer.is_global_zero:
+        _log.info("%s", which_weights(trained))
+    return trained
+
+
+def which_weights(trained: Trained) -> str:
+    """Which epoch the weights are of, and whether the training went to its end."""
+    ran, asked = trained.epochs, trained.asked
+    end = f"ran all {ran} epochs" if ran == asked else f"stopped early, after {ran} of {asked} epochs"
+    if trained.best_epoch is None:
+        return f"the weights are those of the last epoch, as there is no best checkpoint; the fit {end}."
+    return f"the weights are those of epoch {trained.best_epoch}, the best on the held-out stars; the fit {end}."
+
+
+def training_batches(module: StreamModule, stars: FitStars, known: KnownDensities) -> list[list[Batch]]:
+    """All the training stars for each fit of the ensemble, in batches, without the densities that cannot matter."""
+    model = _mixture(module.model)
+    whole = Batch(stars.stars, known)[stars.train_rows].to(module.device)
+    out = []
+    for one in module.ensemble.fits(model):
+        with one:
+            out.append([screened(model, batch, 0.1 * SKIP_BELOW) for batch in whole.split(_BATCH)])
+    return out
+
+
+def polish(model: Model, ensemble: Ensemble, batches: Sequence[Sequence[Batch]]) -> None:
+    """Bring the last layers of every fit to the top of its posterior, unless the model draws by dropout."""
+    if not draws_by_dropout(model):
+        for one, own in zip(ensemble.fits(model), batches, strict=True):
+            with one:
+                to_the_top(model, own)
+
+
+def posterior(model: Model, ensemble: Ensemble, batches: Sequence[Sequence[Batch]]) -> None:
+    """Fit the posterior of every fit about its weights, unless the model draws by dropout."""
+    if not draws_by_dropout(model):
+        for one, laplace, own in zip(ensemble.fits(model), ensemble.posteriors, batches, strict=True):
+            with one:
+                assert isinstance(laplace, FunctionPosterior)
+                laplace.fit(model, own)
+
+
+def collect(
+    module: StreamModule,
+    datamodule: CatalogueDataModule,
+    stars: FitStars,
+    known: KnownDensities,
+    trained: Trained,
+    options: ResultOptions,
+) -> tuple[Fit, RunTables]:
+    """The fit, with the memberships of its stars and its numbers, and the tables of the run."""
+    model = _mixture(module.eval().model)
+    facts = facts_of(model, datamodule.intake.reading.frame, __version__, options.name, trained.folder / "config.yaml")
+    positions = stars.stars[model.indep_coord_names[0]][stars.fitted].cpu()
+    fitted = Fit(model, module.ensemble, datamodule.intake, facts, profile_of(positions), options=options)
+    columns = fitted.membership_columns(stars.stars, options.draws, known)
+    table = fitted.annotation.table(stars.table, fitted.annotation.arrays(stars.stars, columns))
+    catalogue = Catalogue(table, stars.stars, Table(stars.cuts) if stars.cuts else None)
+    fitted = replace(fitted, catalogue=catalogue)
+    tables = fitted.tables()
+    metrics = tables.metrics() | {"seconds_fit": trained.seconds, "epochs": trained.epochs}
+    metrics |= {} if trained.best_epoch is None else {"best_epoch": trained.best_epoch}
+    held_out = Batch(stars.stars, known)[stars.val_rows].to(module.device)
+    return replace(fitted, metrics=metrics | held_out_metrics(module, held_out)), tables
+
+
+@torch.no_grad()
+def held_out_metrics(module: StreamModule, held_out: Batch) -> dict[str, Any]:
+    """Mean log density of the held-out stars, and that by each fit of an ensemble: one may be at another top."""
+    each = module.ln_likelihoods(held_out)
+    metrics: dict[str, Any] = {"val_ln_likelihood": ln_mean(each).mean().item()}
+    return metrics | ({"val_ln_likelihood_ensemble": each.mean(1).tolist()} if len(each) > 1 else {})
+
+
+def judge(fitted: Fit, stars: FitStars, known: KnownDensities) -> Fit:  # noqa: ARG001
+    """The fit with its judgement; there is none yet."""
+    return fitted
+
+
+def write(fitted: Fit, tables: RunTables, trained: Trained, board: bool) -> None:
+    """Write the run folder, and show the figures on TensorBoard if the training did."""
+    drawn = fitted.write(trained.folder, tables)
+    _drop_unfinished(trained.folder / "checkpoints")
+    if board:
+        with SummaryWriter(str(trained.folder)) as writer:
+            show(writer, tables, drawn, trained.step)
+
+
+def _drop_unfinished(folder: Path) -> None:
+    """Remove the checkpoint of the best epoch, which best.ckpt completes."""
+    for path in folder.glob("best_epoch*.ckpt"):
+        path.unlink()
+
+
+@contextmanager
+def only_warnings(*names: str) -> Iterator[None]:
+    """Inside, these loggers say nothing below warnings."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _mixture(model: Model) -> MixtureModel:
+    if not isinstance(model, MixtureModel):
+        raise InputError(f"a fit needs a MixtureModel, which has memberships; got a {type(model).__name__}.")
+    return model

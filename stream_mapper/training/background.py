@@ -1,0 +1,166 @@
+"""The densities that are trained before the mixture, on stars off the stream."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from stream_mapper.data import Data
+from stream_mapper.errors import InputError, check_at_least, check_positive, check_share
+from stream_mapper.models.base import Model, is_pretrained
+from stream_mapper.selection import Selection
+from stream_mapper.training.batches import Batches, batch_sizes
+from stream_mapper.training.module import StreamModule
+
+_log = logging.getLogger("stream_mapper")
+
+_LEAST = 10  # stars a density is trained on
+
+
+@dataclass
+class BackgroundStage:
+    """Training of the flows, before the mixture.
+
+    Arguments:
+        off_stream: The stars they are trained on, of those that are fitted; all of them by default, which lets the
+            stream leak into the background.
+        max_epochs: Passes through those stars.
+        batch_size: Stars in a batch.
+        learning_rate: Peak learning rate.
+        val_fraction: Share of the stars that chooses the best epoch.
+        seed: Seed of the split and of the batches.
+    """
+
+    off_stream: Selection | None = None
+    max_epochs: int = 60
+    batch_size: int = 1024
+    learning_rate: float = 1e-2
+    val_fraction: float = 0.1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that leave nothing to do."""
+        check_at_least("background.max_epochs", self.max_epochs)
+        check_at_least("background.batch_size", self.batch_size)
+        check_share("background.val_fraction", self.val_fraction)
+        check_positive("background.learning_rate", self.learning_rate)
+
+
+class _KeepBest(L.Callback):
+    """Gives the model the weights of its best epoch when training ends."""
+
+    def __init__(self) -> None:
+        self.best = -float("inf")
+        self.weights: dict[str, Tensor] | None = None
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        value = trainer.callback_metrics["val/ln_likelihood"].item()
+        if not trainer.sanity_checking and value > self.best:
+            self.best, self.weights = value, copy.deepcopy(pl_module.state_dict())
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
+        if self.weights is not None:
+            pl_module.load_state_dict(self.weights)
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What a training runs on.
+
+    Arguments:
+        options: Arguments of Lightning's ``Trainer``, such as its ``accelerator``.
+        processes: Processes that share each batch.
+        device: That of this process.
+    """
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    processes: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+
+@dataclass(frozen=True)
+class BackgroundTraining:
+    """Trains densities as a stage says, on some hardware; see :meth:`stream_mapper.models.Model.pretrain`."""
+
+    stage: BackgroundStage
+    hardware: Hardware = field(default_factory=Hardware)
+
+    def maximise(self, model: Model, stars: Data) -> None:
+        """Bring the weights of a density to those of its best epoch on held-out stars."""
+        stage = self.stage
+        order = torch.randperm(len(stars), generator=torch.Generator().manual_seed(stage.seed)).to(stars.device)
+        n_val = _held_out(stars, stage)
+        trainer = L.Trainer(
+            max_epochs=stage.max_epochs,
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=False,
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+            gradient_clip_val=10.0,
+            callbacks=[_KeepBest()],
+            **{"devices": 1, **self.hardware.options},
+        )
+        there = stars.to(trainer.strategy.root_device)
+        share = partial(Batches, rank=trainer.global_rank, world_size=trainer.world_size)
+        train = share(there[order[n_val:]], stage.batch_size, shuffle=True, seed=stage.seed)
+        trainer.fit(StreamModule(model, learning_rate=stage.learning_rate), train, share(there[order[:n_val]]))
+
+
+def train_background(model: Model, stars: Data, stage: BackgroundStage, hardware: Hardware | None = None) -> None:
+    """Train each density of ``model`` that is trained beforehand, then freeze it.
+
+    Under several processes they share the training. Lightning starts the others when the first of these trainings
+    begins, so that an input that cannot be used stops one process alone.
+
+    Arguments:
+        model: The model.
+        stars: The stars that are fitted, of which the off-stream ones are taken that have all a density's coordinates.
+        stage: How they are trained.
+        hardware: On what; one process on the CPU by default.
+
+    Raises:
+        InputError: If fewer than ten such stars are left, or too few for each process.
+    """
+    hardware = hardware or Hardware()
+    densities = pretrained_parts(model)
+    if densities and stage.off_stream is None:
+        _log.warning("no off_stream selection: the background is trained on all stars, those of the stream included.")
+    off = stars if stage.off_stream is None else stars[stage.off_stream(stars)]
+    complete = [_complete(density, off, stage, hardware.processes) for density in densities]
+    for density, own in zip(densities, complete, strict=True):
+        _log.info("training the flow over %s on %d off-stream stars", ", ".join(density.coord_names), len(own))
+        density.pretrain(own, BackgroundTraining(stage, hardware))
+        density.requires_grad_(False)
+
+
+def pretrained_parts(model: Model) -> list[Model]:
+    """The densities inside a model that are trained before the mixture."""
+    return [part for part in model.parts() if is_pretrained(part)]
+
+
+def _complete(density: Model, stars: Data, stage: BackgroundStage, processes: int) -> Data:
+    """The stars inside the density's window that have all its coordinates; enough of them to train it."""
+    rows = stars.where[density.coord_names].all(-1) & density.in_window(stars)
+    complete = stars[rows].select(tuple(dict.fromkeys(density.columns)))
+    if len(complete) < _LEAST:
+        wish = f"{_LEAST} off-stream stars that have them all, or more"
+        raise InputError(f"the flow over {list(density.coord_names)} needs {wish}; found {len(complete)}.")
+    if any(weight.requires_grad for weight in density.parameters()):
+        n_val = _held_out(complete, stage)
+        batch_sizes(len(complete) - n_val, stage.batch_size, processes, "off-stream stars")
+        batch_sizes(n_val, None, processes, "held-out off-stream stars")
+    return complete
+
+
+def _held_out(stars: Data, stage: BackgroundStage) -> int:
+    return max(1, int(stage.val_fraction * len(stars)))

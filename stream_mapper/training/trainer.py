@@ -1,0 +1,47 @@
+"""Lightning's trainer as a fit uses it, from the command line or from Python."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from stream_mapper.training.callbacks import FitProgress, MembershipHistogram, StopOnNonFinite
+
+MONITOR = {"monitor": "val/ln_likelihood", "mode": "max"}
+BEST_EPOCH = {"filename": "best_epoch", "save_last": True, "auto_insert_metric_name": False, **MONITOR}
+"""The checkpoint of the best epoch so far, of which the end of a fit makes ``best.ckpt``."""
+
+STOPPING = {"patience": 60, **MONITOR}
+DEFAULTS = {
+    "max_epochs": 400,
+    "gradient_clip_val": 10.0,
+    "use_distributed_sampler": False,
+    "num_sanity_val_steps": 0,
+    "log_every_n_steps": 10,
+    "enable_model_summary": False,
+}
+
+
+def callbacks() -> list[Callback]:
+    """A guard, a bar, and memberships on TensorBoard."""
+    return [StopOnNonFinite(), FitProgress(), MembershipHistogram()]
+
+
+def make_trainer(root: str, *, logger: bool, **options: Any) -> L.Trainer:
+    """A trainer for a fit from Python.
+
+    Arguments:
+        root: Folder of its checkpoints and, if there are some, of its events.
+        logger: Whether it writes events for TensorBoard.
+        **options: Arguments of Lightning's ``Trainer``, in place of the defaults.
+    """
+    board = TensorBoardLogger(root, name="", version="", default_hp_metric=False) if logger else False
+    dirpath = f"{root}/checkpoints"
+    best = ModelCheckpoint(dirpath, **BEST_EPOCH)  # type: ignore[arg-type]
+    stop = EarlyStopping(**STOPPING)  # type: ignore[arg-type]
+    own = options.pop("callbacks", None) or callbacks()
+    given = {"default_root_dir": root, "logger": board, **DEFAULTS, **options}
+    return L.Trainer(callbacks=[*own, stop, best], **given)
