@@ -267,6 +267,7 @@ BAD = {
     "n_stream must be 0 or more": {"n_stream": -1},
     "0 or more and below 1": {"missing_pm": 1.0},
     "bands": {"isochrone": Isochrone.synthetic(("r", "g"))},
+    "needs an isochrone with masses": {"isochrone": Isochrone(None, [[6.0, 5.0], [2.0, 1.0]], ("g", "r"))},
     "no star of the isochrone is inside": {
         "isochrone": Isochrone([0.1, 0.2], [[20.0, 19.0], [19.0, 18.5]], ("g", "r"))
     },

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -13,10 +12,10 @@ from torch import Tensor, nn
 
 from stream_mapper.builtin.isochrone import readers
 from stream_mapper.builtin.isochrone.placement import place
+from stream_mapper.builtin.isochrone.points import MassRange, Points, Stop
 from stream_mapper.errors import InputError
 
 Bands = Mapping[str, str] | Sequence[str]
-MassRange = tuple[float, float]
 
 
 class Isochrone(nn.Module):
@@ -30,25 +29,65 @@ class Isochrone(nn.Module):
     solar masses, which float32 would resolve to a few per cent only between neighbouring points.
 
     Arguments:
-        mass: Initial masses, strictly increasing along the curve, shape (M,), in solar masses.
+        mass: Initial masses, strictly increasing along the curve, shape (M,), in solar masses; None, or ``[]`` in a
+            configuration, if they are not known: then the curve's length, in mag, takes their place in ``mass``, and
+            no density in mass applies.
         magnitudes: Absolute magnitudes, shape (M, F); a colour may stand in for a magnitude.
         bands: Names of the F columns.
 
     Raises:
-        InputError: If the shapes do not fit, a number is not finite or the masses do not increase.
+        InputError: If the shapes do not fit, a number is not finite, the masses do not increase, or neighbours coincide
+            on a curve without masses.
     """
 
     mass: Tensor
     magnitudes: Tensor
 
     def __init__(
-        self, mass: Tensor | Sequence[float], magnitudes: Tensor | Sequence[Sequence[float]], bands: Sequence[str]
+        self,
+        mass: Tensor | Sequence[float] | None,
+        magnitudes: Tensor | Sequence[Sequence[float]],
+        bands: Sequence[str],
     ) -> None:
         super().__init__()
         self.bands = (bands,) if isinstance(bands, str) else tuple(bands)
-        self.register_buffer("mass", _floating(mass))
+        masses = _floating(() if mass is None else mass)
+        self.has_masses = len(masses) > 0
         self.register_buffer("magnitudes", _floating(magnitudes))
+        self.register_buffer("mass", masses if self.has_masses else _length(self.magnitudes))
         self._check()
+
+    @classmethod
+    def read(
+        cls,
+        path: str | Path,
+        bands: Bands,
+        *,
+        age: float | None = None,
+        mass_range: MassRange | None = None,
+        stop: Stop = "rgb_tip",
+    ) -> Isochrone:
+        """Curve from a file of MIST, PARSEC or Dartmouth, or from a table; the file itself tells which.
+
+        Points have to be in the order of their initial masses, up or down; of points that share a mass the first is
+        kept, as files print few digits.
+
+        Arguments:
+            path: The file.
+            bands: Columns of the file, as ``("PS_g", "PS_r")``, or our names for them, as ``{"g": "PS_g"}``.
+            age: Age in Gyr, to 1 per cent; needed if the file holds several ages.
+            mass_range: Keep these initial masses only, in solar masses.
+            stop: Where the curve ends: "rgb_tip" at the tip of the red-giant branch, "early_agb" before the
+                thermal pulses, after the horizontal branch and most of the asymptotic giant branch; None keeps every
+                stage of a star. Files that name no stages are read to their end, which for Dartmouth is the tip of
+                the red-giant branch.
+
+        Raises:
+            InputError: If the file cannot be used: it is missing, of no known format, without rows, of several
+                metallicities or ages, lacks a band, or has a point without a magnitude or out of order. The message
+                says why, and in which line or row.
+        """
+        return cls._of(readers.read_any(Path(path)), bands, age, mass_range, stop)
 
     @classmethod
     def read_mist(
@@ -56,24 +95,16 @@ class Isochrone(nn.Module):
         path: str | Path,
         bands: Bands,
         *,
-        log_age: float | None = None,
+        age: float | None = None,
         mass_range: MassRange | None = None,
-        stop: Literal["rgb_tip"] | None = "rgb_tip",
+        stop: Stop = "rgb_tip",
     ) -> Isochrone:
         """Curve from a MIST ``.iso.cmd`` file (Dotter 2016, ApJS 222, 8; Choi et al. 2016, ApJ 823, 102).
 
-        Arguments:
-            path: The file.
-            bands: Columns of the file, as ``("PS_g", "PS_r")``, or our names for them, as ``{"g": "PS_g"}``.
-            log_age: log10(age / yr), needed if the file holds several ages.
-            mass_range: Keep these initial masses only, in solar masses.
-            stop: "rgb_tip" ends at the tip of the red-giant branch (EEP 605); None keeps every stage.
-
-        Raises:
-            InputError: If the file cannot be used; the message says why.
+        Arguments and errors as in `read`; "rgb_tip" is the primary equivalent evolutionary point 605, "early_agb" is
+        808. None keeps white dwarfs, too.
         """
-        table = readers.read_mist(Path(path), log_age)
-        return cls._from_table(table, bands, mass_range, stop)
+        return cls._of(readers.read_mist(Path(path)), bands, age, mass_range, stop)
 
     @classmethod
     def read_parsec(
@@ -81,18 +112,61 @@ class Isochrone(nn.Module):
         path: str | Path,
         bands: Bands,
         *,
-        log_age: float | None = None,
+        age: float | None = None,
         mass_range: MassRange | None = None,
-        stop: Literal["rgb_tip"] | None = "rgb_tip",
+        stop: Stop = "rgb_tip",
     ) -> Isochrone:
         """Curve from a table of the PARSEC web service, CMD 3 (Bressan et al. 2012, MNRAS 427, 127).
 
-        Arguments and errors as in `read_mist`, but that bands are called as ``("gmag", "rmag")`` or ``("Gmag",
-        "G_BPmag")``, and that "rgb_tip" is the last row before stage label 4. Of rows that share a mass the first is
-        kept: masses are printed with few digits.
+        Arguments and errors as in `read`, but that bands are called as ``("gmag", "rmag")`` or ``("Gmag",
+        "G_BPmag")``; "rgb_tip" is the last row before stage label 4, "early_agb" the last before 8. The row of label 9
+        stands for a remnant, at 30 mag: with None, a file that has one is refused.
         """
-        table = readers.read_parsec(Path(path), log_age)
-        return cls._from_table(table, bands, mass_range, stop)
+        return cls._of(readers.read_parsec(Path(path)), bands, age, mass_range, stop)
+
+    @classmethod
+    def read_dartmouth(
+        cls,
+        path: str | Path,
+        bands: Bands,
+        *,
+        age: float | None = None,
+        mass_range: MassRange | None = None,
+    ) -> Isochrone:
+        """Curve from an isochrone of the Dartmouth database (Dotter et al. 2008, ApJS 178, 89).
+
+        Arguments and errors as in `read`, but that bands are called as ``("gP1", "rP1")`` or ``("DECam_g",
+        "DECam_r")``. The curve ends at the tip of the red-giant branch, as the file does.
+        """
+        return cls._of(readers.read_dartmouth(Path(path)), bands, age, mass_range, None)
+
+    @classmethod
+    def read_table(
+        cls,
+        path: str | Path,
+        bands: Bands,
+        *,
+        mass: str | None = None,
+        age: float | None = None,
+        mass_range: MassRange | None = None,
+        stop: Stop = "rgb_tip",
+    ) -> Isochrone:
+        """Curve from a table in FITS, ECSV, CSV, Parquet or VOTable, as its suffix says.
+
+        Arguments and errors as in `read`. Columns that are called as MIST (``initial_mass``, ``EEP``) or PARSEC
+        (``Mini``, ``label``) call them mean the same here. A table without masses, or with one mass for all, gives a
+        curve without masses, in the order of the rows.
+
+        Arguments:
+            path: The file.
+            bands: Columns of the magnitudes.
+            mass: Column of initial masses, in its unit or in solar masses; by default one called ``Mini``,
+                ``initial_mass``, ``M/Mo``, ``m_ini`` or ``mass``, if there is one.
+            age: Age in Gyr, of a table with several.
+            mass_range: Keep these initial masses only, in solar masses.
+            stop: Where the curve ends, if the table names the stages.
+        """
+        return cls._of(readers.read_table(Path(path), mass), bands, age, mass_range, stop)
 
     @classmethod
     def synthetic(cls, bands: Sequence[str] = ("g", "r"), points: int = 400) -> Isochrone:
@@ -132,24 +206,25 @@ class Isochrone(nn.Module):
             raise InputError(f"an isochrone needs at least one segment; asked for {segments}.")
         mass, magnitudes = (b.detach().double().cpu().numpy() for b in (self.mass, self.magnitudes))
         m, x = (torch.from_numpy(values).to(self.mass) for values in place(mass, magnitudes, segments))
-        return Isochrone(m, x, self.bands)
+        nodes = Isochrone(m if self.has_masses else None, x, self.bands)
+        nodes.mass = m  # lengths are those of the whole curve
+        return nodes
 
     def extra_repr(self) -> str:
-        """Size, bands and range of mass."""
+        """Size, bands and range of mass, or length."""
         low, high = self.mass[0].item(), self.mass[-1].item()
+        if not self.has_masses:
+            return f"{len(self.mass)} points, bands={self.bands}, {high - low:.3g} mag long, no masses"
         return f"{len(self.mass)} points, bands={self.bands}, mass {low:.3g} to {high:.3g}"
 
     @classmethod
-    def _from_table(
-        cls, table: readers.Table, bands: Bands, mass_range: MassRange | None, stop: str | None
+    def _of(
+        cls, points: Points, bands: Bands, age: float | None, mass_range: MassRange | None, stop: Stop
     ) -> Isochrone:
-        if stop not in (None, "rgb_tip"):
-            raise InputError(f"stop must be 'rgb_tip' or None; found {stop!r}.")
         columns = readers.band_columns(bands)
-        rows = table.before_tip() if stop else table
-        rows = rows.in_mass_range(mass_range) if mass_range else rows
-        magnitudes = np.stack([rows.column(name) for name in columns.values()], axis=-1)
-        return cls(torch.from_numpy(rows.mass.copy()), torch.from_numpy(magnitudes), tuple(columns))
+        kept = points.one_population(age).from_low_mass().until(stop).in_mass_range(mass_range)
+        mass, magnitudes = kept.curve(columns.values())
+        return cls(None if mass is None else torch.from_numpy(mass), torch.from_numpy(magnitudes), tuple(columns))
 
     def _check(self) -> None:
         size, bands = len(self.mass), len(self.bands)
@@ -158,11 +233,16 @@ class Isochrone(nn.Module):
                 f"an isochrone needs M >= 2 masses and (M, {bands}) magnitudes for the bands {self.bands}; "
                 f"found {tuple(self.mass.shape)} and {tuple(self.magnitudes.shape)}."
             )
-        if not bool(self.mass.isfinite().all() and self.magnitudes.isfinite().all() and (self.mass > 0).all()):
+        positive = (self.mass > 0).all() or not self.has_masses
+        if not bool(self.mass.isfinite().all() and self.magnitudes.isfinite().all() and positive):
             raise InputError("an isochrone needs positive masses and finite numbers; found others.")
         falls = (self.mass.diff() <= 0).nonzero()
         if len(falls):
             i = int(falls[0])
+            if not self.has_masses:
+                raise InputError(
+                    f"an isochrone without masses needs distinct neighbours; points {i} and {i + 1} coincide."
+                )
             pair = f"{self.mass[i].item():.10g} then {self.mass[i + 1].item():.10g}"
             raise InputError(f"the masses of an isochrone must increase; points {i} and {i + 1} have {pair}.")
 
@@ -171,6 +251,12 @@ def _floating(values: Tensor | Sequence[float] | Sequence[Sequence[float]]) -> T
     """A tensor of floating point numbers: as given if it is one, in double precision otherwise."""
     tensor = values if isinstance(values, Tensor) else torch.from_numpy(np.array(values, dtype=np.float64))
     return tensor.detach().clone() if tensor.is_floating_point() else tensor.double()
+
+
+def _length(magnitudes: Tensor) -> Tensor:
+    """Length of a curve up to each of its points, in mag, shape (M,)."""
+    steps = magnitudes.diff(dim=0).square().sum(-1).sqrt()
+    return torch.cat([steps.new_zeros(1), steps.cumsum(0)])
 
 
 def _synthetic_mass(g: NDArray[np.float64]) -> NDArray[np.float64]:

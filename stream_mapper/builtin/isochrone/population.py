@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stream_mapper.builtin.isochrone.curve import Isochrone
-from stream_mapper.builtin.isochrone.mass import MassFunction
+from stream_mapper.builtin.isochrone.mass import MassDensity, MassFunction
 from stream_mapper.builtin.isochrone.whitening import bands
 from stream_mapper.errors import InputError
 
@@ -66,8 +66,11 @@ def populate(isochrone: Isochrone, mass_function: MassFunction, segments: int, s
         In double precision, on the CPU.
 
     Raises:
-        InputError: If the mass function leaves no star on the isochrone, or the scatter does not fit it.
+        InputError: If the mass function leaves no star on the isochrone or needs masses that it lacks, or the scatter
+            does not fit it.
     """
+    if isinstance(mass_function, MassDensity) and not isochrone.has_masses:
+        raise InputError(f"{mass_function} needs an isochrone with masses; this one has none: use UniformMassFunction.")
     curve = isochrone.nodes(segments)
     nodes, edges = (b.double().cpu().numpy() for b in (curve.magnitudes, curve.mass))
     pieces = _pieces(isochrone, mass_function)

@@ -1,70 +1,22 @@
-"""Isochrone tables of the MIST and PARSEC web services."""
+"""Files of isochrones: of MIST, PARSEC and Dartmouth, and tables."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_mapper.builtin.isochrone.points import Array, Points, mass_column
 from stream_mapper.errors import InputError
 
-_MIST_TIP = 605  # primary equivalent evolutionary point "RGB tip" (Dotter 2016, table 2)
-_PARSEC_GIANTS = 3  # CMD's stage labels: 1 main sequence, 2 subgiant, 3 red giant, 4 and more: helium burning
-_SAME_AGE = 0.005  # dex
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows of one isochrone.
-
-    Arguments:
-        path: The file, for messages.
-        names: Names of the columns.
-        values: Numbers, shape (M, columns).
-        mass_column: Column of the initial mass.
-        stage_column: Column of the evolutionary stage.
-        tip: Last stage up to the tip of the red-giant branch.
-    """
-
-    path: Path
-    names: tuple[str, ...]
-    values: NDArray[np.float64]
-    mass_column: str
-    stage_column: str
-    tip: int
-
-    def column(self, name: str) -> NDArray[np.float64]:
-        """One column, shape (M,)."""
-        if name not in self.names:
-            raise InputError(f"{self.path}: no column {name!r}; the file has {list(self.names)}.")
-        column: NDArray[np.float64] = self.values[:, self.names.index(name)]
-        return column
-
-    @property
-    def mass(self) -> NDArray[np.float64]:
-        """Initial masses, in solar masses, shape (M,)."""
-        return self.column(self.mass_column)
-
-    def rows(self, kept: NDArray[np.bool_]) -> Table:
-        """The table with some rows only."""
-        return replace(self, values=self.values[kept])
-
-    def before_tip(self) -> Table:
-        """The rows up to the tip of the red-giant branch: before the first row of a later stage."""
-        later = self.column(self.stage_column) > self.tip
-        return self.rows(np.cumsum(later) == 0)
-
-    def in_mass_range(self, mass_range: tuple[float, float]) -> Table:
-        """The rows with initial mass in a range, edges included."""
-        low, high = mass_range
-        kept = (self.mass >= low) & (self.mass <= high)
-        if kept.sum() < 2:
-            span = f"{self.mass.min():g} to {self.mass.max():g}"
-            raise InputError(f"{self.path}: fewer than two points with mass in {mass_range}; the file has {span}.")
-        return self.rows(kept)
+_HEAD = 1 << 15  # bytes of a file that tell its format
+_AGE = re.compile(r"AGE=\s*(\S+)\s+EEPS=\s*(\d+)")
 
 
 def band_columns(bands: Mapping[str, str] | Sequence[str]) -> dict[str, str]:
@@ -77,56 +29,153 @@ def band_columns(bands: Mapping[str, str] | Sequence[str]) -> dict[str, str]:
     return columns
 
 
-def read_mist(path: Path, log_age: float | None = None) -> Table:
-    """One isochrone of a MIST ``.iso.cmd`` file.
+def read_any(path: Path) -> Points:
+    """Points of a file in any of the formats, told apart by its first lines, or as a table by its suffix."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file of an isochrone.")
+    reader = _reader(path)
+    try:
+        return reader(path)
+    except InputError as error:
+        if reader is not read_table or "unknown suffix" not in str(error):
+            raise
+        raise InputError(f"{path}: neither a MIST, PARSEC or Dartmouth isochrone nor a table: {error}") from error
 
-    The age column is log10 of the age in some files that call it ``isochrone_age_yr``; numbers tell them apart.
+
+def read_mist(path: Path) -> Points:
+    """Points of a MIST ``.iso.cmd`` file."""
+    return _read(path, ("EEP", "initial_mass"), "a MIST .iso.cmd file").points()
+
+
+def read_parsec(path: Path) -> Points:
+    """Points of a PARSEC (CMD 3) table."""
+    return _read(path, ("Mini",), "a PARSEC (CMD 3) table").points()
+
+
+def read_dartmouth(path: Path) -> Points:
+    """Points of a Dartmouth isochrone, with columns ``age`` (Gyr) and ``feh`` of what stands in the comments."""
+    text = _read(path, ("EEP", "M/Mo"), "a Dartmouth isochrone")
+    blocks = [(line, match) for line, comment in text.comments if (match := _AGE.search(comment))]
+    ages = text.last_said([(line, match[1]) for line, match in blocks], "AGE=")
+    text.check_lengths([(line, int(match[2])) for line, match in blocks])
+    return text.points(age=ages, feh=text.last_said(_compositions(text.comments), "[Fe/H]"))
+
+
+def read_table(path: Path, mass: str | None = None) -> Points:
+    """Points of a table; its suffix tells the format (FITS, ECSV, CSV, Parquet, VOTable).
+
+    Arguments:
+        path: The file.
+        mass: Column of initial masses; by default the one with a known name, or none.
     """
-    names, values = _read(path, "EEP", "a MIST .iso.cmd file")
-    table = Table(path, names, values, "initial_mass", "EEP", _MIST_TIP)
-    age = table.column(next((name for name in names if "isochrone_age_yr" in name), "isochrone_age_yr"))
-    return _one_age(table, np.where(age > 100, np.log10(age), age), log_age)
+    from stream_mapper.catalog import read_table as load  # noqa: PLC0415  (loads astropy, which is slow)
+
+    table = load(path)
+    names = tuple(name for name in table.colnames if table[name].ndim == 1 and table[name].dtype.kind in "fiub")
+    masses = mass or mass_column(names)
+    if not len(table) or not names:
+        raise InputError(f"{path}: no points of an isochrone; found {len(table)} rows, with the numbers {list(names)}.")
+    if mass is not None and mass not in names:
+        raise InputError(f"{path}: no column {mass!r} of initial masses; the file has {list(names)}.")
+    values = np.stack([_numbers(path, table[name], name, name == masses) for name in names], axis=-1)
+    return Points(path, names, values, np.arange(len(table)), "row", masses)
 
 
-def read_parsec(path: Path, log_age: float | None = None) -> Table:
-    """One isochrone of a PARSEC (CMD 3) table.
+def _reader(path: Path) -> Callable[[Path], Points]:
+    """The reader of a file's format."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    if b"\0" in head or head.startswith((b"SIMPLE", b"# %ECSV")):
+        return read_table
+    comments = [set(words) for words in _headers(head.decode("utf-8", errors="replace").splitlines())]
+    kinds = {("EEP", "initial_mass"): read_mist, ("EEP", "M/Mo"): read_dartmouth, ("Mini",): read_parsec}
+    return next((reader for keys, reader in kinds.items() if any(set(keys) <= c for c in comments)), read_table)
 
-    Masses are printed with few digits; of rows that share a mass the first is kept.
+
+def _numbers(path: Path, column: Any, name: str, is_mass: bool) -> Array:
+    """A column of a table as numbers, NaN where masked; masses in solar masses."""
+    unit = getattr(column, "unit", None)
+    values = np.ma.filled(np.ma.asarray(column).astype(np.float64), np.nan)
+    if not is_mass or unit is None or str(unit) == "":
+        return values
+    try:
+        return values * unit.to("solMass")
+    except ValueError as error:
+        raise InputError(f"{path}: the column {name!r} of initial masses is in {unit}: {error}.") from error
+
+
+@dataclass(frozen=True)
+class _Text:
+    """A file of columns under a comment that names them.
+
+    Arguments:
+        path: The file.
+        names: Names of the columns.
+        values: Numbers, shape (M, columns).
+        lines: Line of each row, shape (M,).
+        comments: Every comment, with its line.
     """
-    names, values = _read(path, "Mini", "a PARSEC (CMD 3) table")
-    table = Table(path, names, values, "Mini", "label", _PARSEC_GIANTS)
-    metallicities = [name for name in ("Zini", "MH") if name in names]
-    found = {name: np.unique(table.column(name)).tolist() for name in metallicities}
-    if any(len(values) > 1 for values in found.values()):
-        raise InputError(f"{path}: several metallicities, {found}; keep one per file.")
-    table = _one_age(table, table.column("logAge"), log_age)
-    return table.rows(np.append(True, np.diff(table.mass) != 0))
+
+    path: Path
+    names: tuple[str, ...]
+    values: Array
+    lines: NDArray[np.int64]
+    comments: list[tuple[int, str]]
+
+    def points(self, **more: Array) -> Points:
+        """The rows as points, with more columns."""
+        values = np.column_stack([self.values, *more.values()])
+        names = (*self.names, *more)
+        return Points(self.path, names, values, self.lines, "line", mass_column(self.names))
+
+    def last_said(self, said: list[tuple[int, str]], what: str) -> Array:
+        """For each row the number that the comments gave last before it, shape (M,)."""
+        before = np.searchsorted([line for line, _ in said], self.lines) - 1
+        if not said or (before < 0).any():
+            raise InputError(f"{self.path}: no comment with {what} before line {self.lines[0]}; is the file complete?")
+        try:
+            return np.array([float(number) for _, number in said])[before]
+        except ValueError as error:
+            raise InputError(f"{self.path}: {what} is no number; {error}.") from error
+
+    def check_lengths(self, blocks: list[tuple[int, int]]) -> None:
+        """Raise InputError if a block of rows has not as many as the comment before it says."""
+        ends = [*(line for line, _ in blocks[1:]), np.inf]
+        for (line, size), end in zip(blocks, ends, strict=True):
+            found = int(((self.lines > line) & (self.lines < end)).sum())
+            if found != size:
+                raise InputError(f"{self.path}: line {line} says {size} points, {found} follow; is the file complete?")
 
 
-def _read(path: Path, key: str, kind: str) -> tuple[tuple[str, ...], NDArray[np.float64]]:
-    """Names (the last comment that has ``key`` as a word) and numbers of a table."""
+def _read(path: Path, keys: tuple[str, ...], kind: str) -> _Text:
+    """Names (the last comment that has every key as a word) and numbers of a text."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; an isochrone is read from {kind}.")
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    headers = [line.lstrip("# ").split() for line in lines if line.startswith("#")]
-    names = next((tuple(words) for words in reversed(headers) if key in words), ())
-    rows = [line.split() for line in lines if line.strip() and not line.startswith("#")]
-    if not names or not rows or any(len(row) != len(names) for row in rows):
-        raise InputError(f"{path}: not {kind}; it needs a comment naming the columns, {key!r} among them, and rows.")
+    names = next((tuple(words) for words in reversed(_headers(lines)) if set(keys) <= set(words)), ())
+    if not names:
+        raise InputError(f"{path}: not {kind}; it needs a comment that names the columns, {list(keys)} among them.")
+    numbered = [(i, line) for i, line in enumerate(lines, 1) if line.strip()]
+    rows = [(i, line.split()) for i, line in numbered if not line.startswith("#")]
+    if not rows:
+        raise InputError(f"{path}: {kind} without rows; is the file complete?")
+    uneven = next(((i, len(row)) for i, row in rows if len(row) != len(names)), None)
+    if uneven:
+        raise InputError(f"{path}: not {kind}; line {uneven[0]} has {uneven[1]} columns, {len(names)} are named.")
     try:
-        return names, np.array(rows, dtype=np.float64)
+        values = np.array([row for _, row in rows], dtype=np.float64)
     except ValueError as error:
         raise InputError(f"{path}: not {kind}; {error}.") from error
+    comments = [(i, line) for i, line in numbered if line.startswith("#")]
+    return _Text(path, names, values, np.array([i for i, _ in rows]), comments)
 
 
-def _one_age(table: Table, ages: NDArray[np.float64], log_age: float | None) -> Table:
-    """The rows of the age asked for, or of the only one."""
-    present = np.unique(ages.round(4)).tolist()
-    if log_age is None:
-        if len(present) > 1:
-            raise InputError(f"{table.path}: several isochrones; choose log_age from {present}.")
-        return table
-    kept = np.abs(ages - log_age) < _SAME_AGE
-    if not kept.any():
-        raise InputError(f"{table.path}: no isochrone of log_age={log_age}; the file has {present}.")
-    return table.rows(kept)
+def _headers(lines: list[str]) -> list[list[str]]:
+    """Words of the comments."""
+    return [line.lstrip("# ").split() for line in lines if line.startswith("#")]
+
+
+def _compositions(comments: list[tuple[int, str]]) -> list[tuple[int, str]]:
+    """[Fe/H] in the comments of a Dartmouth isochrone, each with its line."""
+    words = [(line, comment.lstrip("# ").split()) for line, comment in comments]
+    return [(line, b[a.index("[Fe/H]")]) for (_, a), (line, b) in pairwise(words) if "[Fe/H]" in a and len(b) == len(a)]

@@ -31,12 +31,14 @@ class CurvePhotometry:
         depth: Spread of the distance modulus [mag], common to both bands.
 
     Raises:
-        InputError: If the isochrone's bands are not g and r.
+        InputError: If the isochrone's bands are not g and r, or it has no masses.
     """
 
     def __init__(self, isochrone: Isochrone, mass_function: MassFunction, scatter: float, depth: float) -> None:
         if isochrone.bands != BANDS:
             raise InputError(f"the mock needs an isochrone in the bands {BANDS}; found {isochrone.bands}.")
+        if not isochrone.has_masses:
+            raise InputError("the mock spreads stars by mass; it needs an isochrone with masses.")
         self.mass, self.magnitudes = _refined(isochrone.mass.double(), isochrone.magnitudes.double(), _STEP)
         self.mass_function, self.scatter, self.depth = mass_function, scatter, depth
         weights = mass_function.segment_weights(self.mass, self.magnitudes)
