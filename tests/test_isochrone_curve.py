@@ -1,5 +1,6 @@
 """Mass functions and nodes of isochrones."""
 
+import json
 import math
 
 import jsonargparse
@@ -20,6 +21,7 @@ from stream_mapper.builtin.isochrone import (
     UniformMassFunction,
     populate,
 )
+from stream_mapper.description import build, describe
 from stream_mapper.errors import InputError
 
 
@@ -155,6 +157,17 @@ def test_nodes_follow_the_curve(curve, segments):
     t = ((offset * step).sum(-1) / step.square().sum(-1)).clamp(0, 1)
     distance = (offset - t[..., None] * step).norm(dim=-1).min(dim=1).values
     assert distance.max() < {1: 2.0, 20: 0.05, 60: 0.006}[segments]
+
+
+@pytest.mark.parametrize("masses", [True, False])
+def test_a_curve_is_described_by_its_numbers(masses):
+    magnitudes = Isochrone.synthetic(points=30).magnitudes
+    curve = Isochrone(Isochrone.synthetic(points=30).mass if masses else None, magnitudes, ("g", "r"))
+    again = build(json.loads(json.dumps(describe(curve))))
+    assert again.has_masses == masses
+    assert again.bands == ("g", "r")
+    assert torch.equal(again.mass, curve.mass)
+    assert torch.equal(again.magnitudes, magnitudes)
 
 
 def test_nodes_of_a_curve_with_few_or_repeated_points():

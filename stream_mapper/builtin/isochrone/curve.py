@@ -210,6 +210,10 @@ class Isochrone(nn.Module):
         nodes.mass = m  # lengths are those of the whole curve
         return nodes
 
+    def settings(self) -> dict[str, object]:
+        """The arguments by which it is built again."""
+        return {"mass": self.mass if self.has_masses else None, "magnitudes": self.magnitudes, "bands": self.bands}
+
     def extra_repr(self) -> str:
         """Size, bands and range of mass, or length."""
         low, high = self.mass[0].item(), self.mass[-1].item()
