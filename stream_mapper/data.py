@@ -65,17 +65,17 @@ class Data:
     """
 
     def __init__(self, columns: Mapping[str, Values], where: Mapping[str, Values] | None = None) -> None:
-        found = {name: _tensor(name, values) for name, values in columns.items()}
-        lengths = {name: column.shape[0] if column.ndim else None for name, column in found.items()}
+        tensors = {name: _tensor(name, values) for name, values in columns.items()}
+        lengths = {name: column.shape[0] if column.ndim else None for name, column in tensors.items()}
         if not lengths or None in lengths.values() or len(set(lengths.values())) > 1:
             raise InputError(f"the columns of Data need one common length (N, ...); found {lengths}.")
-        measured = {name: ~column.isnan() for name, column in found.items()}
+        measured = {name: ~column.isnan() for name, column in tensors.items()}
         unknown = [name for name in where or {} if name not in columns]
         if unknown:
             raise InputError(f"where marks {unknown}, which are not among the columns {list(columns)}.")
         for name, mask in (where or {}).items():
-            measured[name] = measured[name] & _mask(name, mask, found[name])
-        self._columns = Columns({n: torch.where(measured[n], c, torch.zeros_like(c)) for n, c in found.items()})
+            measured[name] = measured[name] & _mask(name, mask, tensors[name])
+        self._columns = Columns({n: torch.where(measured[n], c, torch.zeros_like(c)) for n, c in tensors.items()})
         self.where = Columns(measured)
 
     @classmethod
@@ -86,10 +86,10 @@ class Data:
         return data
 
     @classmethod
-    def cat(cls, parts: Sequence[Data]) -> Data:
+    def cat(cls, tables: Sequence[Data]) -> Data:
         """The stars of several tables of the same columns, in order."""
-        columns = {name: torch.cat([part[name] for part in parts]) for name in parts[0].names}
-        return cls._of(columns, {name: torch.cat([part.where[name] for part in parts]) for name in columns})
+        columns = {name: torch.cat([table[name] for table in tables]) for name in tables[0].names}
+        return cls._of(columns, {name: torch.cat([table.where[name] for table in tables]) for name in columns})
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -155,8 +155,8 @@ class Data:
 def _tensor(name: str, values: Values) -> Tensor:
     """Numbers as a tensor, in the precision they have."""
     if unit := str(getattr(values, "unit", None) or ""):
-        wish = "convert it with stream_mapper.catalog.to_data, or give the plain numbers"
-        raise InputError(f"column {name!r} carries the unit {unit!r}; {wish}.")
+        advice = "convert it with stream_mapper.catalog.to_data, or give the plain numbers"
+        raise InputError(f"column {name!r} carries the unit {unit!r}; {advice}.")
     if not isinstance(values, Tensor) and hasattr(values, "__array__"):
         return _from_array(name, values)
     try:
@@ -172,10 +172,10 @@ def _from_array(name: str, values: Any) -> Tensor:
     """A tensor from an array of any byte order, NaN where it is masked."""
     mask, array = getattr(values, "mask", None), np.asarray(values)
     if array.dtype.kind not in "biuf":
-        found = "text" if array.dtype.kind in "US" else array.dtype.name
+        content = "text" if array.dtype.kind in "US" else array.dtype.name
         example = f", such as {str(array.flat[0])!r}" if array.size else ""
-        wish = "give one number a star, NaN where there is none"
-        raise InputError(f"column {name!r} holds {found}{example}; {wish}.")
+        advice = "give one number a star, NaN where there is none"
+        raise InputError(f"column {name!r} holds {content}{example}; {advice}.")
     if isinstance(mask, np.ndarray) and mask.any():
         array = np.where(mask, np.nan, array)
     if array.dtype.kind == "u" or array.dtype.itemsize > 8:  # torch has no such numbers
@@ -187,6 +187,6 @@ def _mask(name: str, where: Values, column: Tensor) -> Tensor:
     """Which values of a column were measured, as given."""
     mask = _tensor(name, where)
     if mask.dtype != torch.bool or mask.shape != column.shape:
-        found = f"{str(mask.dtype).removeprefix('torch.')} of shape {tuple(mask.shape)}"
-        raise InputError(f"where of {name!r} must be boolean, of shape {tuple(column.shape)}; found {found}.")
+        given = f"{str(mask.dtype).removeprefix('torch.')} of shape {tuple(mask.shape)}"
+        raise InputError(f"where of {name!r} must be boolean, of shape {tuple(column.shape)}; found {given}.")
     return mask

@@ -176,9 +176,9 @@ class MultivariateNormal(BoxedModel, MeasuredModel):
             tries = 1 + _CANDIDATES // len(left)
             candidates = _draw(mean[left].expand(tries, -1, -1), rows[left])
             inside = box.holds(candidates[..., first], candidates[..., second], angle[left]) | ~known[left]
-            found, best = inside.any(0), inside.int().argmax(0)
-            drawn[left[found]] = candidates[best[found], found.nonzero()[:, 0]]
-            left = left[~found]
+            has_draw, first_draw = inside.any(0), inside.int().argmax(0)
+            drawn[left[has_draw]] = candidates[first_draw[has_draw], has_draw.nonzero()[:, 0]]
+            left = left[~has_draw]
         if len(left):
             raise InputError(
                 f"MultivariateNormal: the box {box.extra_repr()} holds a share of only {share.min().item():.1e} of the "

@@ -60,8 +60,8 @@ def ln_rectangle(
 
 def _in_parts(arguments: Sequence[Tensor], size: int) -> Tensor:
     """`_LnRectangle` of ``size`` stars at a time."""
-    parts = zip(*(argument.split(size) for argument in arguments), strict=True)
-    return torch.cat([_LnRectangle.apply(*part)[0] for part in parts])  # type: ignore[no-untyped-call]
+    chunks = zip(*(argument.split(size) for argument in arguments), strict=True)
+    return torch.cat([_LnRectangle.apply(*chunk)[0] for chunk in chunks])  # type: ignore[no-untyped-call]
 
 
 class _LnRectangle(WithSlopes):

@@ -111,15 +111,15 @@ def _at_nodes(near: Tensor, width: Tensor, alpha: Tensor) -> _Nodes:
     steep = 1 + alpha.square()
     start = near * steep.sqrt()
     end = 2 * far / (steep.sqrt() * (start + torch.sqrt(start.square() + 2 * far)))
-    part = torch.where(width > end, end / width, 1)
-    share = part[..., None] * nodes
+    reach = torch.where(width > end, end / width, 1)  # share of the width beyond which nothing is left
+    share = reach[..., None] * nodes
     depth = width[..., None] * share
     t, fall = near[..., None] + depth, depth * (near[..., None] + 0.5 * depth)
     u = alpha[..., None] * t * _SQRT_HALF
     erfcx = torch.special.erfcx(u)
     weight = weights * erfcx * torch.exp(-steep[..., None] * fall)
     total = weight.sum(-1)
-    return _Nodes(torch.log(total * part), weight / total[..., None], share, depth, t, fall, u, erfcx)
+    return _Nodes(torch.log(total * reach), weight / total[..., None], share, depth, t, fall, u, erfcx)
 
 
 class _SuppressedMean(WithSlopes):

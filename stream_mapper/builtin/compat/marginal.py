@@ -44,13 +44,13 @@ def over_nodes(x: Tensor, context: Tensor, nodes: Tensor, ln_weights: Tensor, ln
         ln_density: From rows [x, node] (N M, F + S) and their contexts to a log density (N M,).
     """
     step = max(1, at_once(x) // len(nodes))
-    parts = [x.new_zeros(*ln_weights.shape[:-1], 0)]
-    for some, given in zip(x.split(step), context.split(step), strict=True):
-        n, m = len(some), len(nodes)
-        rows = torch.cat([some.repeat_interleave(m, 0), nodes.repeat(n, 1)], -1)
+    sums = [x.new_zeros(*ln_weights.shape[:-1], 0)]
+    for stars, given in zip(x.split(step), context.split(step), strict=True):
+        n, m = len(stars), len(nodes)
+        rows = torch.cat([stars.repeat_interleave(m, 0), nodes.repeat(n, 1)], -1)
         ln_p = ln_density(rows, given.repeat_interleave(m, 0)).view(n, m)
-        parts.append((ln_p + ln_weights[..., None, :]).logsumexp(-1))
-    return torch.cat(parts, -1)
+        sums.append((ln_p + ln_weights[..., None, :]).logsumexp(-1))
+    return torch.cat(sums, -1)
 
 
 def trapezoid(dimensions: int, like: Tensor) -> tuple[Tensor, Tensor]:

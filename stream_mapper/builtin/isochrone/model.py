@@ -133,9 +133,9 @@ class IsochroneMVNorm(MeasuredModel):
         Zero for a star with none; -inf outside.
         """
         data = self.measured(data)
-        some = data.where[self.coord_names].any(-1)
-        if sync_is_cheap(some.device) and not some.all():
-            rows = some.nonzero()[:, 0]
+        has_magnitude = data.where[self.coord_names].any(-1)
+        if sync_is_cheap(has_magnitude.device) and not has_magnitude.all():
+            rows = has_magnitude.nonzero()[:, 0]
             ln_p = torch.zeros_like(params["distmod.mu"].expand(len(data)))
             if len(rows):
                 ln_p = ln_p.index_put((rows,), self._ln_density(*rows_of(params, data.select(self.columns), rows)))

@@ -109,9 +109,11 @@ def _ln_all(residual: Tensor, star: Whitening, curve: _Curve) -> Tensor:
 def _ln_near(residual: Tensor, star: Whitening, curve: _Curve) -> Tensor:
     """Log density (N,) from the segments that matter."""
     rows, segments = _pairs(residual, star, curve)
-    some = curve.segments(segments)
+    stretch = curve.segments(segments)
     matrix, ln_norm = (_at(values, rows, segments) for values in star)
-    terms = _place(residual.index_select(0, rows), matrix, some).ln_mean(some.tilts) + (some.ln_weights + ln_norm)
+    terms = _place(residual.index_select(0, rows), matrix, stretch).ln_mean(stretch.tilts) + (
+        stretch.ln_weights + ln_norm
+    )
     none = terms.new_full((len(residual),), -torch.inf)
     top = none.scatter_reduce(0, rows, terms.detach(), "amax").clamp(min=torch.finfo(terms.dtype).min)
     return top + torch.zeros_like(top).index_add(0, rows, torch.exp(terms - top[rows])).log()
@@ -125,8 +127,8 @@ def _at(values: Tensor, rows: Tensor, segments: Tensor) -> Tensor:
 @torch.no_grad()
 def _pairs(residual: Tensor, star: Whitening, curve: _Curve) -> tuple[Tensor, Tensor]:
     """Pairs of a star and a segment that matters to it, (P,) and (P,), by star."""
-    parts = zip(*(values.split(_CHUNK) for values in (residual, *star)), strict=True)
-    pairs = [_matters(rows, Whitening(*some), curve).nonzero() for rows, *some in parts]
+    chunks = zip(*(values.split(_CHUNK) for values in (residual, *star)), strict=True)
+    pairs = [_matters(rows, Whitening(*whitening), curve).nonzero() for rows, *whitening in chunks]
     rows = torch.cat([pair[:, 0] + i * _CHUNK for i, pair in enumerate(pairs)])
     return rows, torch.cat([pair[:, 1] for pair in pairs])
 

@@ -116,8 +116,8 @@ class _Side(NamedTuple):
             pairs = needed.nonzero(as_tuple=True)
             return total.index_put(pairs, _Side(*(values[pairs] for values in self)).ln_p(), accumulate=True)
         safe = [torch.where(needed, values, inside) for values, inside in zip(self, _MIDDLE, strict=True)]
-        parts = zip(*(values.split(max(1, _CHUNK // total.shape[1])) for values in safe), strict=True)
-        return total + torch.where(needed, torch.cat([_Side(*part).ln_p() for part in parts]), 0.0)
+        chunks = zip(*(values.split(max(1, _CHUNK // total.shape[1])) for values in safe), strict=True)
+        return total + torch.where(needed, torch.cat([_Side(*chunk).ln_p() for chunk in chunks]), 0.0)
 
     def inside(self) -> Tensor:
         """Distance from the nearer edge of the end that is nearer to it."""
@@ -175,8 +175,8 @@ def _corners(box: _Box, mesh: _Mesh, star: Tensor, segment: Tensor) -> Tensor:
 
 def _frugal(box: _Box, mesh: _Mesh, star: Tensor, segment: Tensor) -> Tensor:
     """`_corner`, computed again for the gradient rather than kept."""
-    found: Tensor = checkpoint(_corner, box, mesh, star, segment, use_reentrant=False)
-    return found
+    ln_p: Tensor = checkpoint(_corner, box, mesh, star, segment, use_reentrant=False)
+    return ln_p
 
 
 def _corner(box: _Box, mesh: _Mesh, star: Tensor, segment: Tensor) -> Tensor:

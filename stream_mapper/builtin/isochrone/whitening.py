@@ -61,9 +61,9 @@ class Noise(NamedTuple):
         A missing band has none with the others.
         """
         bands = range(self.errors.shape[-1])
-        own = self.variance().unbind(-1)
+        variances = self.variance().unbind(-1)
         shared = [[self._shared(f, g, depth)[:, None] for g in range(f + 1)] for f in bands]
-        return [[*shared[f][:f], own[f] + shared[f][f]] for f in bands]
+        return [[*shared[f][:f], variances[f] + shared[f][f]] for f in bands]
 
     def _shared(self, f: int, g: int, depth: bool) -> Tensor:
         shared = torch.zeros_like(self.ln_spread)
