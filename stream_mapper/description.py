@@ -23,6 +23,8 @@ Made = TypeVar("Made")
 
 _CLASS, _ARGUMENTS, _IN_ORDER, _FUNCTION = "class_path", "init_args", "args", "function"
 _ALLOWED = {"stream_mapper", "torch.nn", "zuko.flows"}
+_DESCRIBED: set[str] = set()  # paths of what this process itself has described, which it may build again
+_OTHERS: dict[str, Callable[[Any], dict[str, Any] | None]] = {}
 _PLAIN = (bool, int, float, str, type(None))
 
 
@@ -54,7 +56,7 @@ def factory(function: Callable[Call, Made]) -> Callable[Call, Made]:
 def allow(*names: str) -> None:
     """Let descriptions build what is in these packages or modules, besides this package, torch.nn and zuko.flows.
 
-    Classes of models that are already imported need no permission.
+    Classes of models that are already imported need no permission, nor does what this process itself has described.
 
         >>> allow("streams_of_mine.densities")
 
@@ -62,6 +64,18 @@ def allow(*names: str) -> None:
         names: Dotted names.
     """
     _ALLOWED.update(names)
+
+
+def describes(package: str) -> Callable[[Callable[[Any], dict[str, Any] | None]], None]:
+    """Decorate a function that describes objects of a package which do not say how they were made.
+
+    It gives a dotted path as ``class_path`` and ``init_args``, or None if it cannot tell.
+    """
+
+    def register(function: Callable[[Any], dict[str, Any] | None]) -> None:
+        _OTHERS[package] = function
+
+    return register
 
 
 def describe(value: Any, place: str = "the model") -> Any:
@@ -144,6 +158,9 @@ def _describe_object(value: Any, place: str) -> dict[str, Any]:
         return _call(type(value), args, kwargs, place)
     if callable(settings := getattr(value, "settings", None)):
         return {_CLASS: _path_of(type(value), place), _ARGUMENTS: describe(settings(), place)}
+    other = _OTHERS.get(type(value).__module__.partition(".")[0])
+    if other is not None and (plain := other(value)) is not None:
+        return plain
     if isinstance(value, nn.Sequential):
         layers = [describe(layer, f"{place}[{i}]") for i, layer in enumerate(value)]
         return {_CLASS: _path_of(type(value), place), _IN_ORDER: layers}
@@ -200,6 +217,7 @@ def _path_of(thing: Any, place: str) -> str:
     for count in range(1, len(steps) + 1):
         path = ".".join([*steps[:count], name])
         if _found(path) is thing:
+            _DESCRIBED.add(path)
             return path
     wish = "define it in a module that can be imported"
     raise InputError(f"{place}: {module}.{name} cannot be imported, so it cannot be kept in a checkpoint; {wish}.")
@@ -226,7 +244,7 @@ def _loaded(module: str) -> Any:
 
 def _resolve(path: str) -> Any:
     """The class or function of a dotted path, if descriptions may build it."""
-    if not any(path == name or path.startswith(f"{name}.") for name in _ALLOWED):
+    if path not in _DESCRIBED and not any(path == name or path.startswith(f"{name}.") for name in _ALLOWED):
         mine = _loaded_class(path)
         if mine is None:
             raise InputError(

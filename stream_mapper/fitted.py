@@ -19,6 +19,7 @@ from torch import Tensor
 from stream_mapper import __version__
 from stream_mapper.catalog import read_table, to_table
 from stream_mapper.data import Data
+from stream_mapper.description import describe
 from stream_mapper.errors import InputError
 from stream_mapper.inference.density import GRID, density, grid_over, smooth_density
 from stream_mapper.inference.draws import Draw
@@ -248,7 +249,8 @@ class Fit:
         rows = [] if self.checks is None else list(self.checks)
         checks = [_plain(dict(zip(row.colnames, row, strict=True))) for row in rows]
         kept = {key: value for key, value in self.facts.items() if key != CHECKPOINT}
-        rest = {"facts": kept, "profile": self.profile, "checks": checks}
+        options = describe(self.options, "the options")
+        rest = {"facts": kept, "profile": self.profile, "checks": checks, "options": options}
         path.parent.mkdir(parents=True, exist_ok=True)
         write_checkpoint(path, self.model, self.ensemble, header | rest)
 
@@ -330,7 +332,9 @@ def _from_checkpoint(path: Path) -> Fit:
     dated = {FIT_DATE: kept.pop(DATE)} if DATE in kept else {}
     facts = facts_of(held.model, held.intake.reading.frame, __version__) | kept | dated
     checks = Table(rows=held.checks) if held.checks else None
-    return Fit(held.model, held.ensemble, held.intake, facts | {CHECKPOINT: digest(path)}, held.profile, checks)
+    facts |= {CHECKPOINT: digest(path)}
+    options = held.options or ResultOptions()
+    return Fit(held.model, held.ensemble, held.intake, facts, held.profile, checks, options=options)
 
 
 def _catalogue(folder: Path, fit: Fit) -> Catalogue | None:

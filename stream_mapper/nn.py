@@ -145,6 +145,7 @@ class Constant(nn.Module):
 
     def __init__(self, features: int) -> None:
         super().__init__()
+        self.features = features
         self.value = nn.Parameter(torch.zeros(features))
 
     def forward(self, x: Tensor) -> Tensor:

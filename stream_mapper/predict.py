@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stream_mapper import description
 from stream_mapper.commands import parse, run
 from stream_mapper.errors import InputError, check_at_least
 
@@ -23,6 +24,7 @@ def predict(
     processes: int = 1,
     share: str = "1/1",
     overwrite: bool = False,
+    allow: Sequence[str] = (),
 ) -> Path:
     """Write the catalogue with the membership of each of its stars.
 
@@ -41,6 +43,7 @@ def predict(
         share: The parts to compute, such as 3/16 for every 16th from the third: one process of a job array. The last
             to finish puts the result together.
         overwrite: Whether to replace a folder that holds another prediction, or the beginnings of one.
+        allow: Modules of your own with the classes and functions of the model; name only what you trust.
 
     Raises:
         InputError: If the checkpoint or the table cannot be used.
@@ -48,6 +51,7 @@ def predict(
     from stream_mapper.catalog import is_partitioned  # noqa: PLC0415
     from stream_mapper.prediction import Predictor, Share, predict_parts  # noqa: PLC0415
 
+    description.allow(*allow)
     check_at_least("draws", draws, 0)
     for name, value in {"chunk_size": chunk_size, "processes": processes}.items():
         check_at_least(name, value)

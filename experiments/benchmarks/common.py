@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from stream_mapper.training.checkpoint import load_run
+from stream_mapper.training.stages import with_frozen_densities
 
 from stream_mapper import Data, MixtureModel
 from stream_mapper.mock import TailoredMock
-from stream_mapper.training.checkpoint import load_run
-from stream_mapper.training.stages import with_frozen_densities
 
 FIT = (("--checkpoint", {"required": True}), ("--stars", {"type": int, "default": 100_000}))
 """Options of what begins with a fit of the mock."""

@@ -13,13 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from common import FIT, options, peak_memory, report
-
-from stream_mapper.catalog import load
-from stream_mapper.mock import TailoredMock
-from stream_mapper.predict import predict
-from stream_mapper.inference.membership import memberships
 from stream_mapper.training.checkpoint import load_run, photometric_columns
 from stream_mapper.training.stages import with_frozen_densities
+
+from stream_mapper.catalog import load
+from stream_mapper.inference.membership import memberships
+from stream_mapper.mock import TailoredMock
+from stream_mapper.predict import predict
 
 _ROWS = 100_000  # written at once
 _IN_MEMORY = 1_000_000  # stars up to which the parts are timed too

@@ -13,9 +13,9 @@ import torch
 from common import FIT, fitted, options, report
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from stream_mapper.models import MixtureModel
 from stream_mapper.inference.chunked import ln_terms
 from stream_mapper.inference.screening import screened
+from stream_mapper.models import MixtureModel
 from stream_mapper.training import StreamModule
 from stream_mapper.training.batches import Batches
 from stream_mapper.training.callbacks import FitProgress, MembershipHistogram, StopOnNonFinite

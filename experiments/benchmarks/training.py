@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from stream_mapper import Data, IndependentModels, MixtureModel
-from stream_mapper.models import Model, scope
-from stream_mapper.models.base import Params
 from stream_mapper.inference.chunked import ln_terms
 from stream_mapper.inference.screening import screened
+from stream_mapper.models import Model, scope
+from stream_mapper.models.base import Params
 from stream_mapper.nn import OnGrid
 
 _PIECE = 16_384  # stars of which a part is timed at once, as many as the package computes at once

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 from astropy.table import Table, vstack
+from stream_mapper.training.checkpoint import load_run
 
 from stream_mapper.catalog import load, to_table
-from stream_mapper.mock import SurveyMock
 from stream_mapper.inference.membership import memberships
+from stream_mapper.mock import SurveyMock
 from stream_mapper.results.metrics import truth_metrics
-from stream_mapper.training.checkpoint import load_run
 
 FIRST_SEED = 1000  # far from the seeds of the fits
 SUBSETS = {"": (), "without photometry": ("g",), "without proper motions": ("pm_phi1",)}

@@ -44,6 +44,7 @@ class Checkpoint:
         facts: What the fit says of its origin; empty before the end of a fit.
         profile: Places along the stream and the density of all fitted stars there, (2, G); None before the end.
         checks: The judgement of the fit, row by row.
+        options: What its run folder holds; None before the end.
     """
 
     model: MixtureModel
@@ -52,6 +53,7 @@ class Checkpoint:
     facts: Facts
     profile: Tensor | None
     checks: list[dict[str, Any]]
+    options: Any = None
 
 
 def header_of(model: Model, ensemble_size: int, intake: Intake | None = None) -> State:
@@ -100,7 +102,15 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         part.requires_grad_(False)
     given = header.get("intake")
     intake = Intake.of_model(model) if given is None else build(given)
-    return Checkpoint(model, ensemble, intake, header.get("facts", {}), header.get("profile"), header.get("checks", []))
+    return Checkpoint(
+        model,
+        ensemble,
+        intake,
+        header.get("facts", {}),
+        header.get("profile"),
+        header.get("checks", []),
+        build(header.get("options")),
+    )
 
 
 def _load(part: torch.nn.Module, state: dict[str, Tensor], prefix: str, path: str | Path) -> None:

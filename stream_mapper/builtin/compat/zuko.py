@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from stream_mapper.builtin.compat.flow_model import FlowModel
 from stream_mapper.builtin.compat.marginal import check_count, normal_lattice, over_nodes
-from stream_mapper.description import factory
+from stream_mapper.description import describes, factory
 from stream_mapper.distributions._stable import HALF_LN_2PI
 from stream_mapper.errors import InputError
 
@@ -43,6 +44,29 @@ def flow(
         features, context, transforms=transforms, hidden_features=list(hidden_features)
     )
     return network
+
+
+@describes("zuko")
+def describe_flow(network: nn.Module) -> dict[str, Any] | None:
+    """A flow of ``zuko.flows`` by its class and arguments, if these make it again, layer by layer."""
+    import zuko  # noqa: PLC0415
+    from zuko.flows.autoregressive import MaskedAutoregressiveTransform  # noqa: PLC0415
+
+    steps = [part for part in network.modules() if isinstance(part, MaskedAutoregressiveTransform)]
+    if not steps or steps[0].order is None or not hasattr(zuko.flows, type(network).__name__):
+        return None
+    layers = [layer for layer in steps[0].hyper.modules() if isinstance(layer, nn.Linear)]
+    features = len(steps[0].order)
+    arguments = {
+        "features": features,
+        "context": layers[0].in_features - features,
+        "transforms": len(steps),
+        "hidden_features": [layer.out_features for layer in layers[:-1]],
+    }
+    with torch.random.fork_rng(devices=[]):
+        again: nn.Module = getattr(zuko.flows, type(network).__name__)(**arguments)
+    same = repr(again) == repr(network)
+    return {"class_path": f"zuko.flows.{type(network).__name__}", "init_args": arguments} if same else None
 
 
 class ZukoFlowModel(FlowModel):
