@@ -23,8 +23,8 @@ def predict_catalog(checkpoint: str, catalog: Catalog, draws: int = 32) -> Catal
         >>> catalog = lsdb.open_catalog("gaia_hats")  # doctest: +SKIP
         >>> members = predict_catalog("best.ckpt", catalog).query("p_member > 0.5").compute()  # doctest: +SKIP
 
-    The columns need their default units, as HATS notes none. Each worker loads the checkpoint once, so it has to be
-    where all of them find it.
+    The example needs a catalogue and a checkpoint on disk, so the tests skip it. The columns need their default units,
+    as HATS notes none. Each worker loads the checkpoint once, so it has to be where all of them find it.
 
     Arguments:
         checkpoint: A checkpoint that a fit wrote.
