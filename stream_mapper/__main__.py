@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
+
+from stream_mapper import __version__
 
 _COMMANDS = {
     "fit": "fit a stream; write memberships, track and figures",
@@ -22,6 +25,8 @@ def main(args: Sequence[str] | None = None) -> None:
         importlib.import_module(f"stream_mapper.{given[0]}").main(given[1:])
     elif given and given[0] in ("-h", "--help"):
         sys.stdout.write(_help())
+    elif given and given[0] == "--version":
+        sys.stdout.write(_versions())
     else:
         asked = f"no command {given[0]!r}" if given else "no command is given"
         sys.stderr.write(f"error: {asked}; the commands are {', '.join(_COMMANDS)}.\n")
@@ -32,7 +37,17 @@ def _help() -> str:
     """How it is called, and a line for each command."""
     lines = [f"  {name:<10}{meaning}" for name, meaning in _COMMANDS.items()]
     usage = f"usage: stream-mapper {{{','.join(_COMMANDS)}}} ..."
-    return "\n".join([usage, "", *lines, "", "stream-mapper COMMAND --help lists the options of a command.", ""])
+    after = [
+        "stream-mapper COMMAND --help lists the options of a command.",
+        "stream-mapper --version names the versions.",
+    ]
+    return "\n".join([usage, "", *lines, "", *after, ""])
+
+
+def _versions() -> str:
+    """The version of the package and of what a fit's numbers depend on most, as installed."""
+    libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", "lightning"))
+    return f"stream_mapper {__version__} ({libraries})\n"
 
 
 if __name__ == "__main__":
