@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import Any
 
 import lightning as L
@@ -170,10 +171,15 @@ class StreamModule(L.LightningModule):
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    @cached_property
+    def _header(self) -> dict[str, Any]:
+        """What every checkpoint of a training says of the model, found once."""
+        datamodule = getattr(self._trainer, "datamodule", None)
+        return header_of(self.model, len(self.ensemble), getattr(datamodule, "intake", None))
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the model as plain values, by which it is built again; see :mod:`stream_mapper.description`."""
-        datamodule = getattr(self._trainer, "datamodule", None)
-        checkpoint[HEADER] = header_of(self.model, len(self.ensemble), getattr(datamodule, "annotation", None))
+        checkpoint[HEADER] = self._header
         for key in _OF_LIGHTNING:
             checkpoint.pop(key, None)
 
