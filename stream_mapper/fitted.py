@@ -249,6 +249,7 @@ class Fit:
         rows = [] if self.checks is None else list(self.checks)
         checks = [_plain(dict(zip(row.colnames, row, strict=True))) for row in rows]
         kept = {key: value for key, value in self.facts.items() if key != CHECKPOINT}
+        kept[DATE] = kept.pop(FIT_DATE, now())
         options = describe(self.options, "the options")
         rest = {"facts": kept, "profile": self.profile, "checks": checks, "options": options}
         path.parent.mkdir(parents=True, exist_ok=True)

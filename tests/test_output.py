@@ -345,7 +345,8 @@ def test_predict_says_what_it_is_by(run, ending, tmp_path):
 
 
 def test_the_checkpoint_of_a_fit_stays_plain(run):
-    kept = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["provenance"]
+    kept = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["stream_mapper"]
+    assert kept["model"]["class_path"] == "stream_mapper.MixtureModel"
     assert json.loads(json.dumps(kept)) == kept
 
 
