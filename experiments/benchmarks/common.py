@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from stream_mapper.training.checkpoint import load_run
-from stream_mapper.training.stages import with_frozen_densities
 
-from stream_mapper import Data, MixtureModel
+import stream_mapper as sml
+from stream_mapper.inference.frozen import known_densities
 from stream_mapper.mock import TailoredMock
+from stream_mapper.models import Batch
+from stream_mapper.models.components import frozen_parts
 
 FIT = (("--checkpoint", {"required": True}), ("--stars", {"type": int, "default": 100_000}))
 """Options of what begins with a fit of the mock."""
@@ -45,22 +46,23 @@ def best_of(function: Callable[[], Any], device: torch.device, repeats: int = 5)
     return min(times[1:])
 
 
-def mock_stars(count: int, names: tuple[str, ...]) -> Data:
+def mock_stars(count: int, names: tuple[str, ...]) -> sml.Data:
     """Stars of the tailored mock, in random order, repeated until there are enough."""
     simulated = TailoredMock(seed=0).simulate()
-    stars = Data({name: simulated[name] for name in names}).to(dtype=torch.float32)
+    stars = sml.Data({name: simulated[name] for name in names}).to(dtype=torch.float32)
     rows = torch.randperm(len(stars), generator=torch.Generator().manual_seed(0))
     return stars[rows[torch.arange(count) % len(rows)]]
 
 
-def fitted(asked: argparse.Namespace) -> tuple[MixtureModel, Data]:
+def fitted(asked: argparse.Namespace) -> tuple[sml.MixtureModel, Batch]:
     """The mock's model as it is trained further, and stars with the densities of its background."""
-    module, datamodule = load_run(asked.checkpoint)
-    model = module.model.to(asked.device)
-    for name, weight in model.named_parameters():
-        weight.requires_grad_(".flow." not in name)
-    stars = mock_stars(asked.stars, tuple(datamodule.columns)).to(asked.device)
-    return model, with_frozen_densities(model, stars)
+    model = sml.load(asked.checkpoint).model.to(asked.device)
+    stars = mock_stars(asked.stars, tuple(dict.fromkeys(model.columns))).to(asked.device)
+    known = known_densities(model, stars)
+    model.requires_grad_(True)
+    for flow in frozen_parts(model).values():
+        flow.requires_grad_(False)
+    return model, Batch(stars, known)
 
 
 def peak_memory(device: torch.device) -> float:

@@ -13,11 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from common import FIT, options, peak_memory, report
-from stream_mapper.training.checkpoint import load_run, photometric_columns
-from stream_mapper.training.stages import with_frozen_densities
 
-from stream_mapper.catalog import load
-from stream_mapper.inference.membership import memberships
+import stream_mapper as sml
+from stream_mapper.catalog import read_table
+from stream_mapper.inference.frozen import known_densities
 from stream_mapper.mock import TailoredMock
 from stream_mapper.predict import predict
 
@@ -41,15 +40,15 @@ def write_stars(path: Path, count: int, without: tuple[str, ...]) -> None:
 
 def parts(checkpoint: str, path: Path) -> dict[str, float]:
     """Seconds of reading, of the flows, of the memberships without draws, and of those with them."""
-    module, datamodule = load_run(checkpoint)
+    fit = sml.load(checkpoint)
     clock = [time.perf_counter()]
-    stars, _ = load(path, datamodule.columns, optional=photometric_columns(module.model))
+    stars = fit.annotation.read(read_table(path), str(path))
     clock.append(time.perf_counter())
-    stars = with_frozen_densities(module.model, stars)
+    known = known_densities(fit.model, stars)
     clock.append(time.perf_counter())
-    memberships(module.model, stars)
+    fit.membership_columns(stars, 0, known)
     clock.append(time.perf_counter())
-    memberships(module.model, stars, module.draw, _DRAWS)
+    fit.membership_columns(stars, _DRAWS, known)
     clock.append(time.perf_counter())
     names = ("part: reading", "part: flows", "part: memberships", "part: memberships and draws")
     return dict(zip(names, np.diff(clock).tolist(), strict=True))

@@ -19,6 +19,7 @@ from stream_mapper.models import MixtureModel
 from stream_mapper.training import StreamModule
 from stream_mapper.training.batches import Batches
 from stream_mapper.training.callbacks import FitProgress, MembershipHistogram, StopOnNonFinite
+from stream_mapper.training.screening import SKIP_BELOW
 
 _EPOCHS, _CLIP, _RATE = 12, 10.0, 1e-4
 
@@ -40,7 +41,7 @@ def by_trainer(model: MixtureModel, batches: Batches) -> float:
     with tempfile.TemporaryDirectory() as folder:
         trainer = L.Trainer(
             max_epochs=_EPOCHS,
-            accelerator="gpu" if batches.data.device.type == "cuda" else "cpu",
+            accelerator="gpu" if batches.whole.stars.device.type == "cuda" else "cpu",
             devices=1,
             gradient_clip_val=_CLIP,
             enable_checkpointing=False,
@@ -61,9 +62,9 @@ def by_hand(model: MixtureModel, batches: Batches) -> float:
     start = time.perf_counter()
     for epoch in range(_EPOCHS):
         start = time.perf_counter() if epoch == 1 else start
-        for stars in batches:
+        for batch in batches:
             optimizer.zero_grad()
-            total = ln_terms(model, model(stars), stars)[1]
+            total = ln_terms(model, model(batch.stars), batch)[1]
             (-total.mean() - model.ln_prior() / batches.n_stars).backward()
             torch.nn.utils.clip_grad_norm_(weights, _CLIP)
             optimizer.step()
@@ -76,7 +77,7 @@ def main() -> None:
     batch = ("--batch_size", {"type": int, "default": None})
     asked = options(__doc__, *FIT, batch)
     model, stars = fitted(asked)
-    stars = screened(model, stars, 1e-5) if asked.device.type == "cpu" else stars
+    stars = screened(model, stars, SKIP_BELOW) if asked.device.type == "cpu" else stars
     batches = Batches(stars, asked.batch_size, shuffle=True)
     found = {"by_trainer": by_trainer(model, batches), "by_hand": by_hand(model, batches)}
     report({"stars": asked.stars, "batch_size": max(batches.sizes), "steps": (_EPOCHS - 1) * len(batches)} | found)

@@ -14,10 +14,9 @@ from pathlib import Path
 
 import numpy as np
 from astropy.table import Table, vstack
-from stream_mapper.training.checkpoint import load_run
 
-from stream_mapper.catalog import load, to_table
-from stream_mapper.inference.membership import memberships
+import stream_mapper as sml
+from stream_mapper.catalog import to_table
 from stream_mapper.mock import SurveyMock
 from stream_mapper.results.metrics import truth_metrics
 
@@ -27,10 +26,9 @@ SUBSETS = {"": (), "without photometry": ("g",), "without proper motions": ("pm_
 
 def skies(run: Path, count: int) -> Iterator[Table]:
     """The stars of each sky with their truth and the fit's membership."""
-    module, datamodule = load_run(run / "checkpoints" / "best.ckpt")
+    fit = sml.load(run)
     for seed in range(FIRST_SEED, FIRST_SEED + count):
-        stars, table = load(to_table(SurveyMock(seed=seed).simulate()), datamodule.columns)
-        table["p_member"] = memberships(module.model, stars, members=module.members)["p_member"].double().numpy()
+        table = fit.memberships(to_table(SurveyMock(seed=seed).simulate()), draws=0)
         yield table[["p_member", "true_p_member", "true_component", "g", "pm_phi1"]]
 
 

@@ -1,0 +1,70 @@
+"""The scripts of the experiments: what they import is there, and the benchmarks of a model run on a small one."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+import stream_mapper as sml
+from stream_mapper.fitted import Fit
+from stream_mapper.inference.ensemble import Ensemble
+from stream_mapper.nn import on_grid, sequential
+from stream_mapper.results.annotation import Intake
+
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+BENCHMARKS = EXPERIMENTS / "benchmarks"
+SCRIPTS = sorted(EXPERIMENTS.rglob("*.py"))
+WINDOW = {"phi2": (-2.0, 10.0)}
+
+
+@pytest.fixture(autouse=True)
+def _beside(monkeypatch):
+    """The scripts find `common`, as when they are run from where they lie; nothing else does afterwards."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    yield
+    sys.modules.pop("common", None)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A checkpoint of a model of the mock's phi2, its background a kernel density."""
+    params = sml.params.ModelParameters({"phi2": {"mu": (-2, 10), "ln-sigma": (-4, 0)}})
+    stream = sml.builtin.TruncatedNormal(
+        coord_names=["phi2"], coord_bounds=WINDOW, net=on_grid(sequential(1, 8, 2, 2)), params=params
+    )
+    kernels = sml.builtin.compat.KDEModel(coord_names=["phi2"], coord_bounds=WINDOW)
+    stars = runpy.run_path(str(BENCHMARKS / "common.py"))["mock_stars"](50, ("phi1", "phi2"))
+    kernels.fit_points(stars)
+    model = sml.MixtureModel(
+        {"stream": stream, "background": kernels},
+        net=sml.nn.Constant(1),
+        params=sml.params.ModelParameters({"stream.ln-weight": (-4, -1)}),
+    )
+    model.fit_scalers(stars)
+    return Fit(model.eval(), Ensemble(model), Intake.of_model(model)).save(tmp_path_factory.mktemp("fit") / "fit.ckpt")
+
+
+def test_there_are_scripts():
+    assert {"run.py", "training.py", "calibration.py"} <= {path.name for path in SCRIPTS}
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_what_a_script_imports_is_there(path):
+    names = runpy.run_path(str(path), run_name="imported")
+    assert callable(names["fitted" if path.name == "common.py" else "main"])
+
+
+@pytest.mark.parametrize("name", ["training", "lightning_overhead", "inference"])
+def test_a_benchmark_times_what_it_says(name, checkpoint, monkeypatch, capsys):
+    arguments = ["--checkpoint", str(checkpoint), "--stars", "300", "--device", "cpu"]
+    monkeypatch.setattr(sys, "argv", [name, *arguments])
+    runpy.run_path(str(BENCHMARKS / f"{name}.py"), run_name="__main__")
+    found = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
+    assert found["stars"] == 300
+    times = found.get("seconds") or {key: found[key] for key in ("by_trainer", "by_hand")}
+    assert all(seconds > 0 for seconds in times.values())
+    if name == "training":
+        assert {"screened", "part: stream", "part: background"} <= times.keys()
+        assert found["bytes"]["part: background"] < 0.1 * found["bytes"]["part: stream"]  # its density is known
