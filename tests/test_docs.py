@@ -1,9 +1,13 @@
 """The README's code runs, and the documentation names what is there."""
 
+import importlib
 import inspect
 import re
+import sys
 from pathlib import Path
 
+import numpy as np
+import pytest
 import torch
 import yaml
 
@@ -34,3 +38,29 @@ def test_the_isochrone_of_the_documentation_is_one():
     reader = given["class_path"].removeprefix("stream_mapper.builtin.Isochrone.")
     bound = inspect.signature(getattr(Isochrone, reader)).bind(**given["init_args"])
     assert bound.arguments == given["init_args"]
+
+
+def test_the_page_from_python_runs(tmp_path, monkeypatch, capsys):
+    """Its densities lie in a module beside the program, as it says; what it promises of the fit holds."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "my_densities", raising=False)
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text(), flags=re.DOTALL):
+        if module := re.match(r"# (\w+\.py)\n", block):
+            (tmp_path / module[1]).write_text(block)
+            importlib.invalidate_caches()
+        else:
+            exec(compile(block, "python.md", "exec"), names)
+    member, p = names["member"], names["p"]
+    assert p[member].mean() > 0.8
+    assert p[~member].mean() < 0.1
+    assert len(names["likely"]) > 150
+    assert (np.asarray(names["bare"]["n_missing"]) == 2).all()
+    np.testing.assert_allclose(names["track"]["phi2"], [-0.25, 0.0, 0.25], atol=0.1)
+    assert names["density"]["total_density"][0] == pytest.approx(75, rel=0.3)
+    assert names["functions"]["stream.sky.phi2.mu"].shape == (20, 2)
+    assert set(names["mock"]["component"]) == {"stream", "background"}
+    assert names["figures"].keys() >= {"sky", "track", "colour_magnitude"}
+    assert f"{len(names['likely'])} likely members; the fit is {names['fit'].verdict}" in capsys.readouterr().out
+    assert {path.name for path in tmp_path.iterdir()} >= {"runs", "example.ckpt"}
