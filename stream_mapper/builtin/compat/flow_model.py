@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stream_mapper.builtin.box import RotatedBox
+from stream_mapper.builtin.box import BoxedModel, RotatedBox
 from stream_mapper.builtin.compat.marginal import at_once, check_count, over_nodes, trapezoid
 from stream_mapper.builtin.window import Stretch
 from stream_mapper.data import Data
@@ -22,7 +22,7 @@ from stream_mapper.utils import StandardScaler
 _ROUGH = 0.3  # nats between two grids, beyond which the finer one is not trusted
 
 
-class FlowModel(Model):
+class FlowModel(BoxedModel):
     r"""A conditional density of standardised numbers, :math:`p(x \mid \phi_1)`, in the units of the data.
 
     Coordinates with a window are stretched onto the real line (:class:`stream_mapper.builtin.window.Stretch`), then all
@@ -84,8 +84,7 @@ class FlowModel(Model):
     @property
     def columns(self) -> tuple[str, ...]:
         """Every column the model reads, errors and the angle of the box included."""
-        angle = () if self.box is None else (self.box.angle_name,)
-        return (*super().columns, *self.err_names, *angle)
+        return (*super().columns, *self.err_names)
 
     @property
     def joint_columns(self) -> tuple[tuple[str, ...], ...]:
@@ -133,11 +132,6 @@ class FlowModel(Model):
         x = self.stretch.inverse(mean + scale * drawn)
         columns = dict(zip(self.coord_names, x.unbind(-1), strict=True))
         return columns if self.box is None else columns | self.box.turned_back(columns, data)
-
-    def _in_own_window(self, data: Data) -> Tensor:
-        """Whether the star has a place, and every measured coordinate is inside its window and the box."""
-        inside = super()._in_own_window(data)
-        return inside if self.box is None else inside & self.box.inside(data)
 
     def _values(self, data: Data) -> Tensor:
         """The coordinates (N, F), those of the box in its own axes."""
