@@ -9,6 +9,7 @@ import torch
 from astropy import units as u
 from astropy.table import MaskedColumn
 from astropy.utils.masked import Masked
+from small_models import table
 
 import stream_mapper as sml
 from stream_mapper import Data, InputError
@@ -106,3 +107,69 @@ REFUSED = {
 def test_what_is_no_column(message, make):
     with pytest.raises(InputError, match=re.escape(message)):
         make()
+
+
+def test_nan_is_not_measured_and_reaches_nothing():
+    data = table()
+    assert data.where["g"].tolist() == [True, False, True, True]
+    assert data["g"].tolist() == [18, 0, 20, 22]
+    assert data.where["id"].all()
+    assert data["id"].dtype == torch.int64
+    assert len(data) == 4
+    assert data.names == ("phi1", "g", "r", "id")
+    assert "g" in data
+    assert "z" not in data
+    assert repr(data) == "Data(4 stars: phi1, g, r, id)"
+
+
+def test_a_given_mask_adds_to_nan():
+    where = {"a": torch.tensor([True, True, False])}
+    data = Data({"a": torch.tensor([1.0, NAN, 3.0]), "b": torch.ones(3)}, where=where)
+    assert data.where["a"].tolist() == [True, False, False]
+    assert data["a"].tolist() == [1, 0, 0]
+    assert data.where["b"].all()
+
+
+def test_columns_by_name():
+    data = table()
+    assert torch.equal(data["r", "phi1"], torch.stack([data["r"], data["phi1"]], -1))
+    assert torch.equal(data[["r", "phi1"]], data["r", "phi1"])
+    assert data[("g",)].shape == (4, 1)
+    assert data.where["g", "r"].tolist() == [[True, True], [False, True], [True, True], [True, False]]
+    assert data.select(["r"]).names == ("r",)
+    with pytest.raises(KeyError, match=r"no column 'gmag'; the data has \['phi1', 'g', 'r', 'id'\]"):
+        data["gmag"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "ids"),
+    [
+        (slice(1, 3), [3, 2]),
+        (slice(None, None, 2), [4, 2]),
+        (torch.tensor([3, 0, 0]), [1, 4, 4]),
+        ([3, 0], [1, 4]),
+        (torch.tensor([False, True, True, False]), [3, 2]),
+        (slice(0, 0), []),
+        ([], []),
+    ],
+)
+def test_rows_by_slice_index_and_mask(rows, ids):
+    part = table()[rows]
+    assert part["id"].tolist() == ids
+    assert part.where["g"].tolist() == [i != 3 for i in ids]
+    assert len(part) == len(ids)
+
+
+def test_to_a_dtype_leaves_integers_and_masks():
+    data = table().to(dtype=torch.float64)
+    assert data["g", "r"].dtype == torch.float64
+    assert data["id"].dtype == torch.int64
+    assert data.where["g"].dtype == torch.bool
+    assert table().to("cpu")["g"].dtype == torch.float32
+
+
+def test_new_columns_replace_and_may_be_missing():
+    data = table().with_columns({"g": torch.full((4,), NAN), "b": torch.arange(4.0)})
+    assert not data.where["g"].any()
+    assert data["b"].tolist() == [0, 1, 2, 3]
+    assert table().where["g"].any()

@@ -6,10 +6,12 @@ import pytest
 import torch
 
 import stream_mapper as sml
-from stream_mapper.builtin.compat import FlowModel, ZukoFlowModel, flow
+from stream_mapper import Data
+from stream_mapper.builtin.compat import FlowModel, ZukoFlowModel, flow, marginal
 from stream_mapper.inference.frozen import known_densities
 from stream_mapper.training import BackgroundStage, train_background
 from stream_mapper.training.start import dry_run
+from stream_mapper.utils import StandardScaler
 
 NAMES = ("pm_phi1", "pm_phi2", "g", "r")
 
@@ -186,3 +188,30 @@ def test_a_batch_in_which_no_star_has_the_coordinates():
     model = trained(2)
     stars = sml.Data({"phi1": torch.zeros(5)} | {name: torch.full((5,), torch.nan) for name in NAMES})
     assert torch.equal(model.ln_likelihood({}, stars), torch.zeros(5))
+
+
+def test_edges_of_a_flow_belong_to_its_window_in_any_precision():
+    """0.1 and 0.7 have no exact float32."""
+    scaler = StandardScaler(("phi1", "a"), [0.0, 0.4], [1.0, 0.2])
+    edges = {"coord_names": ("a",), "coord_bounds": {"a": (0.1, 0.7)}, "data_scaler": scaler}
+    model = ZukoFlowModel(net=flow(1, transforms=1), **edges)
+    for dtype in (torch.float32, torch.float64):
+        data = Data({"phi1": torch.zeros(2, dtype=dtype), "a": torch.tensor([0.1, 0.7], dtype=dtype)})
+        assert model.to(dtype).ln_likelihood({}, data).isfinite().all()
+    inside = data.with_columns({"a": torch.tensor([0.3, 0.5], dtype=torch.float64)})
+    expected = model.ln_likelihood({}, inside)
+    torch.testing.assert_close(model.ln_likelihood({}, inside.to(dtype=torch.float32)), expected, atol=1e-4, rtol=0)
+
+
+def test_a_large_table_goes_to_a_flow_in_parts(monkeypatch):
+    model = ZukoFlowModel(net=flow(1, transforms=1), coord_names=("a",), data_scaler=StandardScaler(("phi1", "a")))
+    data = Data({"phi1": torch.zeros(10), "a": torch.linspace(-1, 1, 10)})
+    whole = model.ln_likelihood({}, data)
+    monkeypatch.setitem(marginal._ROWS, "cpu", 3)
+    torch.testing.assert_close(model.ln_likelihood({}, data), whole)
+
+
+def test_a_jacobian_that_disagrees_is_named():
+    scaler = StandardScaler(("phi1", "g"), mean=[0.0, 20.0], scale=[1.0, 2.0])
+    with pytest.warns(UserWarning, match=r"over \['g'\] was given as 3; its scaler has -0.6931, which is used"):
+        ZukoFlowModel(net=flow(1), coord_names=("g",), data_scaler=scaler, jacobian_logdet=3.0)
