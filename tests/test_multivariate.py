@@ -254,7 +254,7 @@ def arguments(numbers, dtype=torch.float64, grad=False):
 
 
 def exact_ln_rectangle(middle1, width1, middle2, width2, rho):
-    """By mpmath, in 25 digits: the bracket in pieces about where it peaks."""
+    """By mpmath, in 25 digits: the bracket in steps about where it peaks."""
     with mpmath.workdps(25):
         rho, kappa = mpmath.mpf(rho), mpmath.sqrt(1 - mpmath.mpf(rho) ** 2)
         low, high = (mpmath.mpf(middle2) + side * mpmath.mpf(width2) / 2 for side in (-1, 1))
@@ -265,11 +265,11 @@ def exact_ln_rectangle(middle1, width1, middle2, width2, rho):
             return mpmath.npdf(u) * (mpmath.ncdf(b) - mpmath.ncdf(a))
 
         ends = [mpmath.mpf(middle1) + side * mpmath.mpf(width1) / 2 for side in (-1, 1)]
-        for pieces in (200, 50):
-            step = (ends[1] - ends[0]) / pieces
-            values = [density(ends[0] + i * step) for i in range(pieces + 1)]
+        for steps in (200, 50):
+            step = (ends[1] - ends[0]) / steps
+            values = [density(ends[0] + i * step) for i in range(steps + 1)]
             kept = [i for i, value in enumerate(values) if value > max(values) * mpmath.mpf(10) ** -18]
-            ends = [ends[0] + max(0, kept[0] - 1) * step, ends[0] + min(pieces, kept[-1] + 1) * step]
+            ends = [ends[0] + max(0, kept[0] - 1) * step, ends[0] + min(steps, kept[-1] + 1) * step]
         edges = [ends[0] + i * (ends[1] - ends[0]) / 12 for i in range(13)]
         return float(mpmath.log(mpmath.quad(density, edges, maxdegree=4)))
 
@@ -541,13 +541,13 @@ def test_kernels_reload_with_any_number_of_points():
 
 def test_kernels_take_a_frozen_density():
     part, data = kernels(cloud(30))
-    part.cache_name = "ln_p:kde"
-    assert part.ln_likelihood({}, data).isfinite().all()
+    whole = sml.IndependentModels({"kde": part})
     kept = torch.arange(30.0)
-    assert torch.equal(part.ln_likelihood({}, data.with_columns({"ln_p:kde": kept})), kept)
+    assert torch.equal(whole.ln_likelihood({}, data), part.ln_likelihood({}, data))
+    assert torch.equal(whole.ln_likelihood({}, data, sml.models.KnownDensities({"kde": kept})), kept)
 
 
-def test_kernels_say_what_they_lack():
+def test_kernels_name_what_they_lack():
     kind = sml.builtin.compat.KDEModel
     empty = kind(coord_names=("a",))
     data = sml.Data({"phi1": torch.zeros(3), "a": torch.zeros(3)})
