@@ -73,7 +73,7 @@ def sky(size=1500):
 
 
 def ensemble(size=3, **kwargs):
-    """A module whose members have started from the guides, and its stars."""
+    """A module whose fits have started from the guides, and its stars."""
     stars = sky()
     module = StreamModule(
         mixture(), ensemble_size=size, learning_rate=0.02, screen_every=2, weight_decay=0.01, **kwargs
@@ -139,12 +139,12 @@ def test_one_member_is_the_fit_it_always_was():
     assert module.state_dict().keys() == names | {"ensemble.posteriors.0.factor"}
 
 
-def test_members_start_from_networks_of_their_own():
+def test_fits_start_from_networks_of_their_own():
     torch.manual_seed(1)
     model = mixture()
     before = copy.deepcopy(model.state_dict())
-    members = Ensemble(model, 4)
-    starts = torch.stack([next(iter(weights.values())).flatten() for weights in members.weights_of(model)])
+    fits = Ensemble(model, 4)
+    starts = torch.stack([next(iter(weights.values())).flatten() for weights in fits.weights_of(model)])
     assert len(starts.unique(dim=0)) == 4
     for name, value in model.state_dict().items():
         torch.testing.assert_close(value, before[name], rtol=0, atol=0, equal_nan=True)
@@ -206,7 +206,7 @@ def test_results_are_the_mean_over_the_fits_and_bands_hold_what_lies_between():
     module, stars = finished()
     model, fits, draw = module.model, module.ensemble.fits, module.ensemble.draw_of(module.model)
     grid = torch.linspace(-7, 7, 9)
-    together = track(model, grid, draw, 60, fits)["stream"]
+    joint = track(model, grid, draw, 60, fits)["stream"]
     p = memberships(model, stars, draw, 20, fits=fits)
     tracks, own = [], []
     for one, laplace in zip(fits(model), module.ensemble.posteriors, strict=True):
@@ -214,16 +214,16 @@ def test_results_are_the_mean_over_the_fits_and_bands_hold_what_lies_between():
             tracks.append(track(model, grid, laplace.draw, 60)["stream"])
             own.append(memberships(model, stars))
     for name in ("phi2", "phi2_sigma", "weight"):
-        assert np.allclose(together[name], (tracks[0][name] + tracks[1][name]) / 2, atol=1e-6), name
+        assert np.allclose(joint[name], (tracks[0][name] + tracks[1][name]) / 2, atol=1e-6), name
     assert torch.allclose(p["p_member"], (own[0]["p_member"] + own[1]["p_member"]) / 2, atol=1e-6)
     assert torch.allclose(p["p_stream"] + p["p_background"], torch.ones(len(stars)), atol=1e-6)
-    low, high = together["phi2_05"], together["phi2_95"]
+    low, high = joint["phi2_05"], joint["phi2_95"]
     assert (low < tracks[0]["phi2"]).all()
     assert (high > tracks[1]["phi2"]).all()
     assert (high - low > torch.maximum(*(t["phi2_95"] - t["phi2_05"] for t in tracks))).all()
 
 
-def test_draws_go_round_the_members():
+def test_draws_go_round_the_fits():
     module, _ = finished()
     place = sml.Data({"phi1": torch.zeros(1)})
     draw, drawn = module.ensemble.draw_of(module.model), []
@@ -235,7 +235,7 @@ def test_draws_go_round_the_members():
     assert module.model(place)["stream.phi2.mu"].item() < min(drawn[1::2])
 
 
-def test_members_with_dropout_have_masks_of_their_own():
+def test_fits_with_dropout_have_masks_of_their_own():
     stars = sky(300)
     module = StreamModule(mixture(dropout=0.3), ensemble_size=2)
     module.model.fit_scalers(stars)

@@ -715,9 +715,9 @@ def test_the_membership_of_the_generating_model_is_calibrated(make):
     assert (p.gather(1, rows["component"][:, None]) > 0).all()
     for i in range(p.shape[1]):
         for lower in torch.arange(0, 1, 0.1):
-            held = (p[:, i] >= lower) & (p[:, i] < lower + 0.1)
-            expected, spread = p[held, i].sum(), (p[held, i] * (1 - p[held, i])).sum().sqrt()
-            assert ((rows["component"][held] == i).sum() - expected).abs() <= 4 * spread + 1e-3
+            binned = (p[:, i] >= lower) & (p[:, i] < lower + 0.1)
+            expected, spread = p[binned, i].sum(), (p[binned, i] * (1 - p[binned, i])).sum().sqrt()
+            assert ((rows["component"][binned] == i).sum() - expected).abs() <= 4 * spread + 1e-3
 
 
 def test_a_chain_of_conditional_densities():
