@@ -216,22 +216,22 @@ def _path_of(thing: Any, place: str) -> str:
     steps = module.split(".")
     for count in range(1, len(steps) + 1):
         path = ".".join([*steps[:count], name])
-        if _found(path) is thing:
+        if _at(path) is thing:
             _DESCRIBED.add(path)
             return path
-    wish = "define it in a module that can be imported"
-    raise InputError(f"{place}: {module}.{name} cannot be imported, so it cannot be kept in a checkpoint; {wish}.")
+    advice = "define it in a module that can be imported"
+    raise InputError(f"{place}: {module}.{name} cannot be imported, so it cannot be kept in a checkpoint; {advice}.")
 
 
-def _found(path: str) -> Any:
+def _at(path: str) -> Any:
     """What a dotted path leads to in modules that are loaded, None if there is no such thing."""
     *steps, name = path.split(".")
     for count in range(len(steps), 0, -1):
         module = ".".join(steps[:count])
-        if (found := _loaded(module)) is not None:
+        if (thing := _loaded(module)) is not None:
             for step in (*steps[count:], name):
-                found = getattr(found, step, None)
-            return found
+                thing = getattr(thing, step, None)
+            return thing
     return None
 
 
@@ -252,10 +252,10 @@ def _resolve(path: str) -> Any:
                 f"its module first, or call stream_mapper.allow({path.rpartition('.')[0]!r})."
             )
         return mine
-    found = _found(path)
-    if found is None:
+    thing = _at(path)
+    if thing is None:
         raise InputError(f"{path} cannot be imported; is its package installed?")
-    return found
+    return thing
 
 
 def _loaded_class(path: str) -> type | None:

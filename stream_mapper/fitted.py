@@ -328,23 +328,23 @@ def profile_of(positions: Tensor) -> Tensor:
 
 
 def _from_checkpoint(path: Path) -> Fit:
-    held = read_checkpoint(path)
-    kept = dict(held.facts)
+    read = read_checkpoint(path)
+    kept = dict(read.facts)
     dated = {FIT_DATE: kept.pop(DATE)} if DATE in kept else {}
-    facts = facts_of(held.model, held.intake.reading.frame, __version__) | kept | dated
-    checks = Table(rows=held.checks) if held.checks else None
+    facts = facts_of(read.model, read.intake.reading.frame, __version__) | kept | dated
+    checks = Table(rows=read.checks) if read.checks else None
     facts |= {CHECKPOINT: digest(path)}
-    options = held.options or ResultOptions()
-    return Fit(held.model, held.ensemble, held.intake, facts, held.profile, checks, options=options)
+    options = read.options or ResultOptions()
+    return Fit(read.model, read.ensemble, read.intake, facts, read.profile, checks, options=options)
 
 
 def _catalogue(folder: Path, fit: Fit) -> Catalogue | None:
     """The stars of a run folder, from its first table of memberships that can be read."""
-    found = sorted(folder.glob("memberships.*"), key=lambda path: path.suffix != ".parquet")
-    if not found:
+    paths = sorted(folder.glob("memberships.*"), key=lambda path: path.suffix != ".parquet")
+    if not paths:
         return None
-    table = read_table(found[0])
-    stars, _ = fit.intake.reading.load(table, optional=fit.annotation.optional, path=str(found[0]))
+    table = read_table(paths[0])
+    stars, _ = fit.intake.reading.load(table, optional=fit.annotation.optional, path=str(paths[0]))
     cuts = folder / "selection.ecsv"
     return Catalogue(table, stars, read_table(cuts) if cuts.is_file() else None)
 

@@ -46,7 +46,7 @@ from stream_mapper.training.screening import SKIP_BELOW
 from stream_mapper.training.start import dry_run, start_from_guides
 from stream_mapper.training.trainer import make_trainer
 
-_BATCH = 20_000  # stars whose scores are held at once
+_BATCH = 20_000  # stars whose scores are in memory at once
 
 _log = logging.getLogger("stream_mapper")
 
@@ -251,18 +251,18 @@ def training_batches(module: StreamModule, stars: FitStars, known: KnownDensitie
 def polish(model: Model, ensemble: Ensemble, batches: Sequence[Sequence[Batch]]) -> None:
     """Bring the last layers of every fit to the top of its posterior, unless the model draws by dropout."""
     if not draws_by_dropout(model):
-        for one, own in zip(ensemble.fits(model), batches, strict=True):
+        for one, fit_batches in zip(ensemble.fits(model), batches, strict=True):
             with one:
-                to_the_top(model, own)
+                to_the_top(model, fit_batches)
 
 
 def posterior(model: Model, ensemble: Ensemble, batches: Sequence[Sequence[Batch]]) -> None:
     """Fit the posterior of every fit about its weights, unless the model draws by dropout."""
     if not draws_by_dropout(model):
-        for one, laplace, own in zip(ensemble.fits(model), ensemble.posteriors, batches, strict=True):
+        for one, laplace, fit_batches in zip(ensemble.fits(model), ensemble.posteriors, batches, strict=True):
             with one:
                 assert isinstance(laplace, FunctionPosterior)
-                laplace.fit(model, own)
+                laplace.fit(model, fit_batches)
 
 
 def collect(

@@ -55,11 +55,11 @@ def predict(
     check_at_least("draws", draws, 0)
     for name, value in {"chunk_size": chunk_size, "processes": processes}.items():
         check_at_least(name, value)
-    source, target, part = Path(catalogue), Path(output), Share.parse(share)
+    source, target, shares = Path(catalogue), Path(output), Share.parse(share)
     in_parts = _check_target(output)
     predictor = Predictor(checkpoint, draws)
     if not (is_partitioned(source) and (in_parts or target.name.lower().endswith(".parquet"))):
-        _check_whole(source, target, in_parts, part.of)
+        _check_whole(source, target, in_parts, shares.of)
         _predict_whole(predictor, catalogue, output)
         return target
     predict_parts(
@@ -69,7 +69,7 @@ def predict(
         in_parts=in_parts,
         chunk_size=chunk_size,
         processes=processes,
-        share=part,
+        share=shares,
         overwrite=overwrite,
     )
     return target
@@ -103,8 +103,8 @@ def _check_target(output: str) -> bool:
         check_target(target)
         return False
     if target.is_file() or not target.absolute().parent.is_dir():
-        found = "is a file" if target.is_file() else "the folder it would be in does not exist"
-        raise InputError(f"{target}: {found}; give a folder that is to be made, or the path of a table.")
+        obstacle = "is a file" if target.is_file() else "the folder it would be in does not exist"
+        raise InputError(f"{target}: {obstacle}; give a folder that is to be made, or the path of a table.")
     return True
 
 

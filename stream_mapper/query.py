@@ -70,12 +70,12 @@ def query(
     slices = field.slices(slice_width)
     request = Request(catalogue, columns, cuts, where, panstarrs1=crossmatch == "panstarrs1")
     if dry_run:
-        return "\n\n".join(f"-- slice {piece}\n{request.adql(field.polygon(piece))};" for piece in slices)
+        return "\n\n".join(f"-- slice {asked}\n{request.adql(field.polygon(asked))};" for asked in slices)
     target = _target(output)
     archive = Archive(url, patience)
     folder = WorkingFolder(Path(work) if work else target.with_suffix(".slices"), field, request, row_limit)
-    parts = folder.fetch(slices, archive)
-    stars = merge(parts, field, target, _provenance(sky, field, request, archive, [part.entry for part in parts]))
+    files = folder.fetch(slices, archive)
+    stars = merge(files, field, target, _provenance(sky, field, request, archive, [file.entry for file in files]))
     return f"{stars} stars: {target}"
 
 

@@ -15,11 +15,11 @@ from stream_mapper.errors import InputError
 
 
 class TransientError(Exception):
-    """Something that may go better another time."""
+    """A failure that another attempt may mend."""
 
 
 class RefusedError(Exception):
-    """Something that will not."""
+    """A refusal, which no other attempt mends."""
 
 
 class Answer(NamedTuple):

@@ -103,11 +103,11 @@ class Field:
         lon, lat = _angles(self.matrix, ra, dec)
         return self.phi1[0] + (lon - self.phi1[0]) % 360, lat
 
-    def inside(self, piece: Slice, ra: Values, dec: Values) -> NDArray[np.bool_]:
+    def inside(self, asked: Slice, ra: Values, dec: Values) -> NDArray[np.bool_]:
         """Which stars belong to a slice, shape (N,): every star of the field belongs to exactly one of its slices."""
         phi1, phi2 = self.coordinates(ra, dec)
-        below = (phi1 < piece.high) | ((phi1 == piece.high) & (piece.high == self.phi1[1]))
-        return (phi1 >= piece.low) & below & (phi2 >= self.phi2[0]) & (phi2 <= self.phi2[1])
+        below = (phi1 < asked.high) | ((phi1 == asked.high) & (asked.high == self.phi1[1]))
+        return (phi1 >= asked.low) & below & (phi2 >= self.phi2[0]) & (phi2 <= self.phi2[1])
 
 
 def _rotation(frame: SkyFrame) -> Values:

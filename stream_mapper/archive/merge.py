@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 
 from stream_mapper.archive.adql import REQUIRED
 from stream_mapper.archive.field import Field
-from stream_mapper.archive.work import Part
+from stream_mapper.archive.work import SliceFile
 from stream_mapper.catalog.files import replace_file
 from stream_mapper.catalog.formats.parquet import HEADER, read_parquet
 from stream_mapper.errors import InputError
 
 
-def merge(parts: Sequence[Part], field: Field, output: Path, provenance: dict[str, Any]) -> int:
-    """Write the stars of a field from its slices, in the order of phi1, and say how many.
+def merge(files: Sequence[SliceFile], field: Field, output: Path, provenance: dict[str, Any]) -> int:
+    """Write the stars of a field from its slices, in the order of phi1, and count them.
 
     Arguments:
-        parts: The slices on disk.
+        files: The slices on disk.
         field: The field; stars beyond it, which a polygon has too, are left out.
         output: The Parquet file, written all or nothing.
         provenance: What goes into its metadata, as ``query``.
@@ -32,22 +32,22 @@ def merge(parts: Sequence[Part], field: Field, output: Path, provenance: dict[st
     Raises:
         InputError: If no star is in the field, a star is there twice, or slices disagree on a column.
     """
-    masks = _masks(parts, field)
-    full = [(part, mask) for part, mask in zip(parts, masks, strict=True) if mask.any()]
+    masks = _masks(files, field)
+    full = [(file, mask) for file, mask in zip(files, masks, strict=True) if mask.any()]
     if not full:
         raise InputError("the archive has no star in this field that passes the cuts; nothing is written.")
-    schema = _schema([part.path for part, _ in full], provenance)
+    schema = _schema([file.path for file, _ in full], provenance)
     replace_file(output, lambda new: _write(full, schema, new))
     return int(sum(mask.sum() for mask in masks))
 
 
-def _masks(parts: Sequence[Part], field: Field) -> list[NDArray[np.bool_]]:
+def _masks(files: Sequence[SliceFile], field: Field) -> list[NDArray[np.bool_]]:
     """The stars of each slice that belong to it."""
     masks, ids = [], []
-    for part in parts:
-        columns = pq.read_table(part.path, columns=list(REQUIRED))
+    for file in files:
+        columns = pq.read_table(file.path, columns=list(REQUIRED))
         source, ra, dec = (columns[name].to_numpy() for name in REQUIRED)
-        masks.append(field.inside(part.slice, ra, dec))
+        masks.append(field.inside(file.slice, ra, dec))
         ids.append(source[masks[-1]])
     values, counts = np.unique(np.concatenate(ids), return_counts=True)
     if (counts > 1).any():
@@ -69,9 +69,9 @@ def _schema(paths: list[Path], provenance: dict[str, Any]) -> pa.Schema:
     return schema.with_metadata({HEADER: "\n".join(get_yaml_from_table(table))})
 
 
-def _write(full: Sequence[tuple[Part, NDArray[np.bool_]]], schema: pa.Schema, path: Path) -> None:
+def _write(full: Sequence[tuple[SliceFile, NDArray[np.bool_]]], schema: pa.Schema, path: Path) -> None:
     """Write the slices one after the other."""
     with pq.ParquetWriter(path, schema) as writer:
-        for part, mask in full:
-            stars = pq.read_table(part.path).filter(pa.array(mask))
+        for file, mask in full:
+            stars = pq.read_table(file.path).filter(pa.array(mask))
             writer.write_table(stars.replace_schema_metadata(None).cast(schema.remove_metadata()).cast(schema))

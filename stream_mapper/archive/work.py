@@ -28,7 +28,7 @@ MANIFEST = "manifest.json"
 NARROWEST = 1e-3
 
 
-class Part(NamedTuple):
+class SliceFile(NamedTuple):
     """A slice on disk, with what the manifest says of it: ``adql``, ``rows``, ``date``, ``archive``, ``file``."""
 
     slice: Slice
@@ -57,7 +57,7 @@ class WorkingFolder:
             raise InputError(f"working folder {path} cannot be made ({error.strerror}).") from error
         self.manifest = _read_manifest(path / MANIFEST)
 
-    def fetch(self, slices: list[Slice], archive: Archive) -> list[Part]:
+    def fetch(self, slices: list[Slice], archive: Archive) -> list[SliceFile]:
         """All slices, in the order of phi1; those that were split, in parts.
 
         Raises:
@@ -66,20 +66,20 @@ class WorkingFolder:
             KeyboardInterrupt: With a line about what is kept.
         """
         try:
-            return [part for piece in slices for part in self._parts(piece, archive)]
+            return [file for asked in slices for file in self._files(asked, archive)]
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"finished slices are kept in {self.path}; the same command goes on") from None
 
-    def _parts(self, piece: Slice, archive: Archive) -> Iterator[Part]:
+    def _files(self, asked: Slice, archive: Archive) -> Iterator[SliceFile]:
         """A slice, or its halves if it is too large."""
-        adql = self.request.adql(self.field.polygon(piece))
+        adql = self.request.adql(self.field.polygon(asked))
         key = hashlib.sha256(f"{archive.url}\n{adql}".encode()).hexdigest()[:16]
-        entry = self._done(key) or self._fetch(piece, key, adql, archive)
+        entry = self._done(key) or self._fetch(asked, key, adql, archive)
         if entry["split"]:
-            for half in piece.halves():
-                yield from self._parts(half, archive)
+            for half in asked.halves():
+                yield from self._files(half, archive)
         else:
-            yield Part(piece, self.path / entry["file"], entry)
+            yield SliceFile(asked, self.path / entry["file"], entry)
 
     def _done(self, key: str) -> dict[str, Any] | None:
         """What the manifest says of a slice, if its file is there too, whole."""
@@ -92,15 +92,15 @@ class WorkingFolder:
             return None
         return entry if rows == entry["rows"] else None
 
-    def _fetch(self, piece: Slice, key: str, adql: str, archive: Archive) -> dict[str, Any]:
+    def _fetch(self, asked: Slice, key: str, adql: str, archive: Archive) -> dict[str, Any]:
         """Ask the archive for a slice and note the outcome."""
         try:
             answer = archive.run(adql, self.limit, self.path / f".{key}.vot.gz").with_names(self.request.names)
         except (InputError, ConnectionError) as error:
-            raise type(error)(f"slice {piece}: {error}; what is done is kept in {self.path}.") from error
+            raise type(error)(f"slice {asked}: {error}; what is done is kept in {self.path}.") from error
         rows, split = len(answer.table), answer.overflow or len(answer.table) >= self.limit
         entry: dict[str, Any] = {
-            "slice": list(piece),
+            "slice": list(asked),
             "rows": rows,
             "split": split,
             "limit": self.limit,
@@ -108,18 +108,18 @@ class WorkingFolder:
         }
         entry |= {"archive": archive.url, "date": datetime.now(UTC).isoformat(timespec="seconds"), "adql": adql}
         if split:
-            self._check_width(piece, rows)
-            logger.info("slice %s: more than the %d rows that came; it is cut in two.", piece, rows)
+            self._check_width(asked, rows)
+            logger.info("slice %s: more than the %d rows that came; it is cut in two.", asked, rows)
         else:
             write_table(_cleaned(answer).table, self.path / entry["file"])
-            logger.info("slice %s: %d stars.", piece, rows)
+            logger.info("slice %s: %d stars.", asked, rows)
         self._note(key, entry)
         return entry
 
-    def _check_width(self, piece: Slice, rows: int) -> None:
-        if piece.high - piece.low < 2 * NARROWEST:
+    def _check_width(self, asked: Slice, rows: int) -> None:
+        if asked.high - asked.low < 2 * NARROWEST:
             advice = "give cuts, or a higher row_limit if the archive grants it"
-            raise InputError(f"slice {piece} has more than {rows} rows and cannot be cut narrower; {advice}.")
+            raise InputError(f"slice {asked} has more than {rows} rows and cannot be cut narrower; {advice}.")
 
     def _note(self, key: str, entry: dict[str, Any]) -> None:
         self.manifest[key] = entry

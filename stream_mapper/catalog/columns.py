@@ -117,7 +117,7 @@ class ColumnReader:
         return values
 
     def log_assumed(self) -> None:
-        """Say once which columns had no unit."""
+        """Log once which columns had no unit."""
         if self.assumed:
             text = ", ".join(f"{name} [{unit}]" for name, unit in self.assumed.items())
             logger.info("%s: no unit in the table, assumed: %s.", self.path, text)

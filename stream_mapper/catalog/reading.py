@@ -198,7 +198,7 @@ def absent_columns(
 
 
 def _log_bands(sources: Mapping[str, Column], columns: Columns, path: str) -> None:
-    """Say which columns were taken for magnitudes, unless they were named."""
+    """Log which columns were taken for magnitudes, unless they were named."""
     if not isinstance(columns, Mapping):
         bands = {n: c.column for n, c in sources.items() if is_magnitude(n.removesuffix(ERROR)) and c.column != n}
         if bands:

@@ -100,7 +100,7 @@ class _Integrand:
         self.middle2, self.width, self.corr, self.cond = middle2, width2 / cond, corr, cond
 
     def __call__(self, offset: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Its logarithm (M, N), and the derivatives of it in the inner interval's middle and width."""
+        """Logarithm of the integrand (M, N), and the derivatives of it in the inner interval's middle and width."""
         middle = (self.middle2 - self.corr * (self.middle1 + offset)) / self.cond
         ln_mean, at_middle, at_width = ln_normal_mean_and_slopes(middle, self.width.expand_as(middle))
         ln_outer = -offset * (self.middle1 + 0.5 * offset) - HALF_LN_2PI

@@ -57,7 +57,7 @@ def _first_guess(window: SkewWindow, target: Tensor) -> Tensor:
 
 
 def _in_tail(window: SkewWindow, target: Tensor) -> Tensor:
-    """From a hazard that grows by one per scale, as that of the normal law does far out."""
+    """A first guess from a hazard that grows by one per scale, as that of the normal law does far out."""
     scale = torch.where(window.below, window.steep.rsqrt(), 1)
     rate, width = _SQRT_2_OVER_PI / torch.special.erfcx(window.inner / scale * _SQRT_HALF), window.width / scale
     whole = (rate + 0.5 * width) * width
@@ -66,7 +66,7 @@ def _in_tail(window: SkewWindow, target: Tensor) -> Tensor:
 
 
 def _around_location(window: SkewWindow, target: Tensor) -> Tensor:
-    """From half a normal law on either side, the suppressed one narrower."""
+    """A first guess from half a normal law on either side, the suppressed one narrower."""
     tiny = torch.finfo(target.dtype).tiny
     left = window.share(Place(torch.zeros_like(window.a), -window.a, window.b))[0].clamp(min=tiny)
     on_left = target < left

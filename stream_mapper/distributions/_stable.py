@@ -94,8 +94,8 @@ class WithSlopes(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         slopes = ctx.saved_tensors
-        held = (None,) * (len(ctx.needs_input_grad) - len(slopes))
-        return (*(grad * slope for slope in slopes), *held)
+        fixed = (None,) * (len(ctx.needs_input_grad) - len(slopes))
+        return (*(grad * slope for slope in slopes), *fixed)
 
 
 class _NormalMean(WithSlopes):

@@ -151,7 +151,7 @@ class _Window:
         return depth
 
     def _around_mean(self, probability: Tensor) -> Tensor:
-        """From the nearer tail, through the inverse of the normal cdf."""
+        """The quantile from the nearer tail, through the inverse of the normal cdf."""
         below, above = torch.special.ndtr(self.near), torch.special.ndtr(-self.far)
         inside = torch.exp(self.ln_norm) * self.width
         p, q = below + probability * inside, above + (1 - probability) * inside

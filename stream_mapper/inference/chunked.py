@@ -64,7 +64,7 @@ class _InChunks(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         wanted = list(ctx.needs_input_grad[4:])
         chunks = zip(batch.split(size), *(value.split(size) for value in values), strict=True)
-        terms = [_of_chunk(model, chunk, dict(zip(names, own, strict=True)), wanted) for chunk, *own in chunks]
+        terms = [_of_chunk(model, chunk, dict(zip(names, given, strict=True)), wanted) for chunk, *given in chunks]
         joint, total, *slopes = (torch.cat(column) for column in zip(*terms, strict=True))
         ctx.save_for_backward(*slopes)
         ctx.mark_non_differentiable(joint)

@@ -54,8 +54,8 @@ def density(
         weight = params[f"{q}.ln-weight"].exp().cpu()
         return {"weight": weight, "density": weight * total}
 
-    found = profiles(model, at, functions, draw, draws, fits)
-    return {q: {**columns, "total_density": total} for q, columns in found.items()}
+    by_component = profiles(model, at, functions, draw, draws, fits)
+    return {q: {**columns, "total_density": total} for q, columns in by_component.items()}
 
 
 def smooth_density(at: Tensor, positions: Tensor) -> Tensor:
@@ -68,5 +68,5 @@ def smooth_density(at: Tensor, positions: Tensor) -> Tensor:
     mirrored = torch.cat([positions, 2 * low - positions, 2 * high - positions]).sort().values
     first, last = (torch.searchsorted(mirrored, (at + side * _REACH * width).to(mirrored)) for side in (-1, 1))
     near = (mirrored[a:b] for a, b in zip(first.tolist(), last.tolist(), strict=True))
-    kernels = [(-0.5 * ((x - own) / width).square()).exp().sum() for x, own in zip(at, near, strict=True)]
+    kernels = [(-0.5 * ((x - neighbours) / width).square()).exp().sum() for x, neighbours in zip(at, near, strict=True)]
     return torch.stack(kernels) / (width * math.sqrt(2 * math.pi))

@@ -75,16 +75,16 @@ class Ensemble(nn.Module):
             yield
             return
         weights = self.weights_of(model)
-        places = {own: weights[index][name] for name, own in weights[0].items()}
-        found = [(part, leaf, own) for part in model.modules() for leaf, own in part.named_parameters(recurse=False)]
-        changed = [(part, leaf, own) for part, leaf, own in found if own in places]
-        for part, leaf, own in changed:
-            setattr(part, leaf, places[own])
+        of_fit = {weight: weights[index][name] for name, weight in weights[0].items()}
+        named = [(module, leaf, w) for module in model.modules() for leaf, w in module.named_parameters(recurse=False)]
+        replaced = [(module, leaf, weight) for module, leaf, weight in named if weight in of_fit]
+        for module, leaf, weight in replaced:
+            setattr(module, leaf, of_fit[weight])
         try:
             yield
         finally:
-            for part, leaf, own in changed:
-                setattr(part, leaf, own)
+            for module, leaf, weight in replaced:
+                setattr(module, leaf, weight)
 
     def draw_of(self, model: Model) -> Draw | None:
         """Draws of the model's parameter functions: number i is one of fit i % K.
@@ -132,8 +132,8 @@ class Ensemble(nn.Module):
 
     def weights_of(self, model: Model) -> list[dict[str, nn.Parameter]]:
         """The weights of each fit, by their names in the model."""
-        own = _trained(model)
-        return [own, *({name: weights[_key(name)] for name in own} for weights in self.weights)]  # type: ignore[index]
+        first = _trained(model)
+        return [first, *({name: weights[_key(name)] for name in first} for weights in self.weights)]  # type: ignore[index]
 
 
 def draws_by_dropout(model: Model) -> bool:

@@ -39,8 +39,8 @@ def known_densities(
     for name, part in frozen_parts(model).items():
         if not any(weight.requires_grad for weight in part.parameters()):
 
-            def compute(some: Data, part: Model = part, name: str = name) -> dict[str, Tensor]:
-                return {name: _ln_density(part, some, device)}
+            def compute(rows: Data, part: Model = part, name: str = name) -> dict[str, Tensor]:
+                return {name: _ln_density(part, rows, device)}
 
             frozen |= share(compute, model.measured(stars), device)
     return KnownDensities(frozen)

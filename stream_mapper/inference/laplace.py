@@ -33,7 +33,7 @@ class FunctionPosterior(nn.Module):
     network's output, before the bounds. Immer, Korzepa & Bauer 2021, "Improving predictions of Bayesian neural nets
     via local linearization", arXiv 2008.08400.
 
-    Networks of more than one independent coordinate are held as they are. Guides that are kept are flat.
+    Networks of more than one independent coordinate stay as they are. Guides that are kept are flat.
 
     Arguments:
         prior_width: Prior standard deviation of a network's output, in the unit before the bounds.
@@ -95,7 +95,7 @@ class FunctionPosterior(nn.Module):
             self.spans.register_buffer(_key(path), span)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
-        """As everywhere, for a posterior of any networks."""
+        """Load the state of a posterior of any networks."""
         if f"{prefix}factor" in state_dict:
             self.factor = self.factor.new_zeros(state_dict[f"{prefix}factor"].shape)
         below = f"{prefix}spans."

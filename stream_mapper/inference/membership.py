@@ -16,9 +16,9 @@ from stream_mapper.models.known import Batch, KnownDensities
 from stream_mapper.models.mixture import BACKGROUND, MixtureModel
 
 _CHUNK, _CHUNK_ELSEWHERE = 16_384, 1 << 19  # stars whose densities are computed at once: what a CPU's cache holds
-_BLOCK = 16_384  # stars whose draws are held at once
+_BLOCK = 16_384  # stars whose draws are in memory at once
 _NEGLIGIBLE = 1e-7  # membership below which the draws do not compute a component's density anew
-_CERTAIN = 1e-4  # probability of the background below which draws do not matter
+_NO_BACKGROUND = 1e-4  # probability of the background below which draws do not matter
 _LARGEST = 1 << 24  # numbers that torch finds quantiles of at once
 
 QUANTILE_NAMES = ("05", "50", "95")
@@ -79,11 +79,11 @@ def _of_chunk(model: MixtureModel, chunk: Data | Batch, fits: Fits) -> tuple[Ten
     p = outside.repeat(len(stars), 1)
     if not wanted.any():
         return inside, p, None
-    some = chunk if wanted.all() else chunk[wanted.nonzero()[:, 0]]
-    batch = some if isinstance(some, Batch) else Batch(some, known_densities(model, some))
-    p_some = mean_over(fits, model, lambda: model.membership(model(batch.stars), batch.stars, batch.known))
-    rows = _uncertain(model, p_some).nonzero()[:, 0]
-    p = p.to(p_some).index_copy(0, wanted.nonzero()[:, 0], p_some)
+    computed = chunk if wanted.all() else chunk[wanted.nonzero()[:, 0]]
+    batch = computed if isinstance(computed, Batch) else Batch(computed, known_densities(model, computed))
+    p_computed = mean_over(fits, model, lambda: model.membership(model(batch.stars), batch.stars, batch.known))
+    rows = _uncertain(model, p_computed).nonzero()[:, 0]
+    p = p.to(p_computed).index_copy(0, wanted.nonzero()[:, 0], p_computed)
     return inside, p, batch[rows] if len(rows) else None
 
 
@@ -96,7 +96,7 @@ def _uncertain(model: MixtureModel, p: Tensor) -> Tensor:
     names = list(model.components)
     if BACKGROUND not in names:
         return torch.zeros(len(p), dtype=torch.bool, device=p.device)
-    return (p_member(model, p) > _NEGLIGIBLE) & (p[:, names.index(BACKGROUND)] > _CERTAIN)
+    return (p_member(model, p) > _NEGLIGIBLE) & (p[:, names.index(BACKGROUND)] > _NO_BACKGROUND)
 
 
 def _spread(model: MixtureModel, batch: Batch, draw: Draw, draws: int, fits: Fits) -> Tensor:
@@ -108,7 +108,7 @@ def _spread(model: MixtureModel, batch: Batch, draw: Draw, draws: int, fits: Fit
 
 
 def _drawn(model: MixtureModel, batch: Batch, draw: Draw, draws: int) -> Tensor:
-    """The p_member of every draw, (D, N): the parameters draw by draw, then all the densities together."""
+    """The p_member of every draw, (D, N): the parameters draw by draw, then all the densities at once."""
     each: list[Params] = []
     for index in range(draws):
         with draw(model, index):
@@ -117,9 +117,9 @@ def _drawn(model: MixtureModel, batch: Batch, draw: Draw, draws: int) -> Tensor:
     star = torch.arange(len(batch), device=batch.stars.device).repeat(draws)
     p, size = [], _at_once(batch.stars.device)
     for i in range(0, len(star), size):
-        own = {name: values[i : i + size] for name, values in params.items()}
+        drawn = {name: values[i : i + size] for name, values in params.items()}
         rows = batch[star[i : i + size]]
-        p.append(p_member(model, model.membership(own, rows.stars, rows.known)))
+        p.append(p_member(model, model.membership(drawn, rows.stars, rows.known)))
     return torch.cat(p).view(draws, -1)
 
 

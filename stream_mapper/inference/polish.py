@@ -129,11 +129,11 @@ def _inputs(part: ParametricModel) -> int:
 
 def _move(parts: list[ParametricModel], step: Tensor) -> None:
     """Add a step (P,) to the last layers."""
-    for part, own in zip(parts, step.split([_size(part) for part in parts]), strict=True):
+    for part, change in zip(parts, step.split([_size(part) for part in parts]), strict=True):
         layer = _last(part)
         if isinstance(layer, Constant):
-            layer.value.add_(own.to(layer.value))
+            layer.value.add_(change.to(layer.value))
             continue
-        block = own.to(layer.weight).view(layer.out_features, layer.in_features + 1)
+        block = change.to(layer.weight).view(layer.out_features, layer.in_features + 1)
         layer.weight.add_(block[:, :-1])
         layer.bias.add_(block[:, -1])

@@ -83,7 +83,7 @@ def _derivatives(parts: list[ParametricModel], terms: Callable[[], Tensor]) -> t
             stack.enter_context(hooked(part, cut(i)))
         values = terms()
         leaves = [leaf for _, leaf in seen.values()]
-        found = torch.autograd.grad(values.sum(), leaves, allow_unused=True, materialize_grads=True)
-    by_part = {i: Scores(x, g) for (i, (x, _)), g in zip(seen.items(), found, strict=True)}
+        slopes = torch.autograd.grad(values.sum(), leaves, allow_unused=True, materialize_grads=True)
+    by_part = {i: Scores(x, g) for (i, (x, _)), g in zip(seen.items(), slopes, strict=True)}
     empty = Scores(values.new_zeros(0, 1), values.new_zeros(0, 0))
     return values.detach(), [by_part.get(i, empty) for i in range(len(parts))]

@@ -35,8 +35,8 @@ def screened(model: MixtureModel, batch: Batch, skip_below: float, recheck_below
 def skipped(model: MixtureModel, batch: Batch, skip_below: float, recheck_below: float = 0.0) -> dict[str, Tensor]:
     """Log densities (N,) by component, NaN for a star for which it is to be computed; see :func:`screened`."""
     with evaluating(model):
-        parts = [_skipped(model, _reopened(model, part, recheck_below), skip_below) for part in batch.split(_CHUNK)]
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        chunks = [_skipped(model, _reopened(model, chunk, recheck_below), skip_below) for chunk in batch.split(_CHUNK)]
+    return {name: torch.cat([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
 
 def skipped_by_each(

@@ -106,7 +106,7 @@ class Pal5Mock(Simulator):
         return self.per_degree(stars["phi1"]).log() + across.log_prob(stars["phi2"]) + motion
 
     def ln_background(self, stars: Stars) -> Tensor:
-        """The same of the field and M5."""
+        """Ln of the expected stars of the field and of M5 per unit of these, (N,)."""
         phi1, phi2 = _field_laws()
         motions = [_ln_motion(stars, law.mean, law.sigma) + math.log(law.share) for law in _FIELD]
         field = phi1.log_prob(stars["phi1"]) + phi2.log_prob(stars["phi2"]) + torch.stack(motions).logsumexp(0)

@@ -266,13 +266,13 @@ def windows_of(model: Model) -> dict[str, Interval]:
 
 def _models_in(module: nn.Module) -> list[Model]:
     """The models inside a module; quicker than to ask all modules, of which most are layers of networks."""
-    found: list[Model] = []
+    models: list[Model] = []
     for child in module.children():
         if isinstance(child, Model):
-            found += child.parts()
+            models += child.parts()
         elif isinstance(child, nn.ModuleDict | nn.ModuleList):
-            found += _models_in(child)
-    return found
+            models += _models_in(child)
+    return models
 
 
 class ParametricModel(Model):

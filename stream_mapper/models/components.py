@@ -46,8 +46,9 @@ class ComponentModel(Model):
     @property
     def columns(self) -> tuple[str, ...]:
         """Every column the parts read, errors included."""
-        own = super().columns
-        return tuple(dict.fromkeys((*own, *(c for model in self.components.values() for c in model.columns))))
+        return tuple(
+            dict.fromkeys((*super().columns, *(name for model in self.components.values() for name in model.columns)))
+        )
 
     @abstractmethod
     def ln_likelihood(self, params: Params, data: Data, known: KnownDensities | None = None) -> Tensor:
@@ -66,15 +67,15 @@ class ComponentModel(Model):
             data: N stars.
             known: What is known of their densities, named from this model.
         """
-        model, own = self.components[name], scope(params, name)
+        model, scoped = self.components[name], scope(params, name)
         if not known:
-            return model.ln_likelihood(own, data)
+            return model.ln_likelihood(scoped, data)
         if name in known.frozen:
             return known.frozen[name]
         batch = Batch(data, known.below(name))
         if name in known.skipped:
-            return _ln_unskipped(model, own, batch, known.skipped[name])
-        return ln_density(model, own, batch)
+            return _ln_unskipped(model, scoped, batch, known.skipped[name])
+        return ln_density(model, scoped, batch)
 
 
 def ln_density(model: Model, params: Params, batch: Batch) -> Tensor:
@@ -88,15 +89,15 @@ def ln_density(model: Model, params: Params, batch: Batch) -> Tensor:
 
 def frozen_parts(model: Model, path: str = "") -> dict[str, Model]:
     """The densities in a model, by their names in `KnownDensities`, that are trained beforehand."""
-    found = {path: model} if is_pretrained(model) else {}
+    frozen = {path: model} if is_pretrained(model) else {}
     for name, part in model.components.items() if isinstance(model, ComponentModel) else ():
-        found |= frozen_parts(part, f"{path}.{name}" if path else name)
-    return found
+        frozen |= frozen_parts(part, f"{path}.{name}" if path else name)
+    return frozen
 
 
 def _ln_unskipped(model: Model, params: Params, batch: Batch, skipped: Tensor) -> Tensor:
     """Log density of a component (N,), computed for the stars for which it is not skipped."""
     rows = skipped.isnan().nonzero()[:, 0]
-    some_params, stars = rows_of(params, batch.stars, rows)
-    ln_p = ln_density(model, some_params, Batch(stars, batch.known[rows]))
+    params, stars = rows_of(params, batch.stars, rows)
+    ln_p = ln_density(model, params, Batch(stars, batch.known[rows]))
     return skipped.to(ln_p.dtype).index_put((rows,), ln_p)

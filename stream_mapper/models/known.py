@@ -32,12 +32,12 @@ class KnownDensities:
     skipped: Mapping[str, Tensor] = field(default_factory=dict)
 
     @classmethod
-    def cat(cls, parts: Sequence[KnownDensities]) -> KnownDensities:
+    def cat(cls, blocks: Sequence[KnownDensities]) -> KnownDensities:
         """What is known of several tables, one after the other."""
-        first, *_ = parts
+        first, *_ = blocks
         return cls(
-            {name: torch.cat([part.frozen[name] for part in parts]) for name in first.frozen},
-            {name: torch.cat([part.skipped[name] for part in parts]) for name in first.skipped},
+            {name: torch.cat([block.frozen[name] for block in blocks]) for name in first.frozen},
+            {name: torch.cat([block.skipped[name] for block in blocks]) for name in first.skipped},
         )
 
     def __bool__(self) -> bool:

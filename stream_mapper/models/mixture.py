@@ -170,5 +170,5 @@ class _Weights(ParametricModel):
         return torch.zeros(len(data), device=data.device)
 
     def simulate(self, params: Params, data: Data) -> dict[str, Tensor]:  # noqa: ARG002
-        """Nothing."""
+        """No column: there is no coordinate to draw."""
         return {}

@@ -39,7 +39,7 @@ class _Scaled(Scaler):
 
     @classmethod
     def from_data_scaler(cls, scaler: StandardScaler, name: str) -> Self:
-        """With the standard deviation of column ``name`` as the scale."""
+        """A scaler with the standard deviation of column ``name`` as the scale."""
         return cls(scaler[(name,)].scale.item())
 
 
@@ -57,7 +57,7 @@ class StandardLocation(_Scaled):
 
     @classmethod
     def from_data_scaler(cls, scaler: StandardScaler, name: str) -> Self:
-        """With the mean and standard deviation of column ``name``."""
+        """A scaler with the mean and standard deviation of column ``name``."""
         column = scaler[(name,)]
         return cls(column.mean.item(), column.scale.item())
 
@@ -99,7 +99,7 @@ class StandardLnWidth(Scaler):
 
     @classmethod
     def from_data_scaler(cls, scaler: StandardScaler, name: str) -> Self:
-        """With the logarithm of the standard deviation of column ``name`` as the ln-scale."""
+        """A scaler with the logarithm of the standard deviation of column ``name`` as the ln-scale."""
         return cls(math.log(scaler[(name,)].scale.item()))
 
     def forward(self, raw: Tensor) -> Tensor:

@@ -80,8 +80,8 @@ class PartFolder:
         if overwrite and self.folder.is_dir() and _differences(self.folder, self.plan):
             _remove(self.folder)
         if self.folder.is_dir() and (odd := _differences(self.folder, self.plan)):
-            wish = "give what it was started with to go on, or --overwrite true to start afresh"
-            raise InputError(f"{self.folder}: holds parts of another prediction ({odd}); {wish}.")
+            advice = "give what it was started with to go on, or --overwrite true to start afresh"
+            raise InputError(f"{self.folder}: holds parts of another prediction ({odd}); {advice}.")
         (self.folder / _DONE).mkdir(parents=True, exist_ok=True)
         text = json.dumps(self.plan, indent=1) + "\n"
         replace_file(self.folder / MANIFEST, lambda new: new.write_text(text))
@@ -96,8 +96,8 @@ class PartFolder:
             return False
         odd = _differences(self.target, self.plan)
         if odd and not (overwrite and (self.target / MANIFEST).is_file()):
-            wish = "give another output" + (", or --overwrite true" if (self.target / MANIFEST).is_file() else "")
-            raise InputError(f"{self.target}: exists and is not the result of this prediction ({odd}); {wish}.")
+            advice = "give another output" + (", or --overwrite true" if (self.target / MANIFEST).is_file() else "")
+            raise InputError(f"{self.target}: exists and is not the result of this prediction ({odd}); {advice}.")
         return not odd
 
     def path(self, part: Part) -> Path:
@@ -144,19 +144,19 @@ class PartFolder:
 
 
 def _differences(folder: Path, plan: Manifest) -> str:
-    """In what a folder's manifest differs from a plan; empty if in nothing."""
+    """What a folder's manifest has otherwise than a plan; empty if it is the same."""
     try:
-        found = json.loads((folder / MANIFEST).read_text())
+        noted = json.loads((folder / MANIFEST).read_text())
     except (OSError, ValueError):
         return f"it has no {MANIFEST} that can be read"
-    odd = [name for name in {**plan, **found} if plan.get(name) != found.get(name)]
-    plain = [f"{n} {found.get(n)}, now {plan.get(n)}" for n in odd if n not in ("inputs", "checkpoint")]
-    return ", ".join(plain + [f"another {n}" for n in odd if n == "checkpoint"] + _changed(found, plan))
+    odd = [name for name in {**plan, **noted} if plan.get(name) != noted.get(name)]
+    plain = [f"{n} {noted.get(n)}, now {plan.get(n)}" for n in odd if n not in ("inputs", "checkpoint")]
+    return ", ".join(plain + [f"another {n}" for n in odd if n == "checkpoint"] + _changed(noted, plan))
 
 
-def _changed(found: Manifest, plan: Manifest) -> list[str]:
-    """In what the inputs differ, by the first that does."""
-    before, now = found.get("inputs", {}), plan["inputs"]
+def _changed(noted: Manifest, plan: Manifest) -> list[str]:
+    """How many inputs differ, and the first that does."""
+    before, now = noted.get("inputs", {}), plan["inputs"]
     changed = [place for place in {**now, **before} if before.get(place) != now.get(place)]
     return [f"{len(changed)} of the inputs changed, such as {changed[0]}"] if changed else []
 

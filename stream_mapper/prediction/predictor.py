@@ -1,4 +1,4 @@
-"""A fit as a function of tables, which says what is to be said of their stars."""
+"""A fit as a function of tables, with what is to be logged of their stars."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _passes(record: logging.LogRecord) -> bool:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Inside, the package says nothing in this thread: it has been said of an earlier chunk."""
+    """Inside, the package logs nothing in this thread: an earlier chunk has been logged."""
     token = _quiet.set(True)
     _log.addFilter(_passes)  # once, however many threads are inside
     try:
@@ -67,11 +67,11 @@ class Predictor:
             _log.warning(text, self.checkpoint)
 
     def tally(self, stars: Data) -> Tally:
-        """What is to be said of some stars."""
+        """What is to be logged of some stars."""
         return Tally.of(self.fit.model, stars)
 
     def log(self, tally: Tally, path: str, names: Sequence[str]) -> None:
-        """Say it, of a catalogue with columns of these names.
+        """Log a tally of a catalogue with columns of these names.
 
         Raises:
             InputError: If no star has what the model's functions are of, such as phi1.

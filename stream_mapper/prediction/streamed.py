@@ -108,7 +108,7 @@ def _check_apart(source: Path, target: Path) -> None:
 
 
 def _probe(predictor: Predictor, catalogue: Path, parts: Sequence[Part]) -> ParquetRows:
-    """The first file that has stars; what can be said of any of them is said, and refused if it must be.
+    """The first file that has stars, of which the first are read as a trial.
 
     Raises:
         InputError: If there are no stars, or they cannot be used with this model.
@@ -137,11 +137,12 @@ def _compute(writer: PartWriter, folder: PartFolder, parts: Sequence[Part], proc
     except BaseException as error:
         if alone:
             folder.remove_if_nothing_is_done()
-        _say_what_is_left(error, folder, parts)
+        _add_progress(error, folder, parts)
         raise
 
 
-def _say_what_is_left(error: BaseException, folder: PartFolder, parts: Sequence[Part]) -> None:
+def _add_progress(error: BaseException, folder: PartFolder, parts: Sequence[Part]) -> None:
+    """Give an interruption the number of parts that are done as its message."""
     done = sum(folder.is_done(part) for part in parts)
     if done and isinstance(error, KeyboardInterrupt):
         error.args = (f"{done} of {len(parts)} parts are done; the same command goes on from there",)
@@ -157,8 +158,8 @@ def _in_pool(task: PartTask, folder: PartFolder, parts: Sequence[Part], processe
         for future in as_completed(futures):
             yield futures[future], future.result()
     except BrokenProcessPool as error:
-        wish = "the parts that are done are kept; start again with fewer processes or a smaller chunk_size"
-        raise InputError(f"a process ended early, perhaps for want of memory: {wish}.") from error
+        advice = "the parts that are done are kept; start again with fewer processes or a smaller chunk_size"
+        raise InputError(f"a process ended early, perhaps for want of memory: {advice}.") from error
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -173,7 +174,7 @@ def _start(task: PartTask, threads: int) -> None:
 
 
 def _run(part: Part, path: Path) -> Tally:
-    """One part, in a process of a pool; Ctrl-C ends the process, which would go on with the parts it has been sent."""
+    """Compute one part in a process of a pool; Ctrl-C ends the process, which would go on with the parts sent to it."""
     assert _writer is not None
     try:
         return _writer(part, path)
@@ -228,5 +229,5 @@ def _merge(folder: PartFolder, task: PartTask, parts: Sequence[Part], predictor:
 
 
 def _joined(folder: PartFolder, task: PartTask, part: Part, schema: object) -> Iterable[object]:
-    members = ParquetRows(folder.path(part)).chunks(task.chunk_size)
-    return joined(ParquetRows(part.path).chunks(task.chunk_size, None, part.groups), members, schema)
+    added = ParquetRows(folder.path(part)).chunks(task.chunk_size)
+    return joined(ParquetRows(part.path).chunks(task.chunk_size, None, part.groups), added, schema)

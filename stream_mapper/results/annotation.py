@@ -45,7 +45,7 @@ class Intake:
 
     @classmethod
     def of_model(cls, model: Model) -> Intake:
-        """For a table with the columns that a model reads, by their internal names."""
+        """An intake of tables with the columns that a model reads, by their internal names."""
         return cls(Reading(list(dict.fromkeys(model.columns))))
 
     @property
@@ -83,7 +83,7 @@ class Annotation:
 
     @property
     def types(self) -> dict[str, np.dtype[Any]]:
-        """Their types."""
+        """Types of the columns of the memberships."""
         counts = {"n_missing": np.dtype(np.int64), "in_window": np.dtype(np.bool_), SELECTED: np.dtype(np.bool_)}
         return {name: counts.get(name, np.dtype(np.float64)) for name in self.names}
 
@@ -136,16 +136,16 @@ class Annotation:
     def note(self, table: Any) -> Any:
         """A result, changed in place, with the facts of its origin and notes at its columns."""
         internal = internal_names(table.colnames, self.intake.reading.columns, self.intake.reading.frame)
-        own = {name: name for name in self.names}
-        return with_facts(table, self.facts, {**internal, **own}, self.intake.id_of(table.colnames))
+        added = {name: name for name in self.names}
+        return with_facts(table, self.facts, {**internal, **added}, self.intake.id_of(table.colnames))
 
     def _check_errors(self, names: Sequence[str], path: str) -> None:
         """Raise InputError if a table has a magnitude, but not the column of its errors."""
         absent = self.absent(names)
         errors = {n: e for part in self.model.parts() if part.optional_columns for n, e in part.error_names.items()}
         if bare := {name: error for name, error in errors.items() if error in absent and name not in absent}:
-            wish = "add them, or remove the magnitudes to do without"
-            raise InputError(f"{path}: no column for the errors {list(bare.values())} of {list(bare)}; {wish}.")
+            advice = "add them, or remove the magnitudes to do without"
+            raise InputError(f"{path}: no column for the errors {list(bare.values())} of {list(bare)}; {advice}.")
 
 
 def membership_names(model: MixtureModel) -> list[str]:

@@ -79,7 +79,7 @@ def write_checkpoint(path: Path, model: Model, ensemble: Ensemble, header: State
         **others: Further entries, such as the epoch.
     """
     states = ((_MODEL, model), (_ENSEMBLE, ensemble))
-    state = {prefix + name: v.cpu() for prefix, part in states for name, v in part.state_dict().items()}
+    state = {prefix + name: v.cpu() for prefix, module in states for name, v in module.state_dict().items()}
     replace_file(path, lambda new: torch.save({HEADER: header, "state_dict": state, **others}, new))
 
 
@@ -89,17 +89,17 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     Raises:
         InputError: If the file is missing, is no checkpoint, or its model cannot be built or has another state.
     """
-    held = _held(Path(path))
-    header: State = held[HEADER]
+    entries = _entries(Path(path))
+    header: State = entries[HEADER]
     model = build(header["model"])
     if not isinstance(model, MixtureModel):
         raise InputError(f"{path}: holds a {type(model).__name__}; memberships need a MixtureModel.")
     ensemble = Ensemble(model, header["ensemble_size"])
-    _load(model, held["state_dict"], _MODEL, path)
-    _load(ensemble, held["state_dict"], _ENSEMBLE, path)
-    for part in (model, ensemble):
-        part.eval()
-        part.requires_grad_(False)
+    _load(model, entries["state_dict"], _MODEL, path)
+    _load(ensemble, entries["state_dict"], _ENSEMBLE, path)
+    for module in (model, ensemble):
+        module.eval()
+        module.requires_grad_(False)
     given = header.get("intake")
     intake = Intake.of_model(model) if given is None else build(given)
     return Checkpoint(
@@ -113,31 +113,31 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     )
 
 
-def _load(part: torch.nn.Module, state: dict[str, Tensor], prefix: str, path: str | Path) -> None:
-    own = {name.removeprefix(prefix): values for name, values in state.items() if name.startswith(prefix)}
+def _load(module: torch.nn.Module, state: dict[str, Tensor], prefix: str, path: str | Path) -> None:
+    numbers = {name.removeprefix(prefix): values for name, values in state.items() if name.startswith(prefix)}
     try:
-        part.load_state_dict(own)
+        module.load_state_dict(numbers)
     except RuntimeError as error:
         raise InputError(f"{path}: its numbers do not fit the model that it describes: {error}") from error
 
 
-def _held(path: Path) -> State:
+def _entries(path: Path) -> State:
     """The entries of a checkpoint that has a description."""
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint; {_WISH}.")
     try:
-        held: Any = torch.load(path, map_location="cpu", weights_only=True)
+        entries: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise InputError(f"{path} {_fault(path, error)}; {_WISH}.") from error
-    missing = [key for key in (HEADER, "state_dict") if not isinstance(held, dict) or key not in held]
+    missing = [key for key in (HEADER, "state_dict") if not isinstance(entries, dict) or key not in entries]
     if missing:
         raise InputError(f"{path} is not a checkpoint of stream_mapper: it has no {missing}.")
-    header = held[HEADER]
+    header = entries[HEADER]
     if header["format"] != FORMAT:
         raise InputError(f"{path}: has the format {header['format']}; this version of stream_mapper reads {FORMAT}.")
     if header["model"] is None:
         raise InputError(f"{path}: holds no description of its model: {header['reason']}")
-    return dict(held)
+    return dict(entries)
 
 
 def _fault(path: Path, error: Exception) -> str:

@@ -25,8 +25,8 @@ _FEWEST = 3  # points of a track that has a direction in its middle
 def check_formats(formats: Sequence[str]) -> None:
     """Raise InputError if there is no format, or one that is not known."""
     if not formats or (odd := [name for name in formats if name not in SUFFIXES]):
-        found = f"{odd} among {list(formats)}" if formats else "none"
-        raise InputError(f"results.formats: got {found}; give some of {', '.join(SUFFIXES)}.")
+        given = f"{odd} among {list(formats)}" if formats else "none"
+        raise InputError(f"results.formats: got {given}; give some of {', '.join(SUFFIXES)}.")
 
 
 def write_memberships(table: Table, folder: Path, formats: Sequence[str]) -> list[Path]:
@@ -58,12 +58,12 @@ def write_galstreams(track: Table, frame: SkyFrame | None, name: str, folder: Pa
     if frame is None:
         _log.info("no data.frame, so the track has no place on the sky: no track.galstreams.ecsv is written.")
         return
-    for i, (component, part) in enumerate(_components(track)):
-        if len(part) < _FEWEST or "phi2" not in part.colnames:
+    for i, (component, rows) in enumerate(_components(track)):
+        if len(rows) < _FEWEST or "phi2" not in rows.colnames:
             _log.info("%s: no track.galstreams.ecsv: its track has no phi2, or fewer than 3 points.", component)
             continue
-        coordinates = _known(part, columns)
-        widths = {c: float(np.mean(part[f"{c}_sigma"])) for c in coordinates if f"{c}_sigma" in part.colnames}
+        coordinates = _known(rows, columns)
+        widths = {c: float(np.mean(rows[f"{c}_sigma"])) for c in coordinates if f"{c}_sigma" in rows.colnames}
         stem = "track.galstreams" if i == 0 else f"track.galstreams.{component}"
         names = (name or component, (name or component)[:4])
         points, summary = galstreams_tables(frame.orientation.matrix, coordinates, widths, *names)
@@ -90,14 +90,14 @@ def _components(track: Table) -> Iterator[tuple[str, Table]]:
         yield name, track[(names == name) & np.asarray(track["supported"])]
 
 
-def _known(part: Table, columns: Columns) -> dict[str, np.ndarray]:
+def _known(rows: Table, columns: Columns) -> dict[str, np.ndarray]:
     """Coordinates that a component has at every point, as the catalogue has them."""
-    found = {name: np.ma.filled(np.ma.asarray(part[name]), np.nan) for name in _COORDINATES if name in part.colnames}
-    known = {name: np.asarray(values, dtype=float) for name, values in found.items() if np.isfinite(values).all()}
+    filled = {name: np.ma.filled(np.ma.asarray(rows[name]), np.nan) for name in _COORDINATES if name in rows.colnames}
+    known = {name: np.asarray(values, dtype=float) for name, values in filled.items() if np.isfinite(values).all()}
     if freed := [name for name in known if _is_freed(name, columns)]:
         _log.info("track.galstreams.ecsv: without proper motions, as the Sun's motion is taken out of %s.", freed)
         known = {name: values for name, values in known.items() if name not in freed}
-    return {"phi1": np.asarray(part["phi1"], dtype=float), **known}
+    return {"phi1": np.asarray(rows["phi1"], dtype=float), **known}
 
 
 def _is_freed(name: str, columns: Columns) -> bool:

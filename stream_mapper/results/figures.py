@@ -96,19 +96,19 @@ def colour_magnitude(
     The distance is that of the first component that has one.
     """
     blue, red = photometry[0], photometry[-1]
-    distances = (part for _, part in _components(track) if _drawn(part, "distmod"))
-    part = next(distances, None)
-    count = 1 if part is None else 2
+    distances = (rows for _, rows in _components(track) if _drawn(rows, "distmod"))
+    rows = next(distances, None)
+    count = 1 if rows is None else 2
     figure = Figure(figsize=(4 * count + 2, 6), layout="constrained")
     panels = figure.subplots(1, count, squeeze=False)[0]
     shown = {"colour": stars[blue] - stars[red], "magnitude": stars[blue]}
     points = _points(panels[0], shown, p, "colour", "magnitude")
     panels[0].set(ylabel=f"{blue} [mag]", title="as observed")
-    if part is not None:
-        modulus = np.interp(stars["phi1"], np.asarray(part["phi1"]), np.asarray(part["distmod"]))
+    if rows is not None:
+        modulus = np.interp(stars["phi1"], np.asarray(rows["phi1"]), np.asarray(rows["distmod"]))
         _points(panels[1], {**shown, "magnitude": stars[blue] - modulus}, p, "colour", "magnitude")
         panels[1].set(ylabel=f"{blue} - modulus [mag]", title="at the stream's distance")
-    if part is not None and isochrone is not None:
+    if rows is not None and isochrone is not None:
         panels[1].plot(isochrone[:, 0] - isochrone[:, -1], isochrone[:, 0], "k-", lw=1, label="isochrone")
         panels[1].legend(fontsize="small")
     for axes in panels:
@@ -190,13 +190,13 @@ def _points(axes: Axes, stars: dict[str, Array], p: Array, x: str, y: str) -> An
 
 def _curves(axes: Axes, table: Table, column: str) -> None:
     """The line of each component that has this column, with its band."""
-    for i, (name, part) in enumerate(_components(table)):
-        if not _drawn(part, column):
+    for i, (name, rows) in enumerate(_components(table)):
+        if not _drawn(rows, column):
             continue
-        phi1 = np.asarray(part["phi1"])
-        axes.plot(phi1, np.asarray(part[column]), color=f"C{i}", lw=1.2, label=name)
-        if _drawn(part, f"{column}_05"):
-            low, high = (np.asarray(part[f"{column}_{q}"]) for q in ("05", "95"))
+        phi1 = np.asarray(rows["phi1"])
+        axes.plot(phi1, np.asarray(rows[column]), color=f"C{i}", lw=1.2, label=name)
+        if _drawn(rows, f"{column}_05"):
+            low, high = (np.asarray(rows[f"{column}_{q}"]) for q in ("05", "95"))
             axes.fill_between(phi1, low, high, alpha=0.3, color=f"C{i}", lw=0, label=_BAND)
 
 
@@ -209,15 +209,15 @@ def _truth(axes: Axes, stars: dict[str, Array], column: str) -> None:
 
 def _with_legend(figure: Figure) -> Figure:
     """The figure with one legend for all its panels, above them: the components, the band, the truth."""
-    found: dict[str, Any] = {}
+    handles: dict[str, Any] = {}
     for axes in figure.axes:
-        found |= dict(zip(*axes.get_legend_handles_labels()[::-1], strict=True))
-    if _BAND in found:
-        found[_BAND] = Patch(color="0.5", alpha=0.3, lw=0)
-    last = [label for label in (_BAND, _TRUTH) if label in found]
-    found |= {label: found.pop(label) for label in last}
-    if found:
-        figure.legend(found.values(), found.keys(), loc="outside upper right", ncols=len(found), fontsize="small")
+        handles |= dict(zip(*axes.get_legend_handles_labels()[::-1], strict=True))
+    if _BAND in handles:
+        handles[_BAND] = Patch(color="0.5", alpha=0.3, lw=0)
+    last = [label for label in (_BAND, _TRUTH) if label in handles]
+    handles |= {label: handles.pop(label) for label in last}
+    if handles:
+        figure.legend(handles.values(), handles.keys(), loc="outside upper right", ncols=len(handles), fontsize="small")
     figure.align_ylabels()
     return figure
 
@@ -233,9 +233,9 @@ def _label(name: str) -> str:
     return f"{_NAMES.get(name, name)} [{default_unit(name).replace(' ', '')}]"
 
 
-def _drawn(part: Table, column: str) -> bool:
+def _drawn(rows: Table, column: str) -> bool:
     """Whether a component has this column; of several components not every one has all."""
-    return column in part.colnames and bool(np.isfinite(np.ma.filled(part[column], np.nan)).all())
+    return column in rows.colnames and bool(np.isfinite(np.ma.filled(rows[column], np.nan)).all())
 
 
 def _components(table: Table) -> Iterator[tuple[str, Table]]:

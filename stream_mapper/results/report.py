@@ -61,13 +61,13 @@ def write_report(folder: Path) -> Path:
 
 def _metrics(folder: Path) -> dict[str, Any]:
     """The numbers of the run, by which a finished one is known."""
-    wish = "give the folder of a finished fit, such as runs/version_0"
+    advice = "give the folder of a finished fit, such as runs/version_0"
     try:
         metrics = json.loads((folder / "metrics.json").read_text())
     except OSError as error:
-        raise InputError(f"{folder}: has no metrics.json that can be read; {wish}.") from error
+        raise InputError(f"{folder}: has no metrics.json that can be read; {advice}.") from error
     except ValueError as error:
-        raise InputError(f"{folder / 'metrics.json'}: is not complete ({error}); {wish}.") from error
+        raise InputError(f"{folder / 'metrics.json'}: is not complete ({error}); {advice}.") from error
     return dict(metrics)
 
 

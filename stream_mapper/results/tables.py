@@ -22,8 +22,8 @@ def component_table(place: str, at: Tensor, columns: Mapping[str, Mapping[str, T
         columns: By component, columns by name.
     """
     densities = {name: _PER_DEGREE for one in columns.values() for name in one if "density" in name}
-    parts = [with_units(_table(q, place, at, own), densities) for q, own in columns.items()]
-    return vstack(parts, metadata_conflicts="silent")
+    tables = [with_units(_table(q, place, at, values), densities) for q, values in columns.items()]
+    return vstack(tables, metadata_conflicts="silent")
 
 
 def _table(component: str, place: str, at: Tensor, columns: Mapping[str, Tensor]) -> Table:

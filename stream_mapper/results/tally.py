@@ -1,4 +1,4 @@
-"""What is to be said of the stars of a catalogue: counted chunk by chunk, said once."""
+"""What is to be logged of the stars of a catalogue: counted chunk by chunk, logged once."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class Tally:
     def of(cls, model: MixtureModel, stars: Data) -> Tally:
         """The counts of some stars."""
         measured = Counter({name: int(stars.where[name].sum()) for name in stars.names})
-        found = {name: stars[name][stars.where[name]] for name, count in measured.items() if count}
-        spans = {name: (v.min().item(), v.max().item()) for name, v in found.items()}
+        values = {name: stars[name][stars.where[name]] for name, count in measured.items() if count}
+        spans = {name: (v.min().item(), v.max().item()) for name, v in values.items()}
         names = model.weights.indep_scaler.names
         beyond = Counter({name: _outside(stars, name, *_range(model, name)) for name in names})
         return cls(len(stars), int(model.in_window(stars).sum()), beyond, measured, spans)
@@ -74,8 +74,8 @@ class Tally:
     def add_warnings(self, warned: Iterable[WarningMessage]) -> None:
         """Count what the model warned of these stars."""
         for text in (str(one.message) for one in warned if one.category is UserWarning):
-            found = _COUNT.search(text)
-            self.remarks[_COUNT.sub(_OPEN, text)] += int(found[1]) if found else 0
+            counted = _COUNT.search(text)
+            self.remarks[_COUNT.sub(_OPEN, text)] += int(counted[1]) if counted else 0
 
     def log(self, model: MixtureModel, window: Mapping[str, Span], path: str, absent: Iterable[str] = ()) -> None:
         """Warn of what an astronomer would want to know, once.

@@ -99,7 +99,7 @@ class All(Selection):
         self.selections = _one_or_more(self, selections)
 
     def answer(self, data: Data) -> Answer:
-        """In where all say so, out where any does."""
+        """Stars are in where every selection has them in, out where any has them out."""
         yes, no = zip(*(selection.answer(data) for selection in self.selections), strict=True)
         return Answer(torch.stack(yes).all(0), torch.stack(no).any(0))
 
@@ -132,7 +132,7 @@ class Any(Selection):
         self.selections = _one_or_more(self, selections)
 
     def answer(self, data: Data) -> Answer:
-        """In where any says so, out where all do."""
+        """Stars are in where any selection has them in, out where all have them out."""
         yes, no = zip(*(selection.answer(data) for selection in self.selections), strict=True)
         return Answer(torch.stack(yes).any(0), torch.stack(no).all(0))
 
@@ -156,7 +156,7 @@ class Not(Selection):
         self.selection = selection
 
     def answer(self, data: Data) -> Answer:
-        """In where it says out, and the other way round."""
+        """Stars are in where the selection has them out, and the other way round."""
         yes, no = self.selection.answer(data)
         return Answer(no, yes)
 

@@ -49,7 +49,7 @@ class Cut(Selection):
         return tuple(column for name in self.bounds for column in columns_of(name))
 
     def answer(self, data: Data) -> Answer:
-        """In where every value is measured and inside; out where one is outside."""
+        """Stars are in where every value is measured and inside, out where one is outside."""
         yes = torch.ones(len(data), dtype=torch.bool, device=data.device)
         no = ~yes
         for name, (low, high) in self.bounds.items():
@@ -97,7 +97,7 @@ class Polygon(Selection):
         return (*columns_of(self.x), *columns_of(self.y))
 
     def answer(self, data: Data) -> Answer:
-        """In where both are measured and inside."""
+        """Stars are in where both are measured and inside."""
         (x, has_x), (y, has_y) = (value(data, name, "Polygon") for name in (self.x, self.y))
         inside = torch.zeros_like(has_x)
         for (x1, y1), (x2, y2) in pairwise([*self.vertices, self.vertices[0]]):
@@ -151,7 +151,7 @@ class TrackBand(Selection):
         return ("phi1", *columns_of(self.coord))
 
     def answer(self, data: Data) -> Answer:
-        """In where both are measured and near."""
+        """Stars are in where both are measured and near."""
         (phi1, placed), (x, known) = (value(data, name, type(self).__name__) for name in ("phi1", self.coord))
         off = (x - interpolate(phi1, self.track.phi1, self.center)).abs()
         return judged(placed & known, off <= interpolate(phi1, self.track.phi1, self.width))
@@ -170,7 +170,7 @@ class OffStream(TrackBand):
     """
 
     def answer(self, data: Data) -> Answer:
-        """In where both are measured and far."""
+        """Stars are in where both are measured and far."""
         _, far = super().answer(data)
         return Answer(far, ~far)
 
@@ -219,7 +219,7 @@ class ClusterMask(Selection):
         return tuple(self.center)
 
     def answer(self, data: Data) -> Answer:
-        """In where the position is known and further than the radius."""
+        """Stars are in where the position is known and further than the radius."""
         (lon, has_lon), (lat, has_lat) = (value(data, axis, f"ClusterMask {self.name!r}") for axis in self.center)
         return judged(has_lon & has_lat, separation(lon, lat, *self.center.values()) > self.radius)
 

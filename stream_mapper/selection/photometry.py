@@ -66,7 +66,7 @@ class IsochroneBand(Selection):
         blue, red, m = (
             isochrone.magnitudes[:, isochrone.bands.index(b)].double() for b in (*self.color, self.magnitude)
         )
-        self.pieces = _monotonic(m, blue - red)
+        self.arcs = _monotonic(m, blue - red)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -76,7 +76,7 @@ class IsochroneBand(Selection):
         return (*bands, *errors, *(("phi1",) if isinstance(self.distmod, Track) else ()))
 
     def answer(self, data: Data) -> Answer:
-        """In where the magnitudes are known and near."""
+        """Stars are in where the magnitudes are known and near."""
         m, known = value(data, self.magnitude, "IsochroneBand")
         color, has_color = value(data, " - ".join(self.color), "IsochroneBand")
         known, m, color = known & has_color, m.double(), color.double()
@@ -97,9 +97,9 @@ class IsochroneBand(Selection):
         return torch.hypot(first, second)
 
     def _near(self, absolute: Tensor, color: Tensor, width: Tensor) -> Tensor:
-        """Whether a star of this absolute magnitude has the colour of some piece of the curve, (N,)."""
+        """Whether a star of this absolute magnitude has the colour of some arc of the curve, (N,)."""
         near = torch.zeros_like(absolute, dtype=torch.bool)
-        for nodes, colors in self.pieces:
+        for nodes, colors in self.arcs:
             at, colors_at = nodes.to(absolute.device), colors.to(absolute.device)
             right = torch.searchsorted(at, absolute).clamp(1, len(at) - 1)
             share = (absolute - at[right - 1]) / (at[right] - at[right - 1])
@@ -115,12 +115,12 @@ class IsochroneBand(Selection):
 
 
 def _monotonic(magnitude: Tensor, color: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """The curve in pieces along each of which the magnitude rises, as the magnitudes and the colours of each."""
+    """The curve in arcs along each of which the magnitude rises, as the magnitudes and the colours of each."""
     step = magnitude.diff().sign()
     turns = [0, *((step[1:] != step[:-1]).nonzero()[:, 0] + 1).tolist(), len(magnitude) - 1]
-    pieces = []
+    arcs = []
     for start, stop in pairwise(turns):
         m, c = magnitude[start : stop + 1], color[start : stop + 1]
         if m[0] != m[-1]:
-            pieces.append((m, c) if m[0] < m[-1] else (m.flip(0), c.flip(0)))
-    return pieces
+            arcs.append((m, c) if m[0] < m[-1] else (m.flip(0), c.flip(0)))
+    return arcs

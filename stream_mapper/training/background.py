@@ -137,9 +137,9 @@ def train_background(model: Model, stars: Data, stage: BackgroundStage, hardware
         _log.warning("no off_stream selection: the background is trained on all stars, those of the stream included.")
     off = stars if stage.off_stream is None else stars[stage.off_stream(stars)]
     complete = [_complete(density, off, stage, hardware.processes) for density in densities]
-    for density, own in zip(densities, complete, strict=True):
-        _log.info("training the flow over %s on %d off-stream stars", ", ".join(density.coord_names), len(own))
-        density.pretrain(own, BackgroundTraining(stage, hardware))
+    for density, chosen in zip(densities, complete, strict=True):
+        _log.info("training the flow over %s on %d off-stream stars", ", ".join(density.coord_names), len(chosen))
+        density.pretrain(chosen, BackgroundTraining(stage, hardware))
         density.requires_grad_(False)
 
 
@@ -153,8 +153,8 @@ def _complete(density: Model, stars: Data, stage: BackgroundStage, processes: in
     rows = stars.where[density.coord_names].all(-1) & density.in_window(stars)
     complete = stars[rows].select(tuple(dict.fromkeys(density.columns)))
     if len(complete) < _LEAST:
-        wish = f"{_LEAST} off-stream stars that have them all, or more"
-        raise InputError(f"the flow over {list(density.coord_names)} needs {wish}; found {len(complete)}.")
+        needed = f"{_LEAST} off-stream stars that have them all, or more"
+        raise InputError(f"the flow over {list(density.coord_names)} needs {needed}; found {len(complete)}.")
     if any(weight.requires_grad for weight in density.parameters()):
         n_val = _held_out(complete, stage)
         batch_sizes(len(complete) - n_val, stage.batch_size, processes, "off-stream stars")

@@ -51,7 +51,7 @@ class Batches:
         return len(self.whole)
 
     def skip(self, skipped: Mapping[str, Tensor]) -> None:
-        """From now on, the batches say of these densities (N,) by component that they need not be computed."""
+        """From now on, the batches have these densities (N,) by component, which need not be computed."""
         self.whole = Batch(self.whole.stars, self.whole.known.with_skipped(skipped))
 
     def __len__(self) -> int:

@@ -62,7 +62,7 @@ class StopOnNonFinite(Callback):
         self._look(pl_module)
 
     def _look(self, module: L.LightningModule) -> None:
-        """One transfer from the device."""
+        """Raise FloatingPointError for the first gradients that were not finite, by one transfer from the device."""
         since = [] if self._since is None else self._since.tolist()
         self._since = None
         if since and (first := min(since)) < _NEVER:
@@ -85,11 +85,11 @@ class FitProgress(ProgressBar):
         self._enabled = True
 
     def disable(self) -> None:
-        """No bar on this process."""
+        """Show no bar on this process."""
         self._enabled = False
 
     def enable(self) -> None:
-        """A bar on this process."""
+        """Show a bar on this process."""
         self._enabled = True
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
@@ -103,7 +103,7 @@ class FitProgress(ProgressBar):
         )
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
-        """One step of the bar; the numbers are read from the device every tenth epoch only."""
+        """Move the bar one step; the numbers are read from the device every tenth epoch only."""
         self._bar.update(1)
         if self._bar.n % 10 == 0 or self._bar.n == trainer.max_epochs:
             values = trainer.callback_metrics
@@ -134,7 +134,7 @@ class MembershipHistogram(Callback):
 
     @torch.no_grad()
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """One histogram, on the first process."""
+        """Add one histogram, on the first process."""
         model, logger = pl_module.model, trainer.logger
         due = trainer.current_epoch % self.every_n_epochs == 0 and not trainer.sanity_checking
         if not (
@@ -146,5 +146,5 @@ class MembershipHistogram(Callback):
         fits = cast("StreamModule", pl_module).ensemble.fits
         p = mean_over(fits, model, lambda: model.membership(model(stars), stars, known))
         names = list(model.components)
-        members = 1 - p[:, names.index(BACKGROUND)] if BACKGROUND in names else p[:, 0]
-        logger.experiment.add_histogram("memberships/held_out", members, trainer.current_epoch)
+        p_member = 1 - p[:, names.index(BACKGROUND)] if BACKGROUND in names else p[:, 0]
+        logger.experiment.add_histogram("memberships/held_out", p_member, trainer.current_epoch)

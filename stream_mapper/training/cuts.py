@@ -65,12 +65,12 @@ def warn_unlike_window(selection: Selection, model: Model) -> None:
             "RotatedBox of these edges.",
             sorted(turned),
         )
-    for part in selection.parts():
-        cut = sorted(modelled & set(part.columns) - set(interval))
-        if cut and not part.window() and not isinstance(part, ClusterMask):
+    for cut in selection.parts():
+        beyond = sorted(modelled & set(cut.columns) - set(interval))
+        if beyond and not cut.window() and not isinstance(cut, ClusterMask):
             _log.warning(
                 "data.selection has %r, a cut on %s, which the model is over: no window of the model can hold it, and "
                 "the densities are not normalised over it. Memberships near its edges and the track are biased by it; "
                 "prefer to let the model judge these coordinates.",
-                *(part, cut),
+                *(cut, beyond),
             )

@@ -121,7 +121,7 @@ class CatalogueDataModule(L.LightningDataModule):
 
     @classmethod
     def of_table(cls, table: Table | str, intake: Intake, **options: Any) -> CatalogueDataModule:
-        """Of a table that is at hand.
+        """A module of a table that is at hand.
 
         Arguments:
             table: The table, or its path.
@@ -182,8 +182,8 @@ class CatalogueDataModule(L.LightningDataModule):
         if self._table is not None:
             return self._table
         if self.path is None and self.simulator is None:
-            wish = "no table: give --data.path FILE (FITS, ECSV, CSV or Parquet), or data.simulator."
-            raise InputError(f"{wish} {self.source}")
+            advice = "no table: give --data.path FILE (FITS, ECSV, CSV or Parquet), or data.simulator."
+            raise InputError(f"{advice} {self.source}")
         return to_table(self.simulator.simulate()) if self.path is None and self.simulator is not None else self.path
 
     def _select(self, model: Model, stars: Data, inside: Tensor) -> tuple[Tensor, Counts | None]:
@@ -214,8 +214,8 @@ class CatalogueDataModule(L.LightningDataModule):
         if of_id is not None:
             check_ids(table, of_id, path)
         if lost := [name for name in sorted(set(model.columns)) if not stars.where[name].any()]:
-            wish = "give a table that has them, or a model without"
-            raise InputError(f"{path}: not one value is measured in {lost}, which the model reads; {wish}.")
+            advice = "give a table that has them, or a model without"
+            raise InputError(f"{path}: not one value is measured in {lost}, which the model reads; {advice}.")
 
     def _batches(self, batch: Batch, batch_size: int | None, *, shuffle: bool) -> Batches:
         strategy, rank, world = None, 0, 1

@@ -84,7 +84,7 @@ class StreamModule(L.LightningModule):
         return losses.sum()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Logs the bare mean log-likelihood of held-out stars, in nats."""
+        """Log the bare mean log-likelihood of held-out stars, in nats."""
         batches: Any = self.trainer.val_dataloaders
         size = batches.sizes[batch_idx]
         ln_p = ln_mean(self.ln_likelihoods(batch))
@@ -103,7 +103,7 @@ class StreamModule(L.LightningModule):
         return terms.sum(-1) * (self.trainer.world_size / size)
 
     def _terms(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Of each of the K fits: logs of the terms of a mixture, (K, N, Q), and of their sum, (K, N), and log prior.
+        """Logs of the terms of a mixture, (K, N, Q), and of their sum, (K, N), and log priors, of the K fits.
 
         Of a density that is no mixture, Q is one. Log priors have the shape (K,), or () of one fit.
         """

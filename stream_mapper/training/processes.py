@@ -28,13 +28,13 @@ def gather_rows(compute: Callable[[Stars], dict[str, Tensor]], stars: Stars, dev
         return compute(stars)
     rank, size = distributed.get_rank(), distributed.get_world_size()
     first, last = (len(stars) * i // size for i in (rank, rank + 1))
-    own = compute(stars[first:last])
-    return {name: _put_together(values, first, last, len(stars), device) for name, values in own.items()}
+    share = compute(stars[first:last])
+    return {name: _gathered(values, first, last, len(stars), device) for name, values in share.items()}
 
 
-def _put_together(own: Tensor, first: int, last: int, size: int, device: torch.device) -> Tensor:
-    """A column (N, ...) from each process's part of it: the others add zero, which changes nothing, not even NaN."""
-    column = own.new_zeros(size, *own.shape[1:], device=device)
-    column[first:last] = own.to(device)
+def _gathered(share: Tensor, first: int, last: int, size: int, device: torch.device) -> Tensor:
+    """A column (N, ...) from each process's share of it: the others add zero, which changes nothing, not even NaN."""
+    column = share.new_zeros(size, *share.shape[1:], device=device)
+    column[first:last] = share.to(device)
     distributed.all_reduce(column)
-    return column.to(own.device)
+    return column.to(share.device)

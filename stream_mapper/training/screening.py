@@ -38,7 +38,7 @@ class ScreenStars(Callback):
         self._screen(trainer, pl_module, trainer.train_dataloader)
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The same for the held-out stars."""
+        """Screen the held-out stars, if that is due."""
         self._screen(trainer, pl_module, trainer.val_dataloaders)
 
     def _screen(self, trainer: L.Trainer, module: Any, batches: object) -> None:

@@ -32,12 +32,12 @@ def dry_run(model: Model, stars: Data) -> None:
 
 
 def _dry_run_of_patterns(part: Model, stars: Data) -> None:
-    """One star of each pattern of missing coordinates, through a density that knows nothing yet."""
+    """Put one star of each pattern of missing coordinates through a density that knows nothing yet."""
     _, pattern = stars.where[part.coord_names].unique(dim=0, return_inverse=True)
     first = [int((pattern == i).nonzero()[0]) for i in pattern.unique()]
-    some = stars[torch.tensor(first, device=stars.device)]
+    examples = stars[torch.tensor(first, device=stars.device)]
     with warnings.catch_warnings(action="ignore"):
-        part.ln_likelihood(part(some), some)
+        part.ln_likelihood(part(examples), examples)
 
 
 def start_from_guides(model: Model, steps: int = 500, learning_rate: float = 1e-2) -> None:

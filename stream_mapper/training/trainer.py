@@ -42,6 +42,6 @@ def make_trainer(root: str, *, logger: bool, **options: Any) -> L.Trainer:
     dirpath = f"{root}/checkpoints"
     best = ModelCheckpoint(dirpath, **BEST_EPOCH)  # type: ignore[arg-type]
     stop = EarlyStopping(**STOPPING)  # type: ignore[arg-type]
-    own = options.pop("callbacks", None) or callbacks()
+    chosen = options.pop("callbacks", None) or callbacks()
     given = {"default_root_dir": root, "logger": board, **DEFAULTS, **options}
-    return L.Trainer(callbacks=[*own, stop, best], **given)
+    return L.Trainer(callbacks=[*chosen, stop, best], **given)

@@ -120,15 +120,15 @@ class FlowModel(BoxedModel):
             rows = (code == present).nonzero()[:, 0]
             pattern = where[rows[0]]
             if present:
-                some = None if pattern.all() else pattern
-                out = out.index_put((rows,), self._in_units(x[rows], context[rows], some))
+                incomplete = None if pattern.all() else pattern
+                out = out.index_put((rows,), self._in_units(x[rows], context[rows], incomplete))
         return out
 
     def simulate(self, params: Params, data: Data) -> dict[str, Tensor]:  # noqa: ARG002
         """One draw of each coordinate for each star, (N,) by name."""
         context = self._context(data)
         mean, scale = self._numbers(self.coord_names)
-        drawn = torch.cat([self._draw(part) for part in context.split(at_once(context))])
+        drawn = torch.cat([self._draw(rows) for rows in context.split(at_once(context))])
         x = self.stretch.inverse(mean + scale * drawn)
         columns = dict(zip(self.coord_names, x.unbind(-1), strict=True))
         return columns if self.box is None else columns | self.box.turned_back(columns, data)
@@ -162,8 +162,8 @@ class FlowModel(BoxedModel):
 
     def _whole(self, u: Tensor, context: Tensor) -> Tensor:
         size = at_once(u)
-        rows = zip(u.split(size), context.split(size), strict=True)
-        return torch.cat([self._ln_density(*part) for part in rows])
+        blocks = zip(u.split(size), context.split(size), strict=True)
+        return torch.cat([self._ln_density(*block) for block in blocks])
 
     def _marginal(self, u: Tensor, context: Tensor, pattern: Tensor) -> Tensor:
         """Log marginal over the coordinates measured in ``pattern``, in standardised units, shape (N,)."""
@@ -203,11 +203,11 @@ class FlowModel(BoxedModel):
 
     def _context(self, data: Data) -> Tensor:
         mean, scale = self._numbers(self.indep_coord_names)
-        parts = [((data[self.indep_coord_names] - mean) / scale).to(mean.dtype)]
+        conditions = [((data[self.indep_coord_names] - mean) / scale).to(mean.dtype)]
         if self.err_names:
             ln_errors, known = _ln_errors(data, self.err_names)
-            parts.append(torch.where(known, self.err_scaler.transform(ln_errors), 0.0))
-        return torch.cat(parts, -1)
+            conditions.append(torch.where(known, self.err_scaler.transform(ln_errors), 0.0))
+        return torch.cat(conditions, -1)
 
     def _numbers(self, names: Sequence[str]) -> tuple[Tensor, Tensor]:
         first = self.scaler.names.index(names[0])  # the coordinates stand together there, and those they depend on do
@@ -232,11 +232,11 @@ class FlowModel(BoxedModel):
         if self.jacobian_logdet is None or not self.scaler.fitted:
             return
         _, scale = self._numbers(self.coord_names)
-        own = -scale.log().sum().item()
-        if not math.isclose(own, self.jacobian_logdet, rel_tol=1e-3, abs_tol=1e-3):
+        logdet = -scale.log().sum().item()
+        if not math.isclose(logdet, self.jacobian_logdet, rel_tol=1e-3, abs_tol=1e-3):
             warnings.warn(
                 f"jacobian_logdet of the flow over {list(self.coord_names)} was given as {self.jacobian_logdet:.4g}; "
-                f"its scaler has {own:.4g}, which is used.",
+                f"its scaler has {logdet:.4g}, which is used.",
                 stacklevel=2,
             )
 

@@ -52,7 +52,7 @@ def describe_flow(network: nn.Module) -> dict[str, Any] | None:
     import zuko  # noqa: PLC0415
     from zuko.flows.autoregressive import MaskedAutoregressiveTransform  # noqa: PLC0415
 
-    steps = [part for part in network.modules() if isinstance(part, MaskedAutoregressiveTransform)]
+    steps = [module for module in network.modules() if isinstance(module, MaskedAutoregressiveTransform)]
     if not steps or steps[0].order is None or not hasattr(zuko.flows, type(network).__name__):
         return None
     layers = [layer for layer in steps[0].hyper.modules() if isinstance(layer, nn.Linear)]

@@ -226,11 +226,11 @@ def _quantile(quantile: Tensor, edges: Tensor, shares: Tensor) -> Tensor:
     return edges[k] + within * (edges[k + 1] - edges[k])
 
 
-def _rule(like: Tensor, nodes: int = 8, parts: int = 8) -> tuple[Tensor, Tensor]:
+def _rule(like: Tensor, nodes: int = 8, intervals: int = 8) -> tuple[Tensor, Tensor]:
     """Nodes and weights on [0, 1], Gauss-Legendre on each of its equal parts."""
     x, weight = unit_rule(nodes, like)
-    places = (torch.arange(parts, device=like.device)[:, None] + x) / parts
-    return places.flatten(), (weight / parts).repeat(parts)
+    places = (torch.arange(intervals, device=like.device)[:, None] + x) / intervals
+    return places.flatten(), (weight / intervals).repeat(intervals)
 
 
 def _continuous(edges: Sequence[float], slopes: Sequence[float]) -> list[float]:

@@ -92,9 +92,9 @@ class Points:
 
     def one_population(self, age: float | None) -> Points:
         """The points of the age asked for, in Gyr, or of the only one; all have to be of one composition."""
-        found = {name: np.unique(self.column(name)).tolist() for name in self._called(_COMPOSITIONS)}
-        if any(len(values) > 1 for values in found.values()):
-            raise InputError(f"{self.path}: several metallicities, {found}; keep one per file.")
+        compositions = {name: np.unique(self.column(name)).tolist() for name in self._called(_COMPOSITIONS)}
+        if any(len(values) > 1 for values in compositions.values()):
+            raise InputError(f"{self.path}: several metallicities, {compositions}; keep one per file.")
         names = self._called(_AGES)
         if names:
             return self._of_age(in_gyr(names[0], self.column(names[0])), age)
@@ -121,8 +121,8 @@ class Points:
             return self
         stage = self.column(stages.column)
         if stop is None:
-            wish = "no star's; stop='early_agb' leaves such points out"
-            self._refuse(stage > stages.last, stages.column, wish)
+            advice = "no star's; stop='early_agb' leaves such points out"
+            self._refuse(stage > stages.last, stages.column, advice)
             return self
         return self.rows(np.cumsum(stage > getattr(stages, stop)) == 0)
 
@@ -159,16 +159,16 @@ class Points:
 
     def _magnitudes(self, name: str) -> Array:
         column = self.column(name)
-        wish = "no magnitude; leave such points out with mass_range, or out of the file"
-        self._refuse(~(np.abs(column) < _NO_MAGNITUDE), name, wish)
+        advice = "no magnitude; leave such points out with mass_range, or out of the file"
+        self._refuse(~(np.abs(column) < _NO_MAGNITUDE), name, advice)
         return column
 
-    def _refuse(self, bad: NDArray[np.bool_], name: str, wish: str) -> None:
+    def _refuse(self, bad: NDArray[np.bool_], name: str, advice: str) -> None:
         """Raise InputError for the first bad point."""
         if bad.any():
             i = int(bad.argmax())
             where = f"{self.place} {self.places[i]}"
-            raise InputError(f"{self.path}: {where} has {name} = {self.column(name)[i]:.10g}: {wish}.")
+            raise InputError(f"{self.path}: {where} has {name} = {self.column(name)[i]:.10g}: {advice}.")
 
     def _called(self, known: tuple[str, ...]) -> list[str]:
         """Columns whose name is one of these, upper or lower case."""

@@ -15,8 +15,8 @@ from stream_mapper.builtin.isochrone.mass import MassDensity, MassFunction
 from stream_mapper.builtin.isochrone.whitening import bands
 from stream_mapper.errors import InputError
 
-_SUBDIVISION = 8  # of each piece of the original curve, over which the mass function's change counts
-_NO_STAR = 1e-200  # what a piece without stars counts as in the mean of a segment without stars
+_SUBDIVISION = 8  # of each arc of the original curve, over which the mass function's change counts
+_NO_STAR = 1e-200  # what an arc without stars counts as in the mean of a segment without stars
 _STEEPEST = 0.95  # a density that reached zero at one end would have an infinite logarithm there
 
 Array = NDArray[np.float64]
@@ -45,20 +45,20 @@ class Population(NamedTuple):
         return Population(*(values.to(like) for values in self))
 
     def bands(self, index: list[int]) -> Population:
-        """In some of the bands."""
+        """The population in some of the bands."""
         return self._replace(nodes=bands(self.nodes, index), scatter=bands(self.scatter, index))
 
 
 def populate(isochrone: Isochrone, mass_function: MassFunction, segments: int, scatter: Scatter = 0.0) -> Population:
-    """Stars of a mass function on at most ``segments`` pieces of a curve.
+    """Stars of a mass function on a curve of at most ``segments`` segments.
 
-    Each segment has the number of stars, their mean position and their mean square scatter of the part of the original
-    curve it stands for.
+    Each segment has the number of stars, their mean position and their mean square scatter of the stretch of the
+    original curve it stands for.
 
     Arguments:
         isochrone: The curve, of M points in F bands.
         mass_function: How the stars are spread along it.
-        segments: Largest number of pieces, placed by `Isochrone.nodes`.
+        segments: Largest number of them, placed by `Isochrone.nodes`.
         scatter: Intrinsic scatter about the curve in mag: one number, F of them, or one at each point of the curve,
             shape (M,) or (M, F). (If M equals F, a plain list is by band.)
 
@@ -73,17 +73,17 @@ def populate(isochrone: Isochrone, mass_function: MassFunction, segments: int, s
         raise InputError(f"{mass_function} needs an isochrone with masses; this one has none: use UniformMassFunction.")
     curve = isochrone.nodes(segments)
     nodes, edges = (b.double().cpu().numpy() for b in (curve.magnitudes, curve.mass))
-    pieces = _pieces(isochrone, mass_function)
-    k = np.searchsorted(edges[1:-1], pieces.mass, side="right")
+    arcs = _arcs(isochrone, mass_function)
+    k = np.searchsorted(edges[1:-1], arcs.mass, side="right")
     steps = np.diff(nodes, axis=0)
-    along = ((pieces.magnitudes - nodes[k]) * steps[k]).sum(-1) / (steps[k] ** 2).sum(-1)
-    weights = np.bincount(k, pieces.weights, len(steps))
+    along = ((arcs.magnitudes - nodes[k]) * steps[k]).sum(-1) / (steps[k] ** 2).sum(-1)
+    weights = np.bincount(k, arcs.weights, len(steps))
 
-    share = pieces.weights.clip(min=_NO_STAR)
+    share = arcs.weights.clip(min=_NO_STAR)
 
     def mean(values: Array) -> Array:
-        found: Array = np.bincount(k, share * values) / np.bincount(k, share)
-        return found
+        means: Array = np.bincount(k, share * values) / np.bincount(k, share)
+        return means
 
     tilts = (6 * (mean(along.clip(0, 1)) - 0.5)).clip(-_STEEPEST, _STEEPEST)
     spread = _scatter(scatter, isochrone)
@@ -106,24 +106,24 @@ def _scatter(scatter: Scatter, isochrone: Isochrone) -> Array:
     return np.broadcast_to(values[:, None], (points, bands)) if along_the_curve else values + np.zeros(bands)
 
 
-class _Pieces(NamedTuple):
-    """Short pieces of the original curve: their middles' mass (P,) and magnitudes (P, F), fraction of stars (P,)."""
+class _Arcs(NamedTuple):
+    """Short arcs of the original curve: their middles' mass (P,) and magnitudes (P, F), fraction of stars (P,)."""
 
     mass: Array
     magnitudes: Array
     weights: Array
 
 
-def _pieces(isochrone: Isochrone, mass_function: MassFunction) -> _Pieces:
+def _arcs(isochrone: Isochrone, mass_function: MassFunction) -> _Arcs:
     columns = (b.double().cpu().numpy() for b in (isochrone.mass, *isochrone.magnitudes.unbind(-1)))
     mass, *bands = (_finer(column) for column in columns)
     magnitudes = np.stack(bands, axis=-1)
     weights = mass_function.segment_weights(torch.from_numpy(mass), torch.from_numpy(magnitudes))
-    return _Pieces(_middle(mass), _middle(magnitudes), weights.numpy())
+    return _Arcs(_middle(mass), _middle(magnitudes), weights.numpy())
 
 
 def _finer(values: Array) -> Array:
-    """A column of the curve at the ends of its pieces, (P+1,)."""
+    """A column of the curve at the ends of its arcs, (P+1,)."""
     return np.interp(np.arange((len(values) - 1) * _SUBDIVISION + 1) / _SUBDIVISION, np.arange(len(values)), values)
 
 

@@ -142,9 +142,9 @@ class _Text:
         """Raise InputError if a block of rows has not as many as the comment before it says."""
         ends = [*(line for line, _ in blocks[1:]), np.inf]
         for (line, size), end in zip(blocks, ends, strict=True):
-            found = int(((self.lines > line) & (self.lines < end)).sum())
-            if found != size:
-                raise InputError(f"{self.path}: line {line} says {size} points, {found} follow; is the file complete?")
+            count = int(((self.lines > line) & (self.lines < end)).sum())
+            if count != size:
+                raise InputError(f"{self.path}: line {line} says {size} points, {count} follow; is the file complete?")
 
 
 def _read(path: Path, keys: tuple[str, ...], kind: str) -> _Text:

@@ -152,7 +152,7 @@ def _matters(residual: Tensor, star: Whitening, curve: _Curve) -> Tensor:
 
 
 def _place(residual: Tensor, matrix: Tensor, curve: _Curve) -> _Place:
-    """Of stars (N, 1, F) beside all segments, each (N, K), or of pairs of both, (P, F), each (P,)."""
+    """Places of stars (N, 1, F) beside all segments, each (N, K), or of pairs of both, (P, F), each (P,)."""
     gaps = [r - middle for r, middle in zip(residual.unbind(-1), curve.middles.unbind(-1), strict=True)]
     from_middle, along = _mapped(matrix, gaps), _mapped(matrix, list(curve.steps.unbind(-1)))
     length = _dot(along, along).clamp(min=_SMALLEST_LENGTH2).sqrt()

@@ -33,14 +33,14 @@ class Noise(NamedTuple):
     correlation: Tensor | None = None
 
     def stars(self, rows: Tensor) -> Noise:
-        """That of some of the stars."""
+        """The noise of some of the stars."""
         correlation = None if self.correlation is None else self.correlation[rows]
         return self._replace(
             errors=self.errors[rows], where=self.where[rows], ln_spread=self.ln_spread[rows], correlation=correlation
         )
 
     def bands(self, index: list[int]) -> Noise:
-        """That of some of the bands."""
+        """The noise in some of the bands."""
         scatter, correlation = self.scatter, self.correlation
         return self._replace(
             errors=bands(self.errors, index),
@@ -51,12 +51,12 @@ class Noise(NamedTuple):
         )
 
     def variance(self) -> Tensor:
-        """Of errors and scatter, shape (N, 1, F), or (N, K, F) if the scatter depends on the segment; 1 if missing."""
+        """Variance of errors and scatter, (N, 1, F), or (N, K, F) with scatter that varies by segment; 1 if missing."""
         variance = self.errors.square()[:, None] + self.scatter**2
         return torch.where(self.where[:, None], variance, 1).clamp(min=_SMALLEST_VARIANCE)
 
     def covariance(self, depth: bool = False) -> Lower:
-        """Of errors and scatter, and of the depth if asked: the lower half by row and column, each (N, 1) or (N, K).
+        """Covariance of errors and scatter, and of the depth if asked: its lower half by row, each (N, 1) or (N, K).
 
         A missing band has none with the others.
         """

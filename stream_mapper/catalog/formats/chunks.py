@@ -140,15 +140,15 @@ def set_threads(count: int) -> None:
 
 def _of_one_size(batches: Iterable[Any], size: int) -> Iterator[Chunk]:
     """The same rows, ``size`` at a time: where arrow cuts depends on the columns that are read."""
-    held: list[Any] = []
+    waiting: list[Any] = []
     for batch in batches:
-        room, rest = size - sum(map(len, held)), batch
+        room, rest = size - sum(map(len, waiting)), batch
         while len(rest) >= room:
-            yield pa.Table.from_batches([*held, rest.slice(0, room)])
-            held, rest, room = [], rest.slice(room), size
-        held += [rest] if len(rest) else []
-    if held:
-        yield pa.Table.from_batches(held)
+            yield pa.Table.from_batches([*waiting, rest.slice(0, room)])
+            waiting, rest, room = [], rest.slice(room), size
+        waiting += [rest] if len(rest) else []
+    if waiting:
+        yield pa.Table.from_batches(waiting)
 
 
 def _write(path: Path, schema: Any, chunks: Iterable[Chunk]) -> None:

@@ -128,7 +128,7 @@ def _rotated(table: Table, frame: SkyFrame, path: str) -> dict[str, Values]:
 
 
 def _with_distances(columns: dict[str, Values]) -> dict[str, Values]:
-    """With distance [kpc], distmod [mag] and parallax [mas], each from the first of them that is there."""
+    """The columns with distance [kpc], distmod [mag] and parallax [mas], from the first of them that is there."""
     if "distance" in columns:
         distance = columns["distance"]
     elif "distmod" in columns:

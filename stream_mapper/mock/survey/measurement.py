@@ -38,7 +38,7 @@ class ErrorModel(NamedTuple):
         return self.variance(magnitude).sqrt()
 
     def variance(self, magnitude: Tensor) -> Tensor:
-        """Its square."""
+        """Square of the error, shape as ``magnitude``."""
         faint = (2 * math.log(10) * self.rate * (magnitude.clamp(max=self.faintest) - 20)).exp()
         return self.at_20**2 * faint + self.floor**2
 

@@ -10,8 +10,8 @@ from stream_mapper.errors import InputError
 from stream_mapper.mock.base import interpolated, ln_binormal, normal
 from stream_mapper.mock.survey.measurement import BANDS, MAGNITUDE_ERROR, G
 
-_STEP = 0.005  # mag: the longest piece of the curve in the quadrature, a sixth of the narrowest spread along it
-_REACH = 7.0  # sigma in g beyond which a piece is left out
+_STEP = 0.005  # mag: the longest arc of the curve in the quadrature, a sixth of the narrowest spread along it
+_REACH = 7.0  # sigma in g beyond which an arc is left out
 _CHUNK = 1000  # stars of neighbouring magnitude
 
 
@@ -21,7 +21,7 @@ class CurvePhotometry:
     .. math:: p(m) = \sum_k w_k \, N(m \mid I_k + \mu a, \;
         \mathrm{diag}(s^2(I_k + \mu a) + \epsilon^2) + \sigma_\mu^2 a a^T), \quad a = (1, 1)
 
-    The errors s are those of the magnitude on the curve at the modulus of the track. Each piece of the curve is shorter
+    The errors s are those of the magnitude on the curve at the modulus of the track. Each arc of the curve is shorter
     than 0.005 mag and holds its exact share of the stars.
 
     Arguments:
@@ -71,7 +71,7 @@ class CurvePhotometry:
         return torch.empty_like(g).index_copy_(0, order, torch.cat(chunks))
 
     def _ln_chunk(self, absolute: Tensor, distmod: Tensor) -> Tensor:
-        """The same for a few stars of about the same magnitude, less their modulus."""
+        """Log density of a few stars of about the same magnitude, less their modulus."""
         near = self._near(absolute[:, 0], distmod.max())
         points, weights = self.points[near], self.weights[near]
         off_g, off_r = (absolute[:, None] - points).unbind(-1)
@@ -92,10 +92,10 @@ class CurvePhotometry:
 def _refined(mass: Tensor, magnitudes: Tensor, step: float) -> tuple[Tensor, Tensor]:
     """Nodes of the same piecewise linear curve, closer than ``step`` in every magnitude."""
     lengths = magnitudes.diff(dim=0).abs().amax(-1)
-    pieces = (lengths / step).ceil().clamp(min=1).long()
-    starts = torch.arange(len(pieces)).repeat_interleave(pieces)
-    within = torch.arange(len(starts)) - (pieces.cumsum(0) - pieces)[starts]
-    fraction = (within.double() / pieces[starts])[:, None]
+    arcs = (lengths / step).ceil().clamp(min=1).long()
+    starts = torch.arange(len(arcs)).repeat_interleave(arcs)
+    within = torch.arange(len(starts)) - (arcs.cumsum(0) - arcs)[starts]
+    fraction = (within.double() / arcs[starts])[:, None]
     nodes = torch.cat([mass[:, None], magnitudes], -1)
     nodes = torch.cat([nodes[starts] + fraction * (nodes[starts + 1] - nodes[starts]), nodes[-1:]])
     return nodes[:, 0].contiguous(), nodes[:, 1:]
