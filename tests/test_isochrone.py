@@ -8,6 +8,7 @@ import pytest
 import torch
 from isochrones import CURVES, curves
 
+from stream_mapper.builtin import IsochroneMVNorm
 from stream_mapper.builtin.isochrone import (
     Isochrone,
     KroupaMassFunction,
@@ -254,3 +255,26 @@ def test_a_segment_of_one_colour_is_a_place_and_not_everywhere(step, bands, dtyp
     means = torch.stack([law.log_prob(seen).logsumexp(-1) for law in laws], -1) - math.log(len(along))
     expected = torch.logsumexp(means + stars["ln_weights"].double(), -1)
     torch.testing.assert_close(ln_isochrone(**stars, nodes=nodes).double(), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_the_mass_function_is_kroupas_unless_another_is_named(caplog):
+    curve = Isochrone.synthetic(points=100)
+    bare = Isochrone(None, curve.magnitudes, curve.bands)
+    cases = [  # isochrone, what is asked for, what its stars have to follow
+        (curve, None, KroupaMassFunction()),
+        (curve, UniformMassFunction(), UniformMassFunction()),
+        (bare, UniformMassFunction(), UniformMassFunction()),
+    ]
+    for isochrone, asked, expected in cases:
+        model = IsochroneMVNorm(isochrone=isochrone, mass_function=asked, scatter=0.02)
+        torch.testing.assert_close(model.ln_weights.double(), populate(isochrone, expected, 60).ln_weights)
+    assert not caplog.records
+    by_default = IsochroneMVNorm(isochrone=bare, scatter=0.02)
+    assert torch.equal(by_default.ln_weights, model.ln_weights)
+    assert "no initial masses" in caplog.text
+    giants = curve.magnitudes[1:, 0] < 2.0
+    shares = [
+        f.segment_weights(curve.mass, curve.magnitudes)[giants].sum() for f in (KroupaMassFunction(), cases[1][1])
+    ]
+    assert shares[0] < 0.02
+    assert shares[1] > 0.25

@@ -739,7 +739,10 @@ def test_a_chain_of_conditional_densities():
 def test_isochrone_of_one_segment_is_a_smeared_line():
     """Flat in g from M = 3 to 7 at modulus 15: a uniform law 4 mag wide, convolved with scatter, depth and error."""
     curve = sml.builtin.Isochrone([0.5, 0.8], [[7.0], [3.0]], ("g",))
-    model = b.IsochroneMVNorm(isochrone=curve, phot_err_names=("g_err",), segments=1, scatter=0.1)
+    uniform = b.UniformMassFunction()
+    model = b.IsochroneMVNorm(
+        isochrone=curve, phot_err_names=("g_err",), mass_function=uniform, segments=1, scatter=0.1
+    )
     g = torch.linspace(16, 24, 33, dtype=torch.float64)
     params = {"distmod.mu": torch.full_like(g, 15.0), "distmod.ln-sigma": torch.full_like(g, math.log(0.2))}
     data = sml.Data({"phi1": g, "g": g, "g_err": torch.full_like(g, 0.3)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -10,10 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from stream_mapper.builtin.isochrone.curve import Isochrone
 from stream_mapper.description import Described
 from stream_mapper.distributions._quadrature import unit_rule
 from stream_mapper.distributions._stable import exponential_icdf, ln_exponential_norm
 from stream_mapper.errors import InputError
+
+_log = logging.getLogger("stream_mapper")
 
 _PARTS = 4096  # of the interval whose quantiles are asked for
 
@@ -260,6 +264,17 @@ class KroupaMassFunction(BrokenPowerLawMassFunction):
 
     def __init__(self) -> None:
         super().__init__((0.0, 0.08, 0.5, float("inf")), (-0.3, -1.3, -2.3))
+
+
+def default_mass_function(isochrone: Isochrone) -> MassFunction:
+    """The mass function where nobody names one: Kroupa's, or on an isochrone without masses the uniform one."""
+    if isochrone.has_masses:
+        return KroupaMassFunction()
+    _log.warning(
+        "The isochrone has no initial masses: its stars are spread evenly along its length, which makes far too many "
+        "of them giants. Take one with masses, or name mass_function=UniformMassFunction to agree."
+    )
+    return UniformMassFunction()
 
 
 class CallableMassFunction(MassDensity):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from stream_mapper.builtin.isochrone.curve import Isochrone
 from stream_mapper.builtin.isochrone.draws import draw_magnitudes
-from stream_mapper.builtin.isochrone.mass import MassFunction, UniformMassFunction
+from stream_mapper.builtin.isochrone.mass import MassFunction, default_mass_function
 from stream_mapper.builtin.isochrone.population import Population, populate
 from stream_mapper.builtin.isochrone.segments import ln_isochrone
 from stream_mapper.builtin.isochrone.selection import ln_selection
@@ -52,7 +52,8 @@ class IsochroneMVNorm(MeasuredModel):
             none by default. A coefficient that is missing counts as zero.
         phot_apply_dm: Whether the distance modulus applies to each column (False for a colour); by default to all.
         phot_bounds: Window of a magnitude; open where left out.
-        mass_function: Density of stars along the curve; by default uniform in its length.
+        mass_function: Density of stars along the curve; by default Kroupa's, as stars are born, or, with a warning,
+            uniform in length if the isochrone has no masses.
         segments: Number of segments, placed by curvature and crowding.
         scatter: Intrinsic scatter about the curve [mag]: one number, one for each column, or one for each point of the
             isochrone, (M,) or (M, F), as for a giant branch wider than the main sequence.
@@ -109,7 +110,7 @@ class IsochroneMVNorm(MeasuredModel):
         size = _same_size("phot_names", names, "bands", isochrone.bands)
         applies = tuple(phot_apply_dm) if phot_apply_dm is not None else (True,) * size
         _same_size("phot_names", names, "phot_apply_dm", applies)
-        population = populate(isochrone, mass_function or UniformMassFunction(), segments, scatter)
+        population = populate(isochrone, mass_function or default_mass_function(isochrone), segments, scatter)
         for name, values in population._asdict().items():
             self.register_buffer(name, values.float())
         self.register_buffer("applies", torch.tensor([float(a) for a in applies]))
