@@ -12,6 +12,7 @@ from stream_mapper.description import allow
 from stream_mapper.errors import InputError
 from stream_mapper.models import IndependentModels, MixtureModel, Model
 from stream_mapper.track import Track
+from stream_mapper.windows import WindowAlong
 
 if TYPE_CHECKING:
     from stream_mapper.fitted import Fit, load
@@ -27,6 +28,7 @@ __all__ = [
     "MixtureModel",
     "Model",
     "Track",
+    "WindowAlong",
     "allow",
     "builtin",
     "fit",

@@ -99,13 +99,17 @@ class Track:
 
 def interpolate(x: Tensor, nodes: Sequence[float], values: Sequence[float]) -> Tensor:
     """Linear interpolation between nodes that increase, constant beyond them; of the shape and type of ``x``."""
-    y = torch.tensor(values, dtype=x.dtype, device=x.device)
-    if len(nodes) == 1:
-        return y.expand_as(x)
     at = torch.tensor(nodes, dtype=x.dtype, device=x.device)
-    right = torch.searchsorted(at, x.contiguous()).clamp(1, len(nodes) - 1)
-    share = ((x - at[right - 1]) / (at[right] - at[right - 1])).clamp(0, 1)
-    return torch.lerp(y[right - 1], y[right], share)
+    return linear(x, at, torch.tensor(values, dtype=x.dtype, device=x.device))
+
+
+def linear(x: Tensor, nodes: Tensor, values: Tensor) -> Tensor:
+    """As `interpolate`, from tensors: x (*S,), nodes (M,) that increase, values (*V, M); of shape (*V, *S)."""
+    if len(nodes) == 1:
+        return values[..., 0].reshape(*values.shape[:-1], *[1] * x.ndim).expand(*values.shape[:-1], *x.shape)
+    right = torch.searchsorted(nodes, x.contiguous()).clamp(1, len(nodes) - 1)
+    share = ((x - nodes[right - 1]) / (nodes[right] - nodes[right - 1])).clamp(0, 1)
+    return torch.lerp(values[..., right - 1], values[..., right], share)
 
 
 def _short(values: Sequence[Any]) -> str:

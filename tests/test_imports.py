@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "stream_mapper"
 HEAVY = ("lightning", "astropy", "matplotlib", "zuko", "jsonargparse", "pyarrow", "torchmetrics", "tensorboard")
 
 BASE = {"errors", "description", "data", "utils", "devices", "track"}
-CORE = BASE | {"params", "nn", "prior"}
+CORE = BASE | {"params", "nn", "prior", "windows"}
 MODELS = CORE | {"distributions", "models", "builtin"}
 WHOLES = MODELS | {"inference", "catalog", "mock", "results", "selection"}
 # Part of the package -> the parts it may import. A part that is not listed is a command, and may import any.
@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "data": {"errors"},
     "track": {"errors"},
     "utils": BASE,
+    "windows": BASE,
     "distributions": {"devices"},
     "params": BASE,
     "nn": BASE,

@@ -30,7 +30,10 @@ DISTMOD = {"distmod.mu": (14.0, 16.0), "distmod.ln-sigma": (-3.0, -2.0)}
 
 
 class Case(NamedTuple):
-    """A model and the box its density is integrated over: (low, high, nodes) by coordinate."""
+    """A model and the box its density is integrated over: (low, high, nodes) by coordinate.
+
+    The box of a window that moves is that at phi1 = 0; elsewhere it is moved and stretched to the window there.
+    """
 
     model: sml.Model
     box: dict[str, tuple[float, float, int]]
@@ -168,6 +171,45 @@ def flow(kind, names, window=None, transforms=2):
     nodes = 4001 if len(names) == 1 else 401
     reach = {"g": (8.0, 32.0), "r": (9.4, 28.6)} | (window or {})
     return Case(model, {name: (*reach[name], nodes) for name in names})
+
+
+TURN = sml.WindowAlong(phi1=[-50.0, 0.0, 60.0], low=[-4.0, -2.0, -2.5], high=[1.0, 3.0, 0.5])
+WIDE_TURN = sml.WindowAlong(phi1=[-50.0, 0.0, 60.0], low=[-11.0, -9.0, -7.0], high=[9.0, 9.0, 8.0])
+BRIGHT = sml.WindowAlong(phi1=[-50.0, 0.0, 60.0], low=[17.4, 17.0, 16.5], high=[20.5, 21.0, 20.6])
+G_TURN = sml.WindowAlong(phi1=[-50.0, 0.0, 60.0], low=[17.5, 17.0, 18.0], high=[22.5, 23.0, 24.5])
+R_TURN = sml.WindowAlong(phi1=[-50.0, 0.0, 60.0], low=[16.0, 16.5, 16.9], high=[21.0, 22.0, 21.5])
+TURNS = {"g": G_TURN, "r": R_TURN}
+
+
+def turning(kind, params=None, nodes=20_001, errors=False, window=TURN, **kwargs):
+    """A case of a one-dimensional density of phi2 in a window that moves."""
+    case = coordinate(kind, WINDOW, params, nodes, errors, **kwargs)
+    again = dict(case.model._arguments[1], coord_bounds={"phi2": window})
+    return Case(kind(**again), {"phi2": (*edges_at(window, 0.0), nodes)})
+
+
+def edges_at(window, phi1):
+    """Edges of a window at one place."""
+    low, high = window.at(torch.tensor([float(phi1)], dtype=torch.float64))
+    return low.item(), high.item()
+
+
+def turning_isochrone(bands, windows, nodes):
+    model = isochrone(bands, phot_bounds=windows)
+    return Case(model, {n: (*edges_at(windows[n], 0.0), nodes) if n in windows else MAGNITUDES[n] for n in bands})
+
+
+def turning_kernels():
+    case = kernels(FLOW_WINDOW)
+    model = b.compat.KDEModel(coord_names=("g", "r"), coord_bounds=TURNS, bandwidth=case.model.bandwidth)
+    model.points, model.bandwidths = case.model.points, case.model.bandwidths
+    return Case(model, case.box)
+
+
+def turning_flow(kind, windows, transforms=2):
+    case = flow(kind, ("g", "r"), {name: FLOW_WINDOW[name] for name in windows}, transforms)
+    again = dict(case.model._arguments[1], coord_bounds=windows)
+    return Case(type(case.model)(**again), case.box)
 
 
 FLOW_WINDOW = {"g": (17.0, 23.0), "r": (16.5, 22.0)}
@@ -346,6 +388,29 @@ CASES = {
     "isochrone-correlated-windows": correlated,
     "isochrone-scatter-along": lambda: Case(isochrone(("g", "r"), scatter=UNEVEN), MAGNITUDES),
     "isochrone-scatter-along-windows": lambda: seen(scatter=[0.3, 0.15, 0.4]),
+    "uniform-moves": lambda: turning(b.Uniform),
+    "uniform-one-edge-moves": lambda: turning(b.Uniform, window=sml.WindowAlong([-30.0, 9.0], [-3.0, -2.0], 3.0)),
+    "exponential-moves": lambda: turning(b.Exponential, {"slope": (1.0, 2.0)}),
+    "truncated-normal-moves": lambda: turning(b.TruncatedNormal, normal()),
+    "truncated-normal-moves-errors": lambda: turning(b.TruncatedNormal, normal(), errors=True),
+    "normal-moves": lambda: turning(b.Normal, normal(), window=WIDE_TURN),
+    "skew-normal-moves": lambda: turning(
+        b.SkewNormal, skewed((-0.5, 0.5), (-1.0, -0.5), (-2.0, 4.0)), window=WIDE_TURN
+    ),
+    "truncated-skew-normal-moves-errors": lambda: turning(
+        b.TruncatedSkewNormal, skewed((-0.5, 0.5), (-0.5, 0.5), (-2.0, 4.0)), errors=True
+    ),
+    "sloped-moves": lambda: turning(b.Sloped, {"slope": (0.06, 0.08)}),
+    "multivariate-normal-moves": lambda: multivariate(
+        {}, 201, coord_bounds={"pm_phi1": sml.WindowAlong([0.0, 50.0], [-4.0, -4.5], [4.0, 4.4])}
+    ),
+    "isochrone-1-moves": lambda: turning_isochrone(("g",), {"g": BRIGHT}, 2001),
+    "isochrone-2-half-moves": lambda: turning_isochrone(("g", "r"), {"g": BRIGHT}, 201),
+    "isochrone-2-moves": lambda: turning_isochrone(("g", "r"), {"g": BRIGHT, "r": R_TURN}, 121),
+    "nsf-2-moves": lambda: turning_flow("NSF", TURNS),
+    "nsf-chain-2-moves": lambda: turning_flow("NSF", TURNS, transforms=1),
+    "maf-2-half-moves": lambda: turning_flow("MAF", {"r": R_TURN}),
+    "kernels-moves": turning_kernels,
     "nsf-1": lambda: flow("NSF", ("g",)),
     "nsf-1-window": lambda: flow("NSF", ("g",), {"g": FLOW_WINDOW["g"]}),
     "nsf-2": lambda: flow("NSF", ("g", "r")),
@@ -373,6 +438,7 @@ def stars(case, n=40, spread=1.0):
     columns = {"phi1": torch.empty(n).uniform_(-40, 40)}
     for name, (low, high, _) in case.box.items():
         columns[name] = (low + high) / 2 + spread * (high - low) * torch.empty(n).uniform_(-0.499, 0.499)
+        columns[name], _ = moved(case, name, columns[name], columns["phi1"])
     extra = {
         "pm_corr": torch.empty(n).uniform_(-0.9, 0.9),
         "g_r_corr": torch.full((n,), -0.6),
@@ -382,12 +448,25 @@ def stars(case, n=40, spread=1.0):
     return sml.Data(columns | {name: torch.full((n,), ERROR) for name in errors_of(case.model)})
 
 
+def moved(case, name, x, phi1):
+    """Values of a coordinate in the box, taken to the window at phi1 if it moves, and the factor of the change."""
+    windows = [part.windows[name] for part in case.model.parts() if part.windows[name].moves]
+    if not windows:
+        return x, torch.ones_like(phi1)
+    low, high = windows[0].at(phi1.to(x.dtype))
+    left, right, _ = case.box[name]
+    return low + (high - low) * (x - left) / (right - left), (high - low) / (right - left)
+
+
 def errors_of(model):
     return [name for name in model.columns if name.endswith("_err")]
 
 
 def on_grid(case, names, rows):
-    """Every star of ``rows`` at every node of a grid over ``names``, star by star, and the trapezoid's ln-weights."""
+    """Every star of ``rows`` at every node of a grid over ``names``, star by star, and the trapezoid's ln-weights.
+
+    The weights are (nodes,), or (stars, nodes) where a window moves.
+    """
     lines = [torch.linspace(*case.box[name]) for name in names]
     ln_weights = torch.zeros(())
     for line in lines:
@@ -396,7 +475,10 @@ def on_grid(case, names, rows):
         ln_weights = (ln_weights[..., None] + ln_line).flatten()
     nodes = torch.cartesian_prod(*lines).view(-1, len(names))
     repeated = rows[torch.arange(len(rows)).repeat_interleave(len(nodes))]
-    columns = {name: nodes[:, i].repeat(len(rows)) for i, name in enumerate(names)}
+    columns = {}
+    for i, name in enumerate(names):
+        columns[name], factor = moved(case, name, nodes[:, i].repeat(len(rows)), repeated["phi1"])
+        ln_weights = ln_weights + factor.view(len(rows), -1).log()
     return repeated.with_columns(columns), ln_weights
 
 
@@ -483,7 +565,10 @@ def uniforms(case, rows):
 
     Each coordinate's cdf is conditional on those before it (Rosenblatt 1952), by the trapezoidal rule.
     """
-    lines = [torch.linspace(*case.box[name], dtype=torch.float64) for name in case.box]
+    lines = [
+        moved(case, name, torch.linspace(*case.box[name], dtype=torch.float64), rows["phi1"][:1])[0]
+        for name in case.box
+    ]
     nodes, _ = on_grid(case, tuple(case.box), rows[:1])
     density = ln_p(case.model, nodes).exp().double().view(*map(len, lines))
     x = case.model.sample(rows, seed=3)[tuple(case.box)].double()
@@ -613,7 +698,9 @@ def test_outside_its_window_a_star_is_impossible(make):
     assert bool((~case.model.in_window(beyond)).all()) == bool(windowed)
     values = ln_p(case.model, beyond)
     assert not values.isnan().any()
-    soft = any(isinstance(m, b.Normal | b.SkewNormal) for m in windowed)  # these flag stars and do not truncate
+    soft = any(
+        isinstance(m, b.Normal | b.SkewNormal | b.MultivariateNormal) for m in windowed
+    )  # these flag stars and do not truncate
     if windowed and not soft:
         assert (values == -math.inf).all()
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from stream_mapper.data import Data
 from stream_mapper.distributions._rectangle import ln_rectangle
 from stream_mapper.errors import InputError
-from stream_mapper.models.base import Interval, Model
+from stream_mapper.models.base import Model
+from stream_mapper.windows import Interval
 
 
 def rotate(x: Tensor, y: Tensor, angle: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,10 +12,11 @@ from torch.distributions import Distribution
 from stream_mapper.builtin.measured import MeasuredModel
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError
-from stream_mapper.models.base import Interval, Params, masked_sum
+from stream_mapper.models.base import Params, masked_sum
 from stream_mapper.params import ModelParameters
 from stream_mapper.prior import Prior
 from stream_mapper.utils import StandardScaler
+from stream_mapper.windows import Bounds
 
 
 class CoordinateModel(MeasuredModel):
@@ -25,7 +26,7 @@ class CoordinateModel(MeasuredModel):
         coord_names: Coordinates the density is over.
         coord_err_names: Column of the measurement error of each coordinate, in the coordinates' order or by name;
             none by default. A star whose error is missing counts as one whose coordinate is missing.
-        coord_bounds: Window of each coordinate, in its unit.
+        coord_bounds: Window of each coordinate, in its unit: an interval, or one along the stream.
         net: Network of the parameters; see :class:`stream_mapper.models.ParametricModel`.
         data_scaler: Scaler that has the independent coordinates.
         params: ``{coordinate}.{parameter}`` for each coordinate and each of the density's parameters, but for those a
@@ -46,7 +47,7 @@ class CoordinateModel(MeasuredModel):
         *,
         coord_names: Sequence[str],
         coord_err_names: Sequence[str] | Mapping[str, str] | None = None,
-        coord_bounds: Mapping[str, Interval] | None = None,
+        coord_bounds: Mapping[str, Bounds] | None = None,
         net: nn.Module | None = None,
         data_scaler: StandardScaler | None = None,
         params: ModelParameters | None = None,
@@ -74,7 +75,7 @@ class CoordinateModel(MeasuredModel):
             )
         if self.error_names and not self.takes_errors:
             raise InputError(f"{kind} is the density of measured values: it takes no coord_err_names.")
-        unbounded = [name for name in self.coord_names if name not in self.coord_bounds]
+        unbounded = [name for name in self.coord_names if name not in self.windows]
         if self.needs_bounds and unbounded:
             raise InputError(f"{kind}: give coord_bounds for {unbounded}.")
 
@@ -93,10 +94,8 @@ class CoordinateModel(MeasuredModel):
 
     def _window(self, data: Data, name: str) -> tuple[Tensor, Tensor]:
         """Edges of a coordinate's window, one a star, (N,)."""
-        low, high = self.coord_bounds[name]
         places = data[self.indep_coord_names[0]]
-        dtype = torch.result_type(places, 1.0)  # positions may be whole numbers; a window is not
-        return places.new_full(places.shape, low, dtype=dtype), places.new_full(places.shape, high, dtype=dtype)
+        return self.windows.edges(name, data, torch.result_type(places, 1.0))  # of whole numbers, too
 
     def _scale(self, params: Params, data: Data, name: str) -> Tensor:
         """Intrinsic width and measurement error in quadrature, shape (N,)."""

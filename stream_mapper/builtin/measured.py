@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError
-from stream_mapper.models.base import Interval, ParametricModel
+from stream_mapper.models.base import ParametricModel
 
 
 class MeasuredModel(ParametricModel):
@@ -48,10 +47,6 @@ class MeasuredModel(ParametricModel):
     def columns(self) -> tuple[str, ...]:
         """Every column the model reads, errors and their correlations included."""
         return (*super().columns, *self.corr_names)
-
-    def edges(self, name: str) -> Interval:
-        """Window of a coordinate, in its unit; infinite where it has none."""
-        return self.coord_bounds.get(name, (-math.inf, math.inf))
 
     def is_measured(self, data: Data, name: str) -> Tensor:
         """Whether a star has a coordinate, and the error of it where it has one, shape (N,)."""

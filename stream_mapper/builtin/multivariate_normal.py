@@ -19,10 +19,11 @@ from stream_mapper.distributions._mvn import (
     triangle,
 )
 from stream_mapper.errors import InputError
-from stream_mapper.models.base import Interval, Params
+from stream_mapper.models.base import Params
 from stream_mapper.params import ModelParameters
 from stream_mapper.prior import Prior
 from stream_mapper.utils import StandardScaler
+from stream_mapper.windows import Bounds
 
 Pair = tuple[str, ...]
 
@@ -53,7 +54,7 @@ class MultivariateNormal(BoxedModel, MeasuredModel):
             by default. A star whose error is missing counts as one whose coordinate is missing.
         coord_corr_names: Pair of coordinates by the column of the correlation of their errors, such as
             ``{"pm_phi1_pm_phi2_corr": ["pm_phi1", "pm_phi2"]}``. A missing correlation counts as zero.
-        coord_bounds: Window of each coordinate, in its unit.
+        coord_bounds: Window of each coordinate, in its unit: an interval, or one along the stream.
         box: Window of two of the coordinates in other axes.
         net: Network of the parameters; see :class:`stream_mapper.models.ParametricModel`.
         data_scaler: Scaler that has the independent coordinates.
@@ -71,7 +72,7 @@ class MultivariateNormal(BoxedModel, MeasuredModel):
         coord_names: Sequence[str],
         coord_err_names: Sequence[str] | Mapping[str, str] | None = None,
         coord_corr_names: Mapping[str, Sequence[str]] | None = None,
-        coord_bounds: Mapping[str, Interval] | None = None,
+        coord_bounds: Mapping[str, Bounds] | None = None,
         box: RotatedBox | None = None,
         net: nn.Module | None = None,
         data_scaler: StandardScaler | None = None,

@@ -20,7 +20,7 @@ class Sloped(CoordinateModel):
     .. math:: p(x) = \frac{1}{b - a} + m \left(x - \frac{a + b}{2}\right)
 
     The parameter ``{coordinate}.slope`` is m, in 1 / [unit of x]^2; zero is the uniform law. The density is positive
-    for :math:`|m| < 2 / (b - a)^2`, so the parameter must be bounded to that.
+    for :math:`|m| < 2 / (b - a)^2`, so the parameter must be bounded to that, where the window is widest.
 
     Arguments: see :class:`stream_mapper.builtin.coordinates.CoordinateModel`; ``coord_bounds`` is needed and there are
     no measurement errors.
@@ -44,11 +44,11 @@ class Sloped(CoordinateModel):
                 self._check_slope(name)
 
     def _check_slope(self, name: str) -> None:
-        low, high = self.coord_bounds[name]
-        bounds, limit = self.params[f"{name}.slope"].bounds, 2 / (high - low) ** 2
+        window = self.windows[name]
+        bounds, limit = self.params[f"{name}.slope"].bounds, 2 / window.widest**2
         lower, upper = getattr(bounds, "lower", -torch.inf), getattr(bounds, "upper", torch.inf)
         if max(-lower, upper) > limit * (1 + _ROUNDING):
             raise InputError(
-                f"{type(self).__name__}: on the window ({low}, {high}) a linear density is positive for slopes within "
+                f"{type(self).__name__}: on the window {window.bounds} a linear density is positive for slopes within "
                 f"({-limit:.6g}, {limit:.6g}); {name}.slope has bounds ({lower}, {upper}). Give it bounds in there."
             )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
@@ -32,7 +30,7 @@ class Uniform(CoordinateModel):
         """Minus the logarithm of the window, shape (N,); the edges belong to it."""
         terms = []
         for name in self.coord_names:
-            low, high = self.coord_bounds[name]
+            low, high = self.windows.edges(name, data, torch.result_type(data[name], 1.0))
             inside = (data[name] >= low) & (data[name] <= high)
-            terms.append(torch.where(inside, data[name].new_full((), -math.log(high - low)), -torch.inf))
+            terms.append(torch.where(inside, -(high - low).log(), -torch.inf))
         return masked_sum(terms, [self.is_measured(data, name) for name in self.coord_names])

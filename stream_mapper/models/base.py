@@ -16,9 +16,9 @@ from stream_mapper.nn import OnGrid
 from stream_mapper.params import ModelParameters
 from stream_mapper.prior import Prior
 from stream_mapper.utils import StandardScaler
+from stream_mapper.windows import Bounds, Windows, overlap
 
 Params = dict[str, Tensor]
-Interval = tuple[float, float]
 
 
 class _Scoped(Params):
@@ -65,7 +65,8 @@ class Model(Described, nn.Module, ABC):
     Arguments:
         indep_coord_names: Coordinates the parameters depend on.
         coord_names: Coordinates the density is over.
-        coord_bounds: Window of a coordinate, in its unit; open where left out.
+        coord_bounds: Window of a coordinate, in its unit: an interval, or a window along the stream
+            (:class:`stream_mapper.WindowAlong`); open where left out.
         priors: Log priors of the parameters, each counted once whatever the number of stars.
 
     Raises:
@@ -77,20 +78,19 @@ class Model(Described, nn.Module, ABC):
         *,
         indep_coord_names: Sequence[str] = ("phi1",),
         coord_names: Sequence[str],
-        coord_bounds: Mapping[str, Interval] | None = None,
+        coord_bounds: Mapping[str, Bounds] | None = None,
         priors: Sequence[Prior] = (),
     ) -> None:
         super().__init__()
         self.indep_coord_names = tuple(indep_coord_names)
         self.coord_names = tuple(coord_names)
-        self.coord_bounds = {name: (float(low), float(high)) for name, (low, high) in (coord_bounds or {}).items()}
+        self.windows = Windows(type(self).__name__, self.coord_names, self.indep_coord_names, coord_bounds or {})
         self.priors = nn.ModuleList(priors)
-        for name, (low, high) in self.coord_bounds.items():
-            if name not in self.coord_names or not low < high:
-                raise InputError(
-                    f"{type(self).__name__}: coord_bounds {name}: ({low}, {high}) needs low < high "
-                    f"and a name among {list(self.coord_names)}."
-                )
+
+    @property
+    def coord_bounds(self) -> dict[str, Bounds]:
+        """Window of each coordinate that has one: an interval, or a window along the stream."""
+        return self.windows.bounds()
 
     @abstractmethod
     def forward(self, data: Data) -> Params:
@@ -181,10 +181,7 @@ class Model(Described, nn.Module, ABC):
 
     def _in_own_window(self, data: Data) -> Tensor:
         """Whether the star has a place and is inside the window of what this model itself is over, (N,)."""
-        inside = data.where[self.indep_coord_names].all(-1)
-        for name, (low, high) in self.coord_bounds.items():
-            inside = inside & (~data.where[name] | ((data[name] >= low) & (data[name] <= high)))
-        return inside
+        return data.where[self.indep_coord_names].all(-1) & self.windows.hold(data)
 
     @property
     def error_names(self) -> Mapping[str, str]:
@@ -254,13 +251,12 @@ def is_pretrained(model: Model) -> bool:
     return type(model).pretrain is not Model.pretrain
 
 
-def windows_of(model: Model) -> dict[str, Interval]:
+def windows_of(model: Model) -> dict[str, Bounds]:
     """The window of every coordinate of a model: where all its parts that have one overlap."""
-    windows: dict[str, Interval] = {}
+    windows: dict[str, Bounds] = {}
     for part in model.parts():
-        for name, (low, high) in part.coord_bounds.items():
-            lowest, highest = windows.get(name, (low, high))
-            windows[name] = max(low, lowest), min(high, highest)
+        for name, bounds in part.coord_bounds.items():
+            windows[name] = overlap(windows[name], bounds) if name in windows else bounds
     return windows
 
 
@@ -297,7 +293,7 @@ class ParametricModel(Model):
         params: ModelParameters | None = None,
         indep_coord_names: Sequence[str] = ("phi1",),
         coord_names: Sequence[str],
-        coord_bounds: Mapping[str, Interval] | None = None,
+        coord_bounds: Mapping[str, Bounds] | None = None,
         priors: Sequence[Prior] = (),
     ) -> None:
         super().__init__(

@@ -13,6 +13,7 @@ from warnings import WarningMessage
 from stream_mapper.catalog import warn_unmeasured
 from stream_mapper.data import Data
 from stream_mapper.models import MixtureModel
+from stream_mapper.windows import Bounds
 
 _log = logging.getLogger("stream_mapper")
 
@@ -77,7 +78,7 @@ class Tally:
             counted = _COUNT.search(text)
             self.remarks[_COUNT.sub(_OPEN, text)] += int(counted[1]) if counted else 0
 
-    def log(self, model: MixtureModel, window: Mapping[str, Span], path: str, absent: Iterable[str] = ()) -> None:
+    def log(self, model: MixtureModel, window: Mapping[str, Bounds], path: str, absent: Iterable[str] = ()) -> None:
         """Warn of what an astronomer would want to know, once.
 
         Arguments:
@@ -98,7 +99,7 @@ class Tally:
             _log.warning("%s", text.replace(_OPEN, f"for {count} of {self.stars} stars"))
         self._log_outside(window)
 
-    def _log_outside(self, window: Mapping[str, Span]) -> None:
+    def _log_outside(self, window: Mapping[str, Bounds]) -> None:
         if not self.inside:
             spans = {n: tuple(round(edge, 4) for edge in self.spans[n]) for n in window if n in self.spans}
             text = "none of the %d stars is inside the fitted window %s, so every membership is zero; "

@@ -15,9 +15,10 @@ from stream_mapper.builtin.compat.marginal import at_once, check_count, over_nod
 from stream_mapper.builtin.window import Stretch
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError
-from stream_mapper.models.base import Interval, Model, Params, Pretraining
+from stream_mapper.models.base import Model, Params, Pretraining
 from stream_mapper.params import ModelParameters
 from stream_mapper.utils import StandardScaler
+from stream_mapper.windows import Bounds
 
 _ROUGH = 0.3  # nats between two grids, beyond which the finer one is not trusted
 
@@ -26,9 +27,10 @@ class FlowModel(BoxedModel):
     r"""A conditional density of standardised numbers, :math:`p(x \mid \phi_1)`, in the units of the data.
 
     Coordinates with a window are stretched onto the real line (:class:`stream_mapper.builtin.window.Stretch`), then all
-    are standardised, then the network acts; the Jacobians of both changes are part of the density, which is normalised
-    over the window. A star that lacks some of the coordinates has the density's marginal over them, by the
-    trapezoidal rule; a star that lacks all of them has zero.
+    are standardised, then the network acts; the Jacobians of all changes are part of the density, which is normalised
+    over the window. A window along the stream is first taken to one that does not move, its edges to the edges. A star
+    that lacks some of the coordinates has the density's marginal over them, by the trapezoidal rule; a star that lacks
+    all of them has zero.
 
     The density may also depend on the size of a star's errors (``err_names``), through their logarithms; an error that
     is missing or zero counts as one of mean logarithm. Let it do so only for errors that do not give away a coordinate
@@ -38,7 +40,7 @@ class FlowModel(BoxedModel):
         net: A module with ``log_prob(x, context)`` from (N, F) and (N, D) to (N,), and, to be simulated from,
             ``sample(context)`` to (N, F). F counts the coordinates, D the independent coordinates and the errors.
         coord_names: Coordinates the density is over, F of them.
-        coord_bounds: Window of each coordinate, in its unit.
+        coord_bounds: Window of each coordinate, in its unit: an interval, or one along the stream.
         box: Window of two of the coordinates in the axes of the catalogue, which turn along the stream. The network
             then sees those two in the catalogue's axes. A star with one of them counts as one with neither.
         err_names: Columns of errors the density is conditioned on as well.
@@ -58,7 +60,7 @@ class FlowModel(BoxedModel):
         *,
         net: nn.Module,
         coord_names: Sequence[str],
-        coord_bounds: Mapping[str, Interval] | None = None,
+        coord_bounds: Mapping[str, Bounds] | None = None,
         box: RotatedBox | None = None,
         err_names: Sequence[str] = (),
         data_scaler: StandardScaler | None = None,
@@ -74,7 +76,7 @@ class FlowModel(BoxedModel):
         self._check_box()
         self.err_names = tuple(err_names)
         sides = {} if box is None else dict(zip(box.coord_names, (box.first, box.second), strict=True))
-        self.stretch = Stretch(self.coord_names, self.coord_bounds | sides)
+        self.stretch = Stretch(self.coord_names, self.windows.straight() | sides)
         names = (*self.indep_coord_names, *self.coord_names)
         self.scaler = (data_scaler or StandardScaler(names))[names]
         self.err_scaler = StandardScaler(self.err_names)
@@ -104,13 +106,13 @@ class FlowModel(BoxedModel):
         """Log density of the measured coordinates, shape (N,), in nats."""
         data = self.measured(data)
         ln_p = self._by_pattern(self._values(data), self._context(data), data.where[self.coord_names])
-        return torch.where(self.in_window(data), ln_p, -torch.inf)
+        return torch.where(self.in_window(data), ln_p + self.windows.ln_slope(data), -torch.inf)
 
     def ln_complete(self, data: Data) -> Tensor:
         """Log density of stars that lack no coordinate, shape (N,), in nats: on a GPU, to look for one is to wait."""
         data = self.measured(data)
         ln_p = self._in_units(self._values(data), self._context(data))
-        return torch.where(self.in_window(data), ln_p, -torch.inf)
+        return torch.where(self.in_window(data), ln_p + self.windows.ln_slope(data), -torch.inf)
 
     def _by_pattern(self, x: Tensor, context: Tensor, where: Tensor) -> Tensor:
         """Log density of the measured coordinates, all stars that lack the same ones together, (N,)."""
@@ -130,11 +132,12 @@ class FlowModel(BoxedModel):
         mean, scale = self._numbers(self.coord_names)
         drawn = torch.cat([self._draw(rows) for rows in context.split(at_once(context))])
         x = self.stretch.inverse(mean + scale * drawn)
-        columns = dict(zip(self.coord_names, x.unbind(-1), strict=True))
+        columns = self.windows.bend(dict(zip(self.coord_names, x.unbind(-1), strict=True)), data)
         return columns if self.box is None else columns | self.box.turned_back(columns, data)
 
     def _values(self, data: Data) -> Tensor:
-        """The coordinates (N, F), those of the box in its own axes."""
+        """The coordinates (N, F) in windows that do not move, those of the box in its own axes."""
+        data = self.windows.straighten(data)
         if self.box is None:
             return data[self.coord_names]
         turned = dict(zip(self.box.coord_names, self.box.rotate(data).unbind(-1), strict=True))
@@ -143,7 +146,7 @@ class FlowModel(BoxedModel):
     def _check_box(self) -> None:
         if self.box is None:
             return
-        names, bounded = self.box.coord_names, [n for n in self.box.coord_names if n in self.coord_bounds]
+        names, bounded = self.box.coord_names, [n for n in self.box.coord_names if n in self.windows]
         if bounded or not set(names) <= set(self.coord_names):
             raise InputError(
                 f"{type(self).__name__} over {list(self.coord_names)}: the box over {list(names)} needs two of these, "

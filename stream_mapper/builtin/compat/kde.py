@@ -12,7 +12,8 @@ from stream_mapper.data import Data
 from stream_mapper.distributions import TruncatedNormal
 from stream_mapper.distributions._stable import HALF_LN_2PI, ln_normal_interval
 from stream_mapper.errors import InputError, check_at_least
-from stream_mapper.models.base import Interval, Model, Params, Pretraining
+from stream_mapper.models.base import Model, Params, Pretraining
+from stream_mapper.windows import Bounds
 
 _PAIRS = 1_000_000  # pairs of a star and a point at once
 _NORMAL_IQR = 1.3489795  # between the quartiles of a standard normal law
@@ -25,14 +26,15 @@ class KDEModel(Model):
         {\sum_i K(\phi_1 - \phi_{1,i})}
 
     with Gaussian kernels, each :math:`k_f` cut and normalised anew at the window, so that the density integrates to one
-    over it. A star that is itself a point is left out of its own density; else the stars that are points would seem
-    better explained than others. The kernels are products, so the marginal of a star that lacks coordinates is exact;
-    a star that lacks all of them has zero. Those of scipy and scikit-learn are not cut at a window and do not run on
-    torch's devices, hence this one. It has no parameters to train: :meth:`fit_points` takes the stars.
+    over it; of a window along the stream it is the one at the star, not that at the point. A star that is itself a
+    point is left out of its own density; else the stars that are points would seem better explained than others. The
+    kernels are products, so the marginal of a star that lacks coordinates is exact; a star that lacks all of them has
+    zero. Those of scipy and scikit-learn are not cut at a window and do not run on torch's devices, hence this one. It
+    has no parameters to train: :meth:`fit_points` takes the stars.
 
     Arguments:
         coord_names: Coordinates the density is over, F of them.
-        coord_bounds: Window of each coordinate, in its unit.
+        coord_bounds: Window of each coordinate, in its unit: an interval, or one along the stream.
         bandwidth: Standard deviation of the kernels: by coordinate, independent ones included, each in its unit; those
             left out, and all by default, by Silverman's rule (1986, Density Estimation, section 4.3) for as many
             dimensions, from the smaller of the standard deviation and the interquartile range over 1.349. One number
@@ -52,7 +54,7 @@ class KDEModel(Model):
         self,
         *,
         coord_names: Sequence[str],
-        coord_bounds: Mapping[str, Interval] | None = None,
+        coord_bounds: Mapping[str, Bounds] | None = None,
         bandwidth: float | Mapping[str, float] | None = None,
         max_points: int = 5000,
         seed: int = 0,
@@ -114,11 +116,9 @@ class KDEModel(Model):
     def ln_likelihood(self, params: Params, data: Data) -> Tensor:  # noqa: ARG002
         """Log density of the measured coordinates, shape (N,), in nats."""
         self._check_points()
-        columns = data[self.indep_coord_names], data[self.coord_names], data.where[self.coord_names]
-        rows = max(1, _PAIRS // len(self.points))
-        kernels = list(self._kernels())
-        parts = zip(*(column.split(rows) for column in columns), strict=True)
-        ln_p = torch.cat([self._ln_density(kernels, *part) for part in parts])
+        fixed = None if self.windows.move else list(self._kernels(data))
+        parts = data.select(self.columns).split(max(1, _PAIRS // len(self.points)))
+        ln_p = torch.cat([self._ln_density(fixed or list(self._kernels(part)), part) for part in parts])
         return torch.where(self.in_window(data), ln_p, -torch.inf)
 
     def simulate(self, params: Params, data: Data) -> dict[str, Tensor]:  # noqa: ARG002
@@ -126,12 +126,14 @@ class KDEModel(Model):
         self._check_points()
         places = data[self.indep_coord_names].split(max(1, _PAIRS // len(self.points)))
         chosen = torch.cat([torch.multinomial(self._ln_weights(part).exp(), 1)[:, 0] for part in places])
-        laws = [
-            TruncatedNormal(k.centres[chosen], k.width, k.low, k.high, validate_args=False) for k in self._kernels()
-        ]
-        return {name: law.sample() for name, law in zip(self.coord_names, laws, strict=True)}
+        drawn = {}
+        for name, centres, width in self._columns():
+            law = TruncatedNormal(centres[chosen], width, *self._edges(name, data), validate_args=False)
+            drawn[name] = law.sample()
+        return drawn
 
-    def _ln_density(self, kernels: Sequence[_Kernel], places: Tensor, x: Tensor, where: Tensor) -> Tensor:
+    def _ln_density(self, kernels: Sequence[_Kernel], data: Data) -> Tensor:
+        places, x, where = data[self.indep_coord_names], data[self.coord_names], data.where[self.coord_names]
         terms = self._ln_weights(places, x, where)
         for kernel, value, measured in zip(kernels, x.unbind(-1), where.unbind(-1), strict=True):
             terms = terms + torch.where(measured[:, None], kernel.ln_density(value), 0)
@@ -151,12 +153,20 @@ class KDEModel(Model):
             ln_weights = torch.where(itself, -torch.inf, ln_weights)
         return ln_weights.log_softmax(-1)
 
-    def _kernels(self) -> Iterator[_Kernel]:
-        """The kernels of each coordinate."""
+    def _kernels(self, data: Data) -> Iterator[_Kernel]:
+        """The kernels of each coordinate, cut to the window at each star if it moves."""
+        for name, centres, width in self._columns():
+            low, high = self._edges(name, data if self.windows[name].moves else data[:1])
+            yield _Kernel(centres, width, low[:, None], high[:, None])
+
+    def _columns(self) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """Each coordinate, its values at the points (P,) and its bandwidth."""
         size = len(self.indep_coord_names)
-        columns = zip(self.coord_names, self.points[:, size:].unbind(-1), self.bandwidths[size:], strict=True)
-        for name, centres, width in columns:
-            yield _Kernel(centres, width, *self.coord_bounds.get(name, (-torch.inf, torch.inf)))
+        return zip(self.coord_names, self.points[:, size:].unbind(-1), self.bandwidths[size:], strict=True)
+
+    def _edges(self, name: str, data: Data) -> tuple[Tensor, Tensor]:
+        """Edges of a coordinate's window at each star, (N,), infinite where it has none."""
+        return self.windows.edges(name, data, self.points.dtype)
 
     def _check_points(self) -> None:
         if len(self.points) == 0:
@@ -170,10 +180,10 @@ class KDEModel(Model):
 
 
 class _Kernel:
-    """The kernels of one coordinate: normal laws of one width about P centres, cut to the window."""
+    """The kernels of one coordinate: normal laws of one width about P centres, cut to windows (N or 1, 1)."""
 
-    def __init__(self, centres: Tensor, width: Tensor, low: float, high: float) -> None:
-        self.centres, self.width, self.low, self.high = centres, width, low, high
+    def __init__(self, centres: Tensor, width: Tensor, low: Tensor, high: Tensor) -> None:
+        self.centres, self.width = centres, width
         inside = ln_normal_interval((low - centres) / width, (high - centres) / width)
         self.ln_norm = inside + width.log() + HALF_LN_2PI
 

@@ -18,10 +18,11 @@ from stream_mapper.builtin.measured import MeasuredModel
 from stream_mapper.data import Data
 from stream_mapper.devices import sync_is_cheap
 from stream_mapper.errors import InputError
-from stream_mapper.models.base import Interval, Params, rows_of
+from stream_mapper.models.base import Params, rows_of
 from stream_mapper.params import ModelParameters
 from stream_mapper.prior import Prior
 from stream_mapper.utils import StandardScaler
+from stream_mapper.windows import Bounds
 
 _PARAMETERS = ("distmod.mu", "distmod.ln-sigma")
 _ROUNDS = 2000  # of draws, until every star is inside the windows
@@ -51,7 +52,7 @@ class IsochroneMVNorm(MeasuredModel):
         phot_corr_names: Column of the correlation coefficient of the errors of two columns, to the names of the two;
             none by default. A coefficient that is missing counts as zero.
         phot_apply_dm: Whether the distance modulus applies to each column (False for a colour); by default to all.
-        phot_bounds: Window of a magnitude; open where left out.
+        phot_bounds: Window of a magnitude, an interval or one along the stream; open where left out.
         mass_function: Density of stars along the curve; by default Kroupa's, as stars are born, or, with a warning,
             uniform in length if the isochrone has no masses.
         segments: Number of segments, placed by curvature and crowding.
@@ -73,7 +74,6 @@ class IsochroneMVNorm(MeasuredModel):
     tilts: Tensor
     scatter: Tensor
     applies: Tensor
-    windows: Tensor
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class IsochroneMVNorm(MeasuredModel):
         phot_err_names: Sequence[str] | Mapping[str, str] | None = None,
         phot_corr_names: Mapping[str, Sequence[str]] | None = None,
         phot_apply_dm: Sequence[bool] | None = None,
-        phot_bounds: Mapping[str, Interval] | None = None,
+        phot_bounds: Mapping[str, Bounds] | None = None,
         mass_function: MassFunction | None = None,
         segments: int = 60,
         scatter: float | Sequence[float] | Sequence[Sequence[float]] = 0.0,
@@ -114,7 +114,6 @@ class IsochroneMVNorm(MeasuredModel):
         for name, values in population._asdict().items():
             self.register_buffer(name, values.float())
         self.register_buffer("applies", torch.tensor([float(a) for a in applies]))
-        self.register_buffer("windows", torch.tensor([self.edges(name) for name in names]), persistent=False)
         self._check_noise()
 
     @property
@@ -142,7 +141,7 @@ class IsochroneMVNorm(MeasuredModel):
                 ln_p = ln_p.index_put((rows,), self._ln_density(*rows_of(params, data.select(self.columns), rows)))
         else:
             ln_p = self._ln_density(params, data)
-        return torch.where(self._in_own_window(data), ln_p, -torch.inf) if self.coord_bounds else ln_p
+        return torch.where(self._in_own_window(data), ln_p, -torch.inf) if len(self.windows) else ln_p
 
     def _ln_density(self, params: Params, data: Data) -> Tensor:
         """Log density of stars that are inside the windows, shape (N,)."""
@@ -158,10 +157,10 @@ class IsochroneMVNorm(MeasuredModel):
             **self._population()._asdict(),
             correlation=noise.correlation,
         )
-        cut = [i for i, name in enumerate(self.coord_names) if name in self.coord_bounds]
+        cut = [i for i, name in enumerate(self.coord_names) if name in self.windows]
         if not cut:
             return ln_p
-        low, high = bands(self.windows.T, cut)
+        low, high = (bands(edges, cut) for edges in self._edges(data, distmod.dtype))
         return ln_p - ln_selection(low, high, distmod, noise.bands(cut), self._population().bands(cut))
 
     def simulate(self, params: Params, data: Data) -> dict[str, Tensor]:
@@ -173,8 +172,9 @@ class IsochroneMVNorm(MeasuredModel):
         distmod = params["distmod.mu"]
         noise = self._noise(params, data, distmod.new_ones(len(data), len(self.coord_names), dtype=torch.bool))
         magnitudes = draw_magnitudes(distmod, noise, self._population())
+        low, high = self._edges(data, magnitudes.dtype)
         for _ in range(_ROUNDS):
-            out = self._outside(magnitudes).nonzero()[:, 0]
+            out = ((magnitudes < low) | (magnitudes > high)).any(-1).nonzero()[:, 0]
             if len(out) == 0:
                 return dict(zip(self.coord_names, magnitudes.unbind(-1), strict=True))
             magnitudes[out] = draw_magnitudes(distmod[out], noise.stars(out), self._population())
@@ -183,13 +183,10 @@ class IsochroneMVNorm(MeasuredModel):
             f"{self.coord_bounds}, at moduli from {distmod[out].min():.2f} to {distmod[out].max():.2f}; widen them."
         )
 
-    def _outside(self, magnitudes: Tensor) -> Tensor:
-        """Whether a star is outside a window, shape (N,)."""
-        outside = torch.zeros_like(magnitudes[:, 0], dtype=torch.bool)
-        for i, name in enumerate(self.coord_names):
-            low, high = self.edges(name)
-            outside = outside | (magnitudes[:, i] < low) | (magnitudes[:, i] > high)
-        return outside
+    def _edges(self, data: Data, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Edges of every magnitude's window at each star, each (N, F)."""
+        low, high = zip(*(self.windows.edges(name, data, dtype) for name in self.coord_names), strict=True)
+        return torch.stack(low, -1), torch.stack(high, -1)
 
     def _population(self) -> Population:
         return Population(self.nodes, self.ln_weights, self.tilts, self.scatter)

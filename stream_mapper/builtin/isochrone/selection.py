@@ -48,8 +48,8 @@ def ln_selection(low: Tensor, high: Tensor, distmod: Tensor, noise: Noise, popul
     others, for to leave them out would be to wait for it. It is waited for where two windows or more may meet.
 
     Arguments:
-        low: Lower edges of the windows, shape (F,), in mag; may be -inf.
-        high: Upper edges, shape (F,); may be inf.
+        low: Lower edges of the windows, shape (F,) or (N, F), in mag; may be -inf.
+        high: Upper edges, of that shape; may be inf.
         distmod: Distance modulus of each star's place, shape (N,), in mag.
         noise: What scatters the magnitudes, over the same F bands. Bands that were not measured have no window.
         population: The isochrone's segments in those bands.
@@ -61,7 +61,7 @@ def ln_selection(low: Tensor, high: Tensor, distmod: Tensor, noise: Noise, popul
     edges = torch.where(noise.where, low, -_OPEN), torch.where(noise.where, high, _OPEN)
     place = distmod[:, None] * noise.applies
     box = _Box(*edges, place, cholesky(noise.covariance(depth=True)), population)
-    sides = [box.side(f) for f in range(len(low))]
+    sides = [box.side(f) for f in range(low.shape[-1])]
     bound, matters = _bound(sides, population.ln_weights)
     ln_p = torch.where(matters, 0, bound)
     for side in sides:
