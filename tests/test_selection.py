@@ -13,7 +13,7 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from matplotlib.path import Path as Polyline
 
-from stream_mapper import Data, Track
+from stream_mapper import Data, Track, WindowAlong
 from stream_mapper.builtin import Isochrone, Normal, Uniform
 from stream_mapper.catalog import read_table, to_table, write_table
 from stream_mapper.errors import InputError
@@ -188,6 +188,7 @@ def law(**bounds):
     return Uniform(coord_names=list(bounds), coord_bounds=bounds)
 
 
+TRACK = Track([-10.0, 10.0], {"phi2": [0.0, 3.0]})
 NORMAL = Normal(coord_names=["g"], net=Constant(2), params=ModelParameters({"g": {"mu": (0, 1), "ln-sigma": (0, 1)}}))
 WINDOWS = {
     "agrees": (Cut({"phi2": (-3, 3)}), law(phi2=(-3, 3)), None),
@@ -198,6 +199,20 @@ WINDOWS = {
     "open": (Cut({"g": (None, 21)}), NORMAL, "cuts g at .*all its values"),
     "polygon": (Polygon("phi1", "phi2", SQUARE), law(phi2=(-3, 3)), r"a cut on \['phi2'\], which the model is over"),
     "turned round": (~Cut({"phi2": (-2, 3)}), law(phi2=(-3, 3)), "no window of the model can hold it"),
+    "band": (TrackBand("phi2", 2.0, TRACK), law(phi2=WindowAlong.about(TRACK, "phi2", 2.0)), None),
+    "band in a wider window": (TrackBand("phi2", 2.0, TRACK), law(phi2=(-9, 9)), r"phi2 at .*-2..1 to 2..5 along phi1"),
+    "band wider than a window": (TrackBand("phi2", 2.5, TRACK), law(phi2=WindowAlong.about(TRACK, "phi2", 2.0)), None),
+    "bands of two widths": (
+        TrackBand("phi2", [1.5, 2.0], TRACK),
+        law(phi2=WindowAlong.about(TRACK, "phi2", 2.0)),
+        "cuts phi2 at",
+    ),
+    "band and cut": (
+        TrackBand("phi2", 2.0, TRACK) & Cut({"phi2": (-1, 9)}),
+        law(phi2=WindowAlong.about(TRACK, "phi2", 2.0)),
+        "cuts phi2 at",
+    ),
+    "off the stream": (OffStream("phi2", 2.0, TRACK), law(phi2=(-3, 3)), "no window of the model can hold it"),
     "turned": (Cut({"pmra": (-7, -2)}), law(pm_phi1=(-9, 9), pm_phi2=(-9, 9)), "RotatedBox"),
 }
 

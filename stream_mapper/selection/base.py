@@ -12,8 +12,8 @@ from torch import Tensor
 from stream_mapper.data import Data
 from stream_mapper.description import Described
 from stream_mapper.errors import InputError
+from stream_mapper.windows import Bounds, overlap
 
-Window = dict[str, tuple[float, float]]
 Counts = dict[str, list[str] | list[int]]
 
 
@@ -57,8 +57,8 @@ class Selection(Described, ABC):
     def __invert__(self) -> Selection:
         return Not(self)
 
-    def window(self) -> Window:
-        """Lowest and highest value that it leaves of each column it cuts by an interval, for every star alike."""
+    def window(self) -> dict[str, Bounds]:
+        """What it leaves of each column that it cuts to an interval, alike for all stars or along the stream."""
         return {}
 
     def parts(self) -> list[Selection]:
@@ -108,13 +108,12 @@ class All(Selection):
         """Columns of all."""
         return _columns(self.selections)
 
-    def window(self) -> Window:
+    def window(self) -> dict[str, Bounds]:
         """Where the windows overlap."""
-        out: Window = {}
+        out: dict[str, Bounds] = {}
         for selection in self.selections:
-            for name, (low, high) in selection.window().items():
-                lowest, highest = out.get(name, (low, high))
-                out[name] = max(low, lowest), min(high, highest)
+            for name, bounds in selection.window().items():
+                out[name] = overlap(out[name], bounds) if name in out else bounds
         return out
 
     def parts(self) -> list[Selection]:

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError, check_positive
-from stream_mapper.selection.base import Answer, Selection, Window, columns_of, judged, value
+from stream_mapper.selection.base import Answer, Selection, columns_of, judged, value
 from stream_mapper.track import Track, interpolate
+from stream_mapper.windows import Bounds, Interval, WindowAlong
 
 Edge = float | None
 
@@ -33,7 +34,7 @@ class Cut(Selection):
     """
 
     def __init__(self, bounds: Mapping[str, tuple[Edge, Edge]]) -> None:
-        self.bounds: Window = {
+        self.bounds: dict[str, Interval] = {
             name: (-math.inf if low is None else float(low), math.inf if high is None else float(high))
             for name, (low, high) in bounds.items()
         }
@@ -58,7 +59,7 @@ class Cut(Selection):
             yes, no = yes & known & inside, no | (known & ~inside)
         return Answer(yes, no)
 
-    def window(self) -> Window:
+    def window(self) -> dict[str, Bounds]:
         """The bounds."""
         return dict(self.bounds)
 
@@ -156,6 +157,10 @@ class TrackBand(Selection):
         off = (x - interpolate(phi1, self.track.phi1, self.center)).abs()
         return judged(placed & known, off <= interpolate(phi1, self.track.phi1, self.width))
 
+    def window(self) -> dict[str, Bounds]:
+        """The band, as a window along the stream, such as the parts of a model take (``coord_bounds``)."""
+        return {self.coord: WindowAlong.about(self.track, self.coord, self.width)}
+
     def __repr__(self) -> str:
         low, high = min(self.width), max(self.width)
         width = f"{low:g}" if low == high else f"{low:g} to {high:g}"
@@ -173,6 +178,10 @@ class OffStream(TrackBand):
         """Stars are in where both are measured and far."""
         _, far = super().answer(data)
         return Answer(far, ~far)
+
+    def window(self) -> dict[str, Bounds]:
+        """None: what is away from a track is no interval."""
+        return {}
 
     def __repr__(self) -> str:
         return super().__repr__().replace("within", "beyond")

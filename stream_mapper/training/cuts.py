@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 
 from torch import Tensor
 
@@ -10,8 +11,10 @@ from stream_mapper.data import Data
 from stream_mapper.models.base import Model, windows_of
 from stream_mapper.selection import ClusterMask, Selection
 from stream_mapper.selection.base import Counts
+from stream_mapper.windows import is_within
 
 _log = logging.getLogger("stream_mapper")
+_ALL = (-math.inf, math.inf)
 
 
 def counts_of_cuts(selection: Selection, stars: Data, inside: Tensor) -> Counts:
@@ -50,13 +53,12 @@ def warn_unlike_window(selection: Selection, model: Model) -> None:
     """Warn of cuts on coordinates of the model over which its densities are not normalised."""
     windows, modelled = windows_of(model), set(model.coord_names)
     interval = selection.window()
-    for name, (low, high) in interval.items():
-        inner, outer = windows.get(name, (-float("inf"), float("inf")))
-        if name in modelled and (low > inner or high < outer):
+    for name, bounds in interval.items():
+        if name in modelled and not is_within(windows.get(name, _ALL), bounds):
             _log.warning(
                 "data.selection cuts %s at %s, but the model's densities are normalised over %s: give that cut as a "
                 "window of the model too (coord_bounds or phot_bounds of every part over %s), or drop it.",
-                *(name, (low, high), windows.get(name, "all its values"), name),
+                *(name, bounds, windows.get(name, "all its values"), name),
             )
     turned = {"pmra", "pmdec"} & set(interval)
     if turned and {"pm_phi1", "pm_phi2"} & modelled and not any(getattr(p, "box", None) for p in model.parts()):
