@@ -221,7 +221,7 @@ class Fit:
         return table
 
     def figures(self) -> dict[str, Figure]:
-        """Figures of the run, by name; see {doc}`output`."""
+        """Figures of the run, by name; see :doc:`/output`."""
         return self.tables().figures()
 
     def save(self, path: str | os.PathLike[str]) -> Path:

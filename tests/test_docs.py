@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import pkgutil
 import re
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 import yaml
 
+import stream_mapper
 from stream_mapper.builtin import Isochrone
 
 ROOT = Path(__file__).parent.parent
@@ -64,3 +66,14 @@ def test_the_page_from_python_runs(tmp_path, monkeypatch, capsys):
     assert names["figures"].keys() >= {"sky", "track", "colour_magnitude"}
     assert f"{len(names['likely'])} likely members; the fit is {names['fit'].verdict}" in capsys.readouterr().out
     assert {path.name for path in tmp_path.iterdir()} >= {"runs", "example.ckpt"}
+
+
+def test_every_public_module_is_in_the_api():
+    """By itself, or by what its package gives by name."""
+    pages = "".join(path.read_text() for path in (ROOT / "docs" / "api").glob("*.md"))
+    listed = set(re.findall(r"automodule:: (\S+)", pages))
+    giving = {name for name in listed if hasattr(importlib.import_module(name), "__all__")}
+    found = {module.name: module.ispkg for module in pkgutil.walk_packages(stream_mapper.__path__, "stream_mapper.")}
+    files = {name for name, is_package in found.items() if not is_package and "._" not in name}
+    assert {name for name in files - listed if name.rpartition(".")[0] not in giving} == set()
+    assert listed <= found.keys()

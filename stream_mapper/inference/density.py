@@ -46,8 +46,8 @@ def density(
         fits: The fits of an ensemble; their mean is given.
 
     Returns:
-        By component, columns (G,) by name: ``weight, weight_05, weight_95, density, density_05, density_95,
-        total_density``.
+        Columns (G,) by name, of each component: ``weight, weight_05, weight_95, density, density_05, density_95``
+        and ``total_density``.
     """
 
     def functions(params: Params, q: str) -> Columns:

@@ -32,9 +32,9 @@ def track(
         fits: The fits of an ensemble; their mean is given.
 
     Returns:
-        By component, columns (G,) by name: ``weight``, ``supported`` (see :func:`supported`; the track means nothing
-        elsewhere), and for every coordinate c, the distance included, ``c``, ``c_sigma``, ``c_05`` and ``c_95``; the
-        quantiles are of the centre.
+        Columns (G,) by name, of each component: ``weight``, ``supported`` (see :func:`supported`; the track means
+        nothing elsewhere), and for every coordinate c, the distance included, ``c``, ``c_sigma``, ``c_05`` and
+        ``c_95``; the quantiles are of the centre.
     """
     curves = profiles(model, at, lambda params, q: _curves(scope(params, q)), draw, draws, fits)
     grid = places(model, at)

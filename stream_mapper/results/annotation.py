@@ -22,7 +22,7 @@ from stream_mapper.results.provenance import DATE, Facts, internal_names, now, w
 from stream_mapper.selection import Selection
 
 SELECTED = "selected"
-"""Column of the memberships: whether the selection lets the star in."""
+"""Name of the column that says whether the selection lets the star in."""
 
 _log = logging.getLogger("stream_mapper")
 
