@@ -191,12 +191,8 @@ def _call(made_by: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
 
 def _from_attributes(value: Any, place: str) -> dict[str, Any]:
     """Arguments of the constructor, of an object that keeps them as attributes of the same names, as most do."""
-    try:
-        parameters = inspect.signature(type(value)).parameters.values()
-    except (TypeError, ValueError):
-        parameters = ()  # type: ignore[assignment]
     out = {}
-    for parameter in parameters:
+    for parameter in _arguments_of(type(value)):
         if hasattr(value, parameter.name):
             given = getattr(value, parameter.name)
             given = given is not None if parameter.name == "bias" and isinstance(value, nn.Module) else given
@@ -208,6 +204,16 @@ def _from_attributes(value: Any, place: str) -> dict[str, Any]:
                 "stream_mapper.description.factory."
             )
     return out
+
+
+def _arguments_of(kind: type) -> list[inspect.Parameter]:
+    """Arguments of a constructor; none of torch's own, which a class without one has, and which takes none."""
+    if kind.__init__ is nn.Module.__init__:  # type: ignore[misc]
+        return []
+    try:
+        return list(inspect.signature(kind).parameters.values())
+    except (TypeError, ValueError):
+        return []
 
 
 def _path_of(thing: Any, place: str) -> str:

@@ -270,6 +270,18 @@ def test_a_description_builds_classes_that_are_allowed_only(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    "module",
+    [torch.nn.Tanh(), sml.params.ModelParameter(), sml.params.ModelParameter(sml.params.bounds.SigmoidBounds(0, 1))],
+    ids=["Tanh", "free parameter", "bounded parameter"],
+)
+def test_a_module_without_arguments_is_described(module):
+    """Its constructor is torch's, whose signature has any arguments and which takes none."""
+    again = description.build(description.describe(module))
+    raw = torch.linspace(-2, 2, 5)
+    assert torch.equal(again(raw), module(raw))
+
+
 @pytest.mark.parametrize("kind", ["MAF", "NSF", "NCSF"])
 def test_a_flow_of_zuko_is_described_by_its_layers(kind):
     import zuko
