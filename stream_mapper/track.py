@@ -104,7 +104,7 @@ def interpolate(x: Tensor, nodes: Sequence[float], values: Sequence[float]) -> T
 
 
 def linear(x: Tensor, nodes: Tensor, values: Tensor) -> Tensor:
-    """As `interpolate`, from tensors: x (*S,), nodes (M,) that increase, values (*V, M); of shape (*V, *S)."""
+    """As `interpolate`, from tensors: x ``(*S,)``, nodes (M,) that increase, values ``(*V, M)``; gives ``(*V, *S)``."""
     if len(nodes) == 1:
         return values[..., 0].reshape(*values.shape[:-1], *[1] * x.ndim).expand(*values.shape[:-1], *x.shape)
     right = torch.searchsorted(nodes, x.contiguous()).clamp(1, len(nodes) - 1)

@@ -157,3 +157,13 @@ def test_state_rebuilds_the_model(page):
     assert torch.equal(values(other), values(names))
     p, q = (n["model"].membership(n["model"](n["data"]), n["data"]) for n in (names, other))
     assert torch.equal(p, q)
+
+
+def test_the_trainers_checkpoint_is_a_fit(page):
+    names, _, _ = page
+    np.testing.assert_allclose(names["members"]["p_stream"], names["membership"].detach(), atol=1e-6)
+    track = names["track"]
+    assert np.asarray(track["phi1"]).tolist() == [0, 5, 10]
+    assert (np.asarray(track["phi2_05"]) <= np.asarray(track["phi2_95"])).all()
+    with pytest.raises(sml.InputError, match="stopped before its density was found"):
+        names["fit"].density(0.0)
