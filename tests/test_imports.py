@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "stream_mapper"
 HEAVY = ("lightning", "astropy", "matplotlib", "zuko", "jsonargparse", "pyarrow", "torchmetrics", "tensorboard")
 
-BASE = {"errors", "description", "data", "utils", "devices", "track"}
+BASE = {"errors", "description", "data", "utils", "devices", "track", "footprint"}
 CORE = BASE | {"params", "nn", "prior", "windows"}
 MODELS = CORE | {"distributions", "models", "builtin"}
 WHOLES = MODELS | {"inference", "catalog", "mock", "results", "selection"}
@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "description": {"errors"},
     "data": {"errors"},
     "track": {"errors"},
+    "footprint": {"data", "description", "errors"},
     "utils": BASE,
     "windows": BASE,
     "distributions": {"devices"},

@@ -212,6 +212,26 @@ def turning_flow(kind, windows, transforms=2):
     return Case(type(case.model)(**again), case.box)
 
 
+FIELD = [(-50.0, -2.5), (50.0, -2.0), (50.0, 2.5), (-50.0, 3.5)]
+HOLE = [(-45.0, 0.3), (0.0, -1.0), (45.0, 0.4), (45.0, 1.5), (0.0, 0.2), (-45.0, 1.2)]
+FOOTPRINT = sml.Footprint.of_polygons([FIELD], [HOLE], circles=[(10.0, -1.5, 0.4)])
+
+
+def half_seen(kind, params=None, window=WINDOW, **kwargs):
+    """A case of a one-dimensional density of phi2, of which a part was seen."""
+    return coordinate(kind, window, params, footprint=FOOTPRINT, **kwargs)
+
+
+def half_seen_mixture():
+    parts = {
+        "stream": half_seen(b.TruncatedNormal, normal(), errors=True).model,
+        "spur": half_seen(b.TruncatedNormal, normal(mu=(1.0, 1.5))).model,
+        "background": half_seen(b.Exponential, {"slope": (0.2, 0.4)}).model,
+    }
+    params = ModelParameters({"stream.ln-weight": (-2.0, -1.0), "spur.ln-weight": (-2.0, -1.0)})
+    return Case(sml.MixtureModel(parts, net=net(2), data_scaler=scaler(), params=params), {"phi2": (-2.0, 3.0, 20_001)})
+
+
 FLOW_WINDOW = {"g": (17.0, 23.0), "r": (16.5, 22.0)}
 
 
@@ -411,6 +431,20 @@ CASES = {
     "nsf-chain-2-moves": lambda: turning_flow("NSF", TURNS, transforms=1),
     "maf-2-half-moves": lambda: turning_flow("MAF", {"r": R_TURN}),
     "kernels-moves": turning_kernels,
+    "uniform-half-seen": lambda: half_seen(b.Uniform),
+    "uniform-moves-half-seen": lambda: turning(b.Uniform, footprint=FOOTPRINT),
+    "exponential-half-seen": lambda: half_seen(b.Exponential, {"slope": (-2.0, -1.0)}),
+    "sloped-half-seen": lambda: half_seen(b.Sloped, {"slope": (0.06, 0.08)}),
+    "normal-half-seen-errors": lambda: half_seen(b.Normal, normal(), WIDE, nodes=80_001, errors=True),
+    "truncated-normal-half-seen": lambda: half_seen(b.TruncatedNormal, normal()),
+    "truncated-normal-40-sigma-half-seen": lambda: half_seen(b.TruncatedNormal, normal((13.2, 13.3), (-1.4, -1.35))),
+    "skew-normal-half-seen": lambda: half_seen(
+        b.SkewNormal, skewed((-0.5, 0.5), (-1.0, -0.5), (-2.0, 4.0)), WIDE, nodes=80_001
+    ),
+    "truncated-skew-normal-half-seen-errors": lambda: half_seen(
+        b.TruncatedSkewNormal, skewed((-0.5, 0.5), (-0.5, 0.5), (-2.0, 4.0)), errors=True
+    ),
+    "half-seen-mixture": half_seen_mixture,
     "nsf-1": lambda: flow("NSF", ("g",)),
     "nsf-1-window": lambda: flow("NSF", ("g",), {"g": FLOW_WINDOW["g"]}),
     "nsf-2": lambda: flow("NSF", ("g", "r")),
@@ -430,7 +464,7 @@ CASES = {
     "cocoon": cocoon,
 }
 cases = pytest.mark.parametrize("make", CASES.values(), ids=CASES.keys())
-mixtures = pytest.mark.parametrize("make", [mixture, two_streams, cocoon])
+mixtures = pytest.mark.parametrize("make", [mixture, two_streams, cocoon, half_seen_mixture])
 
 
 def stars(case, n=40, spread=1.0):
@@ -439,6 +473,8 @@ def stars(case, n=40, spread=1.0):
     for name, (low, high, _) in case.box.items():
         columns[name] = (low + high) / 2 + spread * (high - low) * torch.empty(n).uniform_(-0.499, 0.499)
         columns[name], _ = moved(case, name, columns[name], columns["phi1"])
+        if spread <= 1 and case.model.has_footprint:
+            columns[name] = to_what_was_seen(case, columns[name], columns["phi1"])
     extra = {
         "pm_corr": torch.empty(n).uniform_(-0.9, 0.9),
         "g_r_corr": torch.full((n,), -0.6),
@@ -456,6 +492,17 @@ def moved(case, name, x, phi1):
     low, high = windows[0].at(phi1.to(x.dtype))
     left, right, _ = case.box[name]
     return low + (high - low) * (x - left) / (right - left), (high - low) / (right - left)
+
+
+def to_what_was_seen(case, x, phi1):
+    """The next place that was seen inside the window."""
+    low, high, seen = FOOTPRINT.strips(phi1)
+    window = next(part.windows["phi2"] for part in case.model.parts() if "phi2" in part.windows)
+    bottom, top = (edge[:, None] for edge in window.at(phi1))
+    low, high = torch.maximum(low, bottom) + 1e-3, torch.minimum(high, top) - 1e-3
+    inside = torch.minimum(torch.maximum(x[:, None], low), high)
+    nearest = (inside - x[:, None]).abs() + 1e3 * (~seen | (high < low))
+    return inside.gather(1, nearest.argmin(1, keepdim=True))[:, 0]
 
 
 def errors_of(model):

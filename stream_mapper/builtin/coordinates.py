@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 
@@ -10,8 +11,10 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from stream_mapper.builtin.measured import MeasuredModel
+from stream_mapper.builtin.seen import SeenLaw
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError
+from stream_mapper.footprint import Footprint
 from stream_mapper.models.base import Params, masked_sum
 from stream_mapper.params import ModelParameters
 from stream_mapper.prior import Prior
@@ -33,9 +36,12 @@ class CoordinateModel(MeasuredModel):
             hook sets.
         indep_coord_names: Coordinates the parameters depend on.
         priors: Log priors, on the names seen from here.
+        footprint: Where the survey looked, of which one of the coordinates is: the density is divided by the
+            probability of the part that was seen at the star's place, and is zero elsewhere.
 
     Raises:
-        InputError: If a parameter is not one of the density's, or an error column or a bound is missing or too many.
+        InputError: If a parameter is not one of the density's, an error column or a bound is missing or too many, or
+            the footprint is of another coordinate or along one that is not known.
     """
 
     parameter_names: tuple[str, ...] = ()
@@ -53,6 +59,7 @@ class CoordinateModel(MeasuredModel):
         params: ModelParameters | None = None,
         indep_coord_names: Sequence[str] = ("phi1",),
         priors: Sequence[Prior] = (),
+        footprint: Footprint | None = None,
     ) -> None:
         super().__init__(
             net=net,
@@ -64,7 +71,18 @@ class CoordinateModel(MeasuredModel):
             coord_bounds=coord_bounds,
             priors=priors,
         )
+        # a copy, for a footprint is that of many models, of which one may be moved to another device
+        self.footprint = copy.deepcopy(footprint)
         self._check_parameters()
+        self._check_footprint()
+
+    def _check_footprint(self) -> None:
+        seen = self.footprint
+        if seen is not None and not (seen.coord in self.coord_names and seen.along in self.indep_coord_names):
+            raise InputError(
+                f"{type(self).__name__} over {list(self.coord_names)}, which depends on "
+                f"{list(self.indep_coord_names)}, has a footprint of {seen.coord} along {seen.along}."
+            )
 
     def _check_parameters(self) -> None:
         kind, given = type(self).__name__, set(self.params.names)
@@ -85,17 +103,48 @@ class CoordinateModel(MeasuredModel):
 
     def ln_likelihood(self, params: Params, data: Data) -> Tensor:
         """Sum over the measured coordinates, shape (N,), in nats."""
-        terms = [self.distribution(params, data, name).log_prob(data[name]) for name in self.coord_names]
+        terms = [self._law(params, data, name).log_prob(data[name]) for name in self.coord_names]
         return masked_sum(terms, [self.is_measured(data, name) for name in self.coord_names])
 
     def simulate(self, params: Params, data: Data) -> dict[str, Tensor]:
-        """One draw of each coordinate for each star, (N,) by name."""
-        return {name: self.distribution(params, data, name).sample() for name in self.coord_names}
+        """One draw of each coordinate for each star, (N,) by name.
+
+        Raises:
+            InputError: If the survey did not look at the place of some star.
+        """
+        return {name: self._law(params, data, name).sample() for name in self.coord_names}
+
+    @property
+    def has_footprint(self) -> bool:
+        """Whether a footprint was given."""
+        return self.footprint is not None
+
+    def ln_seen(self, params: Params, data: Data) -> Tensor:
+        """Log probability that a star of this density is where the survey looked, at the place of each star, (N,)."""
+        if self.footprint is None:
+            return super().ln_seen(params, data)
+        return self._seen(params, data, self.footprint).ln_share()
+
+    def _law(self, params: Params, data: Data, name: str) -> Distribution | SeenLaw:
+        """The density of a coordinate over what was seen of it."""
+        if self.footprint is not None and self.footprint.coord == name:
+            return self._seen(params, data, self.footprint)
+        return self.distribution(params, data, name)
+
+    def _seen(self, params: Params, data: Data, footprint: Footprint) -> SeenLaw:
+        name = footprint.coord
+        return SeenLaw(self.distribution(params, data, name), *self._window(data, name), footprint, data)
+
+    def _in_own_window(self, data: Data) -> Tensor:
+        """Whether the star has a place, is inside the windows and where the survey looked, (N,)."""
+        inside = super()._in_own_window(data)
+        return inside if self.footprint is None else inside & self.footprint.holds(data)
 
     def _window(self, data: Data, name: str) -> tuple[Tensor, Tensor]:
         """Edges of a coordinate's window, one a star, (N,)."""
-        places = data[self.indep_coord_names[0]]
-        return self.windows.edges(name, data, torch.result_type(places, 1.0))  # of whole numbers, too
+        dtype = torch.result_type(data[self.indep_coord_names[0]], 1.0)  # positions may be whole numbers
+        dtype = torch.promote_types(dtype, data[name].dtype) if name in data else dtype
+        return self.windows.edges(name, data, dtype)
 
     def _scale(self, params: Params, data: Data, name: str) -> Tensor:
         """Intrinsic width and measurement error in quadrature, shape (N,)."""

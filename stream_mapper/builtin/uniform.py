@@ -9,7 +9,7 @@ from torch.distributions import Uniform as _Uniform
 
 from stream_mapper.builtin.coordinates import CoordinateModel
 from stream_mapper.data import Data
-from stream_mapper.models.base import Params, masked_sum
+from stream_mapper.models.base import Params
 
 
 class Uniform(CoordinateModel):
@@ -24,13 +24,13 @@ class Uniform(CoordinateModel):
 
     def distribution(self, params: Params, data: Data, name: str) -> Distribution:  # noqa: ARG002
         """Uniform on the window."""
-        return _Uniform(*self._window(data, name), validate_args=False)
+        return _Closed(*self._window(data, name), validate_args=False)
 
-    def ln_likelihood(self, params: Params, data: Data) -> Tensor:  # noqa: ARG002
-        """Minus the logarithm of the window, shape (N,); the edges belong to it."""
-        terms = []
-        for name in self.coord_names:
-            low, high = self.windows.edges(name, data, torch.result_type(data[name], 1.0))
-            inside = (data[name] >= low) & (data[name] <= high)
-            terms.append(torch.where(inside, -(high - low).log(), -torch.inf))
-        return masked_sum(terms, [self.is_measured(data, name) for name in self.coord_names])
+
+class _Closed(_Uniform):
+    """The uniform law of torch, whose upper edge belongs to it."""
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Minus the logarithm of the window, (N,)."""
+        inside = (value >= self.low) & (value <= self.high)
+        return torch.where(inside, -(self.high - self.low).log(), -torch.inf)

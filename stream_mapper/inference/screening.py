@@ -85,12 +85,12 @@ def _reopened(model: MixtureModel, batch: Batch, recheck_below: float) -> Batch:
 def _skipped(model: MixtureModel, batch: Batch, skip_below: float) -> dict[str, Tensor]:
     """Log densities of the components but the background, NaN where they are to be computed, (N,)."""
     params = model(batch.stars)
-    joint = model.ln_joint(params, batch.stars, batch.known)
+    joint, shares = model.ln_joint(params, batch.stars, batch.known), model.ln_shares(params, batch.stars)
     negligible = joint - joint.logsumexp(-1, keepdim=True) < math.log(skip_below)
     out = {}
     for i, q in enumerate(model.components):
         if q != BACKGROUND:
-            ln_weight = params[f"{q}.ln-weight"]
+            ln_weight = shares[:, i]
             ln_p = torch.where(ln_weight.isneginf(), 0.0, joint[:, i] - ln_weight)  # of a component switched off: any
             out[q] = torch.where(negligible[:, i], ln_p, torch.nan)
     return out

@@ -169,6 +169,18 @@ class Model(Described, nn.Module, ABC):
         terms: list[Tensor] = [prior(part) for part, prior in self.held_priors()]
         return sum(terms, torch.zeros(()))
 
+    @property
+    def has_footprint(self) -> bool:
+        """Whether this density knows where the survey looked, and is normalised over that alone."""
+        return False
+
+    def ln_seen(self, params: Params, data: Data) -> Tensor:  # noqa: ARG002
+        """Log probability that a star of this density is where the survey looked, at the place of each star, (N,).
+
+        Zero for a density without a footprint; -inf where nothing was seen.
+        """
+        return torch.zeros(len(data), device=data.device)
+
     def in_window(self, data: Data) -> Tensor:
         """Whether every measured coordinate is inside the window of every part, shape (N,).
 

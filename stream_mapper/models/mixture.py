@@ -57,6 +57,9 @@ def ln_total(joint: Tensor) -> Tensor:
 class MixtureModel(ComponentModel):
     r"""A weighted sum of densities, :math:`\ln p = \ln \sum_q f_q p_q`, with weights that depend on phi1.
 
+    Where every component has a footprint, f_q is the share of a component in all stars, whether the survey looked
+    where they are or not: beside a hole it goes on smoothly. See :meth:`ln_shares`.
+
     Arguments:
         components: Parts by name, all over the same coordinates. The one called "background" has as weight one minus
             the others'; without it every part needs a proposed weight and the weights are normalised.
@@ -125,8 +128,38 @@ class MixtureModel(ComponentModel):
             known: Densities of them that are not to be computed.
         """
         data = self.measured(data)
-        terms = [params[f"{q}.ln-weight"] + self.ln_component(q, params, data, known) for q in self.components]
-        return torch.stack(terms, -1)
+        terms = [self.ln_component(q, params, data, known) for q in self.components]
+        return self.ln_shares(params, data) + torch.stack(terms, -1)
+
+    @property
+    def has_footprint(self) -> bool:
+        """Whether every component has one."""
+        return all(model.has_footprint for model in self.components.values())
+
+    def ln_seen(self, params: Params, data: Data) -> Tensor:
+        """Log probability that a star of the mixture is where the survey looked, (N,)."""
+        return ln_total(self._ln_seen_weights(params, data))
+
+    def ln_shares(self, params: Params, data: Data) -> Tensor:
+        r"""Log of the share of each component in the stars that were seen at a place, (N, K).
+
+        Where every component has a footprint, the weights are those of all stars, seen or not, and the share of a
+        component is :math:`f_q S_q / \sum_r f_r S_r`, S the probability that a star of it is where the survey looked.
+        Otherwise the shares are the weights.
+        """
+        if not self.has_footprint:
+            return self._ln_weights(params)
+        terms = self._ln_seen_weights(params, data)
+        nowhere = terms.isneginf().all(-1, keepdim=True)
+        return torch.where(nowhere, self._ln_weights(params), torch.where(nowhere, 0.0, terms).log_softmax(-1))
+
+    def _ln_weights(self, params: Params) -> Tensor:
+        return torch.stack([params[f"{q}.ln-weight"] for q in self.components], -1)
+
+    def _ln_seen_weights(self, params: Params, data: Data) -> Tensor:
+        """ln(f_q S_q), (N, K)."""
+        seen = [model.ln_seen(scope(params, q), data) for q, model in self.components.items()]
+        return self._ln_weights(params) + torch.stack(seen, -1)
 
     def ln_likelihood(self, params: Params, data: Data, known: KnownDensities | None = None) -> Tensor:
         """Log density of the mixture, shape (N,), in nats."""
@@ -149,8 +182,7 @@ class MixtureModel(ComponentModel):
 
         With them ``component``: which part the star is of, by its place in ``components``.
         """
-        weights = torch.stack([params[f"{q}.ln-weight"] for q in self.components], -1).exp()
-        which = torch.multinomial(weights, 1)
+        which = torch.multinomial(self.ln_shares(params, data).exp(), 1)
         draws = [m.simulate(scope(params, q), data) for q, m in self.components.items()]
         chosen = {n: torch.stack([d[n] for d in draws], -1).gather(-1, which)[:, 0] for n in self.coord_names}
         return {**chosen, "component": which[:, 0]}

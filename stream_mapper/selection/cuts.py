@@ -227,6 +227,17 @@ class ClusterMask(Selection):
         """The two coordinates on the sky."""
         return tuple(self.center)
 
+    @property
+    def circle(self) -> tuple[float, float, float]:
+        """Its centre in the frame of the stream and its radius [deg], as a hole of a `stream_mapper.Footprint`.
+
+        Raises:
+            InputError: If its centre was given as ra and dec.
+        """
+        if "phi1" not in self.center:
+            raise InputError(f"{self!r}: a footprint is in the frame of the stream; give the centre as phi1 and phi2.")
+        return self.center["phi1"], self.center["phi2"], self.radius
+
     def answer(self, data: Data) -> Answer:
         """Stars are in where the position is known and further than the radius."""
         (lon, has_lon), (lat, has_lat) = (value(data, axis, f"ClusterMask {self.name!r}") for axis in self.center)
