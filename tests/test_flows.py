@@ -10,6 +10,7 @@ from stream_mapper import Data
 from stream_mapper.builtin.compat import FlowModel, ZukoFlowModel, flow, marginal
 from stream_mapper.inference.frozen import known_densities
 from stream_mapper.training import BackgroundStage, train_background
+from stream_mapper.training.background import BackgroundTraining
 from stream_mapper.training.start import dry_run
 from stream_mapper.utils import StandardScaler
 
@@ -215,3 +216,106 @@ def test_a_jacobian_that_disagrees_is_named():
     scaler = StandardScaler(("phi1", "g"), mean=[0.0, 20.0], scale=[1.0, 2.0])
     with pytest.warns(UserWarning, match=r"over \['g'\] was given as 3; its scaler has -0.6931, which is used"):
         ZukoFlowModel(net=flow(1), coord_names=("g",), data_scaler=scaler, jacobian_logdet=3.0)
+
+
+def narrow(broad=None, **kwargs):
+    """A flow of (g, r) trained on bright stars near phi1 = 0, as a density or with a share of the broad one."""
+    torch.manual_seed(3)
+    n = 1500
+    stars = sml.Data({"phi1": torch.empty(n).uniform_(-5, 5), "g": 18 + torch.randn(n), "r": 17 + torch.randn(n)})
+    bounds = {"g": (10.0, 24.0)}
+    model = ZukoFlowModel(net=flow(2), coord_names=("g", "r"), coord_bounds=bounds, broad=broad, **kwargs)
+    model.pretrain(stars, BackgroundTraining(BackgroundStage(max_epochs=3, learning_rate=3e-3)))
+    return model.requires_grad_(False), stars
+
+
+def test_a_star_far_from_the_training_stars_has_the_broad_density():
+    """That is even over the window of g, and normal in r with three times the width of the training stars."""
+    model, stars = narrow(0.01)
+    far = sml.Data(
+        {"phi1": torch.zeros(3), "g": torch.tensor([10.5, 23.0, 18.0]), "r": torch.tensor([26.0, 5.0, 29.0])}
+    )
+    r = stars["r"]
+    law = torch.distributions.Normal(r.mean(), 3 * r.std(correction=0))
+    expected = math.log(0.01) - math.log(14.0) + law.log_prob(far["r"])
+    torch.testing.assert_close(model.ln_likelihood({}, far), expected, atol=2e-3, rtol=0)
+    alone = far.with_columns({"g": torch.full((3,), torch.nan)})
+    torch.testing.assert_close(
+        model.ln_likelihood({}, alone)[[0, 2]], (math.log(0.01) + law.log_prob(far["r"]))[[0, 2]], atol=2e-3, rtol=0
+    )
+
+
+def test_beyond_its_training_stars_a_flow_is_that_at_the_end_of_their_range():
+    model, stars = narrow(0.01)
+    last = stars["phi1"].max()
+    beyond, end = (stars[:9].with_columns({"phi1": torch.full((9,), place)}) for place in (80.0, last.item()))
+    assert torch.equal(model.ln_likelihood({}, beyond), model.ln_likelihood({}, end))
+    assert not torch.equal(model.ln_likelihood({}, stars[:9]), model.ln_likelihood({}, end))
+    drawn = [model.sample(rows.select(("phi1",)), seed=1)["g"] for rows in (beyond, end)]
+    assert torch.equal(*drawn)
+    again = ZukoFlowModel(net=flow(2), coord_names=("g", "r"), coord_bounds={"g": (10.0, 24.0)})
+    again.load_state_dict(model.state_dict())
+    assert torch.equal(again.ln_likelihood({}, beyond), model.ln_likelihood({}, beyond))
+    assert torch.equal(again.is_supported(beyond), model.is_supported(beyond))
+
+
+def test_the_share_of_broad_draws():
+    model, _ = narrow(0.25)
+    drawn = model.sample(torch.zeros(20_000), seed=0)
+    assert (drawn["r"] - 17).abs().gt(6).float().mean().item() == pytest.approx(
+        0.25 * math.erfc(2 / math.sqrt(2)), abs=4e-3
+    )
+    assert model.in_window(drawn).all()
+
+
+def test_supported_stars_are_like_the_training_stars():
+    model, stars = narrow(0.01)
+    assert 0.995 < model.is_supported(stars).float().mean() < 1
+    nan = torch.nan
+    rows = {
+        "in the middle": (0.0, 18.0, 17.0, True),
+        "far in phi1": (9.0, 18.0, 17.0, False),
+        "bright in both": (0.0, 11.0, 10.0, False),
+        "of an empty corner": (0.0, stars["g"].min().item(), stars["r"].max().item(), False),
+        "without g": (0.0, nan, 17.0, True),
+        "without g, far in r": (0.0, nan, 30.0, False),
+        "without phi1": (nan, 18.0, 17.0, True),
+    }
+    columns = dict(zip(("phi1", "g", "r"), map(torch.tensor, list(zip(*rows.values(), strict=True))[:3]), strict=True))
+    assert model.is_supported(sml.Data(columns)).tolist() == [row[3] for row in rows.values()]
+
+
+def test_a_fitted_share_is_that_of_the_stars_far_from_the_others():
+    """A fifth of the stars are even over the window, the others within a hundredth of it."""
+    torch.manual_seed(0)
+    n, window = 4000, {"g": (10.0, 24.0)}
+    even = torch.rand(n) < 0.2
+    g = torch.where(even, torch.empty(n).uniform_(10, 24), 17 + 0.1 * torch.randn(n))
+    stars = sml.Data({"phi1": torch.zeros(n), "g": g})
+    net = flow(1, kind="MAF", transforms=1)  # one normal law
+    model = ZukoFlowModel(net=net, coord_names=("g",), coord_bounds=window, broad=0.05, fit_broad=True)
+    model.fit_scalers(stars)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-2)
+    for _ in range(300):
+        optimizer.zero_grad()
+        (-model.ln_likelihood({}, stars).mean()).backward()
+        optimizer.step()
+    assert model.broad.share == pytest.approx(0.2, abs=0.02)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, 2.0])
+def test_a_share_that_is_none_is_refused(share):
+    with pytest.raises(sml.InputError, match="broad is the share"):
+        ZukoFlowModel(net=flow(1), coord_names=("g",), broad=share)
+
+
+def test_kernels_beyond_their_points_are_those_at_the_end():
+    kernels = sml.builtin.compat.KDEModel(coord_names=("g",), coord_bounds={"g": (15.0, 22.0)}, broad=0.02)
+    kernels.fit_points(sml.Data({"phi1": torch.randn(500), "g": 18 + 0.1 * torch.randn(500)}))
+    high = kernels.points[:, 0].max().item()
+    places = sml.Data({"phi1": torch.tensor([high, 50.0]), "g": torch.tensor([18.03, 18.03])})
+    first, second = kernels.ln_likelihood({}, places)
+    assert first == second
+    assert kernels.is_supported(places).tolist() == [True, False]
+    far = sml.Data({"phi1": torch.zeros(1), "g": torch.tensor([21.5])})
+    assert kernels.ln_likelihood({}, far).item() == pytest.approx(math.log(0.02 / 7))

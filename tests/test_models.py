@@ -120,14 +120,14 @@ def multivariate_box():
     return multivariate({}, 201, box=box)
 
 
-def kernels(window=None):
+def kernels(window=None, **kwargs):
     """Kernels about a slanted line in (g, r)."""
     bandwidth = {"phi1": 20.0, "g": 0.7, "r": 0.6}
-    model = sml.builtin.compat.KDEModel(coord_names=("g", "r"), coord_bounds=window, bandwidth=bandwidth)
+    model = sml.builtin.compat.KDEModel(coord_names=("g", "r"), coord_bounds=window, bandwidth=bandwidth, **kwargs)
     phi1, g = torch.empty(200).uniform_(-40, 40), torch.empty(200).uniform_(17, 23)
     model.fit_points(sml.Data({"phi1": phi1, "g": g, "r": g - 1 + 0.01 * phi1 + 0.3 * torch.randn(200)}))
-    reach = {"g": (13.0, 27.0), "r": (11.5, 26.5)} | (window or {})
-    return Case(model, {name: (*reach[name], 201) for name in reach})
+    reach = {"g": (3.0, 37.0), "r": (2.0, 36.0)} | (window or {})
+    return Case(model, {name: (*reach[name], 351) for name in reach})
 
 
 MAGNITUDES = {"g": (14.0, 26.0, 401), "r": (13.0, 26.0, 401)}
@@ -163,13 +163,16 @@ def correlated(**kwargs):
     return seen(**errors, **kwargs)
 
 
-def flow(kind, names, window=None, transforms=2):
+def flow(kind, names, window=None, transforms=2, **kwargs):
     network = getattr(zuko.flows, kind)(len(names), 1, transforms=transforms, hidden_features=[8, 8])
     columns = ("phi1", "g", "r")
     numbers = sml.utils.StandardScaler(columns, mean=[3.0, 20.0, 19.0], scale=[20.0, 1.5, 1.2])
-    model = sml.builtin.compat.ZukoFlowModel(net=network, coord_names=names, coord_bounds=window, data_scaler=numbers)
+    model = sml.builtin.compat.ZukoFlowModel(
+        net=network, coord_names=names, coord_bounds=window, data_scaler=numbers, **kwargs
+    )
     nodes = 4001 if len(names) == 1 else 401
-    reach = {"g": (8.0, 32.0), "r": (9.4, 28.6)} | (window or {})
+    reach = {"g": (2.0, 38.0), "r": (4.0, 34.0)} if kwargs.get("broad") else {"g": (8.0, 32.0), "r": (9.4, 28.6)}
+    reach |= window or {}
     return Case(model, {name: (*reach[name], nodes) for name in names})
 
 
@@ -451,10 +454,15 @@ CASES = {
     "nsf-2-window": lambda: flow("NSF", ("g", "r"), FLOW_WINDOW),
     "nsf-chain-2-window": lambda: flow("NSF", ("g", "r"), FLOW_WINDOW, transforms=1),
     "adapter": adapter,
+    "nsf-2-narrow": lambda: flow("NSF", ("g", "r"), broad=None),
+    "nsf-2-broad": lambda: flow("NSF", ("g", "r"), broad=0.3),
+    "nsf-chain-2-broad-half-window": lambda: flow("NSF", ("g", "r"), {"g": FLOW_WINDOW["g"]}, transforms=1, broad=0.3),
+    "nsf-2-window-fitted-broad": lambda: flow("NSF", ("g", "r"), FLOW_WINDOW, broad=0.2, fit_broad=True),
     "maf-2": lambda: flow("MAF", ("g", "r")),
     "maf-2-window": lambda: flow("MAF", ("g", "r"), FLOW_WINDOW),
     "maf-2-half-window": lambda: flow("MAF", ("g", "r"), {"r": FLOW_WINDOW["r"]}),
     "kernels": kernels,
+    "kernels-narrow": lambda: kernels(broad=None),
     "kernels-window": lambda: kernels(FLOW_WINDOW),
     "kernels-half-window": lambda: kernels({"r": FLOW_WINDOW["r"]}),
     "independent": independent,

@@ -44,6 +44,10 @@ class Stretch(nn.Module):
         v = (self.low + self.high) / 2 + width / _SQRT_TAU * z
         return torch.where(self.bounded, v, x), torch.where(self.bounded, z.square() / 2, 0.0)
 
+    def even(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the normal law that an even one over each window becomes, both (F,)."""
+        return (self.low + self.high) / 2, (self.high - self.low) / _SQRT_TAU
+
     def inverse(self, v: Tensor) -> Tensor:
         """Values in the window from stretched ones, both (N, F)."""
         width = self.high - self.low

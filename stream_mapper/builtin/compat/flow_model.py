@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from stream_mapper.builtin.box import BoxedModel, RotatedBox
+from stream_mapper.builtin.compat.broad import WIDE, Broad, Law, ln_normals
 from stream_mapper.builtin.compat.marginal import at_once, check_count, over_nodes, trapezoid
+from stream_mapper.builtin.compat.support import Support
 from stream_mapper.builtin.window import Stretch
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError
@@ -36,6 +38,10 @@ class FlowModel(BoxedModel):
     is missing or zero counts as one of mean logarithm. Let it do so only for errors that do not give away a coordinate
     of another part: where magnitudes are modelled too, an error that follows from the magnitude adds nothing.
 
+    What a network says far from the stars it was trained on means nothing, so two things bound it. It is mixed with a
+    broad density (:class:`stream_mapper.builtin.compat.broad.Broad`), which is conditioned on nothing. And what it is
+    conditioned on is kept within the range of its training stars: beyond, the density is that at the end of the range.
+
     Arguments:
         net: A module with ``log_prob(x, context)`` from (N, F) and (N, D) to (N,), and, to be simulated from,
             ``sample(context)`` to (N, F). F counts the coordinates, D the independent coordinates and the errors.
@@ -50,9 +56,12 @@ class FlowModel(BoxedModel):
             check only: the class takes it from its scaler and warns if this one disagrees.
         indep_coord_names: Coordinates the density is conditioned on.
         params: Must be empty: such a density has no named parameters.
+        broad: Share of the broad density, in 0..1; None or 0 for none.
+        fit_broad: Whether that share is trained with the network, from this value.
 
     Raises:
-        InputError: If there are parameters, or the box is over other coordinates or over some with a window.
+        InputError: If there are parameters, the box is over other coordinates or over some with a window, or the share
+            is no share.
     """
 
     def __init__(
@@ -67,6 +76,8 @@ class FlowModel(BoxedModel):
         jacobian_logdet: float | Tensor | None = None,
         indep_coord_names: Sequence[str] = ("phi1",),
         params: ModelParameters | None = None,
+        broad: float | None = 0.01,
+        fit_broad: bool = False,
     ) -> None:
         super().__init__(indep_coord_names=indep_coord_names, coord_names=coord_names, coord_bounds=coord_bounds)
         if params is not None and len(params):
@@ -80,6 +91,8 @@ class FlowModel(BoxedModel):
         names = (*self.indep_coord_names, *self.coord_names)
         self.scaler = (data_scaler or StandardScaler(names))[names]
         self.err_scaler = StandardScaler(self.err_names)
+        self.broad = Broad(broad, fit_broad) if broad else None
+        self.support = Support(len(names) + len(self.err_names))
         self.jacobian_logdet = None if jacobian_logdet is None else float(jacobian_logdet)
         self._check_jacobian()
 
@@ -98,9 +111,28 @@ class FlowModel(BoxedModel):
         return {}
 
     def pretrain(self, stars: Data, stage: Pretraining) -> None:
-        """Fit the scalers on the stars, then the network to them."""
+        """Fit the scalers on the stars, then the network to them, and keep where they were."""
         self.fit_scalers(stars)
+        self.support.fit_(*self._seen(stars))
         stage.maximise(_OfCompleteStars(self), stars)
+        self.support.fit_density(self._ln_flow(stars))
+
+    @torch.no_grad()
+    def is_supported(self, stars: Data) -> Tensor:
+        """Whether there were training stars where each star is, shape (N,).
+
+        What the density is conditioned on has to be in the range of the training stars. Then a star that has all
+        coordinates is supported if the network gives it more than its thousandth least likely training star; one that
+        lacks some, if those it has are in the range of the training stars.
+        """
+        stars = self.measured(stars)
+        seen, where = self._seen(stars)
+        inside = self.support.holds(seen, where)
+        given = inside[:, : -len(self.coord_names)].all(-1)
+        complete = stars.where[self.coord_names].all(-1)
+        rows = (complete & given).nonzero()[:, 0]
+        likely = torch.ones_like(given).index_put((rows,), self._ln_flow(stars[rows]) >= self.support.ln_least)
+        return given & torch.where(complete, likely, inside.all(-1))
 
     def ln_likelihood(self, params: Params, data: Data) -> Tensor:  # noqa: ARG002
         """Log density of the measured coordinates, shape (N,), in nats."""
@@ -131,6 +163,9 @@ class FlowModel(BoxedModel):
         context = self._context(data)
         mean, scale = self._numbers(self.coord_names)
         drawn = torch.cat([self._draw(rows) for rows in context.split(at_once(context))])
+        if self.broad is not None:
+            middle, width = self._broad_law()
+            drawn = self.broad.drawn(drawn, middle + width * torch.randn_like(drawn))
         x = self.stretch.inverse(mean + scale * drawn)
         columns = self.windows.bend(dict(zip(self.coord_names, x.unbind(-1), strict=True)), data)
         return columns if self.box is None else columns | self.box.turned_back(columns, data)
@@ -155,13 +190,39 @@ class FlowModel(BoxedModel):
 
     def _in_units(self, x: Tensor, context: Tensor, pattern: Tensor | None = None) -> Tensor:
         """Log density over the coordinates measured in ``pattern`` (F,), or all, in the data's units."""
+        u, ln_jacobian = self._standardised(x)
+        if pattern is None:
+            ln_p = self._whole(u, context)
+        else:
+            ln_p = self._marginal(torch.where(pattern, u, 0.0), context, pattern)
+        if self.broad is not None:
+            ln_broad = ln_normals(u, self._broad_law())
+            ln_p = self.broad.mixed(ln_p, _over(ln_broad, pattern))
+        return ln_p + _over(ln_jacobian, pattern)
+
+    def _standardised(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The numbers that the network sees, and ln |du/dx| of each coordinate, both (N, F)."""
         v, ln_stretch = self.stretch(x)
         mean, scale = self._numbers(self.coord_names)
-        u = ((v - mean) / scale).to(mean.dtype)
-        ln_jacobian = ln_stretch - scale.log()
-        if pattern is None:
-            return self._whole(u, context) + ln_jacobian.sum(-1)
-        return self._marginal(torch.where(pattern, u, 0.0), context, pattern) + ln_jacobian[:, pattern].sum(-1)
+        return ((v - mean) / scale).to(mean.dtype), ln_stretch - scale.log()
+
+    def _broad_law(self) -> Law:
+        """What the broad law of each coordinate is for the numbers that the network sees."""
+        mean, scale = self._numbers(self.coord_names)
+        middle, width = self.stretch.even()
+        bounded = self.stretch.bounded
+        return torch.where(bounded, (middle - mean) / scale, 0.0), torch.where(bounded, width / scale, WIDE)
+
+    def _ln_flow(self, data: Data) -> Tensor:
+        """The network's own log density of stars that lack no coordinate, in standardised units, (N,)."""
+        u, _ = self._standardised(self._values(data))
+        return self._whole(u, self._context(data)) if len(data) else u.sum(-1)
+
+    def _seen(self, data: Data) -> tuple[Tensor, Tensor]:
+        """Standardised conditions and coordinates, and whether they are known, both (N, D + F)."""
+        u, _ = self._standardised(self._values(data))
+        where = torch.cat([data.where[(*self.indep_coord_names, *self.err_names)], data.where[self.coord_names]], -1)
+        return torch.cat([self._given(data), u], -1), where
 
     def _whole(self, u: Tensor, context: Tensor) -> Tensor:
         size = at_once(u)
@@ -205,6 +266,10 @@ class FlowModel(BoxedModel):
         return method
 
     def _context(self, data: Data) -> Tensor:
+        """What the network is conditioned on, no further than its training stars go, (N, D)."""
+        return self.support.kept(self._given(data))
+
+    def _given(self, data: Data) -> Tensor:
         mean, scale = self._numbers(self.indep_coord_names)
         conditions = [((data[self.indep_coord_names] - mean) / scale).to(mean.dtype)]
         if self.err_names:
@@ -229,6 +294,7 @@ class FlowModel(BoxedModel):
         columns = dict(zip(self.coord_names, stretched.unbind(-1), strict=True))
         where = {name: data.where[name] for name in self.coord_names}
         self.scaler.fit_(Data({**{n: data[n] for n in self.indep_coord_names}, **columns}, where))
+        self.support.fit_(*self._seen(data))
         self._check_jacobian()
 
     def _check_jacobian(self) -> None:
@@ -262,6 +328,11 @@ class _OfCompleteStars(Model):
     def simulate(self, params: Params, data: Data) -> dict[str, Tensor]:
         """As the flow."""
         return self.flow.simulate(params, data)
+
+
+def _over(terms: Tensor, pattern: Tensor | None) -> Tensor:
+    """Sum of terms (N, F) over the coordinates of a pattern (F,), or over all, (N,)."""
+    return terms.sum(-1) if pattern is None else terms[:, pattern].sum(-1)
 
 
 def _ln_errors(data: Data, names: tuple[str, ...]) -> tuple[Tensor, Tensor]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from stream_mapper.builtin.compat.broad import WIDE, Broad, Law, ln_normals
 from stream_mapper.data import Data
 from stream_mapper.distributions import TruncatedNormal
 from stream_mapper.distributions._stable import HALF_LN_2PI, ln_normal_interval
 from stream_mapper.errors import InputError, check_at_least
-from stream_mapper.models.base import Model, Params, Pretraining
+from stream_mapper.models.base import Model, Params, Pretraining, masked_sum
 from stream_mapper.windows import Bounds
 
 _PAIRS = 1_000_000  # pairs of a star and a point at once
@@ -27,10 +29,12 @@ class KDEModel(Model):
 
     with Gaussian kernels, each :math:`k_f` cut and normalised anew at the window, so that the density integrates to one
     over it; of a window along the stream it is the one at the star, not that at the point. A star that is itself a
-    point is left out of its own density; else the stars that are points would seem better explained than others. The
-    kernels are products, so the marginal of a star that lacks coordinates is exact; a star that lacks all of them has
-    zero. Those of scipy and scikit-learn are not cut at a window and do not run on torch's devices, hence this one. It
-    has no parameters to train: :meth:`fit_points` takes the stars.
+    point is left out of its own density; else the stars that are points would seem better explained than others. It is
+    mixed with a broad density, which is conditioned on nothing (see :class:`stream_mapper.builtin.compat.broad.Broad`),
+    and beyond the range of its points in the independent coordinates it is that at the end of the range. All are
+    products, so the marginal of a star that lacks coordinates is exact; a star that lacks all of them has zero. Those of
+    scipy and scikit-learn are not cut at a window and do not run on torch's devices, hence this one. It has no
+    parameters to train: :meth:`fit_points` takes the stars.
 
     Arguments:
         coord_names: Coordinates the density is over, F of them.
@@ -42,9 +46,10 @@ class KDEModel(Model):
         max_points: Stars to keep; drawn at random from more.
         seed: Seed of that draw.
         indep_coord_names: Coordinates the density is conditioned on, D of them.
+        broad: Share of the broad density, in 0..1; None or 0 for none.
 
     Raises:
-        InputError: If a bandwidth is not positive or is that of another coordinate.
+        InputError: If a bandwidth is not positive or is that of another coordinate, or the share is no share.
     """
 
     points: Tensor
@@ -59,6 +64,7 @@ class KDEModel(Model):
         max_points: int = 5000,
         seed: int = 0,
         indep_coord_names: Sequence[str] = ("phi1",),
+        broad: float | None = 0.01,
     ) -> None:
         super().__init__(indep_coord_names=indep_coord_names, coord_names=coord_names, coord_bounds=coord_bounds)
         names = (*self.indep_coord_names, *self.coord_names)
@@ -68,6 +74,7 @@ class KDEModel(Model):
         self.max_points, self.seed = max_points, seed
         self.register_buffer("points", torch.zeros(0, len(names)))
         self.register_buffer("bandwidths", torch.ones(len(names)))
+        self.broad = Broad(broad) if broad else None
         self._check_bandwidth()
 
     def _check_bandwidth(self) -> None:
@@ -125,19 +132,52 @@ class KDEModel(Model):
         """One draw of each coordinate for each star, (N,) by name, inside the window."""
         self._check_points()
         places = data[self.indep_coord_names].split(max(1, _PAIRS // len(self.points)))
-        chosen = torch.cat([torch.multinomial(self._ln_weights(part).exp(), 1)[:, 0] for part in places])
-        drawn = {}
-        for name, centres, width in self._columns():
-            law = TruncatedNormal(centres[chosen], width, *self._edges(name, data), validate_args=False)
-            drawn[name] = law.sample()
-        return drawn
+        chosen = torch.cat([torch.multinomial(self._ln_weights(self._kept(part)).exp(), 1)[:, 0] for part in places])
+        laws = [
+            TruncatedNormal(centres[chosen], width, *self._edges(name, data), validate_args=False)
+            for name, centres, width in self._columns()
+        ]
+        drawn = torch.stack([law.sample() for law in laws], -1)
+        drawn = drawn if self.broad is None else self.broad.drawn(drawn, self._broad_draws(data))
+        return dict(zip(self.coord_names, drawn.unbind(-1), strict=True))
+
+    def is_supported(self, stars: Data) -> Tensor:
+        """Whether each of a star's coordinates is in the range of the points, or not measured, shape (N,)."""
+        low, high = self.points.aminmax(dim=0)
+        values = stars[self.names]
+        return (~stars.where[self.names] | ((values >= low) & (values <= high))).all(-1)
+
+    def _kept(self, places: Tensor) -> Tensor:
+        """Independent coordinates (N, D), brought to the range of the points where they are beyond it."""
+        low, high = self.points[:, : places.shape[-1]].aminmax(dim=0)
+        return torch.minimum(torch.maximum(places, low), high)
 
     def _ln_density(self, kernels: Sequence[_Kernel], data: Data) -> Tensor:
         places, x, where = data[self.indep_coord_names], data[self.coord_names], data.where[self.coord_names]
-        terms = self._ln_weights(places, x, where)
+        terms = self._ln_weights(self._kept(places), x, where)
         for kernel, value, measured in zip(kernels, x.unbind(-1), where.unbind(-1), strict=True):
             terms = terms + torch.where(measured[:, None], kernel.ln_density(value), 0)
-        return terms.logsumexp(-1)
+        ln_p = terms.logsumexp(-1)
+        return ln_p if self.broad is None else self.broad.mixed(ln_p, self._ln_broad(data))
+
+    def _ln_broad(self, data: Data) -> Tensor:
+        """Log of the broad density of the measured coordinates, shape (N,): even over a finite window."""
+        terms = []
+        for name, centres, _ in self._columns():
+            low, high = self._edges(name, data)
+            even = math.isfinite(self.windows[name].widest)
+            terms.append(-(high - low).log() if even else ln_normals(data[name], _wide(centres)))
+        return masked_sum(terms, [data.where[name] for name in self.coord_names])
+
+    def _broad_draws(self, data: Data) -> Tensor:
+        """Draws of the broad density, (N, F)."""
+        drawn = []
+        for name, centres, _ in self._columns():
+            low, high = self._edges(name, data)
+            mean, scale = _wide(centres)
+            even = math.isfinite(self.windows[name].widest)
+            drawn.append(low + (high - low) * torch.rand_like(low) if even else mean + scale * torch.randn_like(low))
+        return torch.stack(drawn, -1)
 
     def _ln_weights(self, places: Tensor, x: Tensor | None = None, where: Tensor | None = None) -> Tensor:
         """Log weights of the points at places (N, D), shape (N, P), each row's exponentials summing to one.
@@ -177,6 +217,11 @@ class KDEModel(Model):
         if f"{prefix}points" in state_dict:
             self.points = self.points.new_zeros(state_dict[f"{prefix}points"].shape)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def _wide(centres: Tensor) -> Law:
+    """A normal law three times as wide as the points."""
+    return centres.mean(), WIDE * centres.std()
 
 
 class _Kernel:
