@@ -21,10 +21,12 @@ import lightning as L
 import torch
 from astropy.table import Table
 from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from stream_mapper import __version__
 from stream_mapper.catalog import Columns, Reading
+from stream_mapper.data import Data
 from stream_mapper.errors import InputError
 from stream_mapper.fitted import Catalogue, Fit, profile_of
 from stream_mapper.inference.ensemble import Ensemble, draws_by_dropout
@@ -35,10 +37,11 @@ from stream_mapper.inference.screening import screened
 from stream_mapper.models.base import Model
 from stream_mapper.models.known import Batch, KnownDensities
 from stream_mapper.models.mixture import MixtureModel
-from stream_mapper.results.annotation import Intake
+from stream_mapper.results.annotation import Intake, check_columns
+from stream_mapper.results.background import Pretrained, background_metrics
 from stream_mapper.results.provenance import facts_of
 from stream_mapper.results.run_folder import ResultOptions, RunTables, show
-from stream_mapper.training.background import BackgroundStage, Hardware, train_background
+from stream_mapper.training.background import BackgroundStage, Hardware, off_stream, train_background
 from stream_mapper.training.datamodule import CatalogueDataModule, FitStars
 from stream_mapper.training.module import StreamModule, ln_mean
 from stream_mapper.training.processes import gather_rows
@@ -154,7 +157,8 @@ def run(
     options = options or ResultOptions()
     stars = read(model, ensemble, datamodule, hardware.processes)
     with only_warnings("lightning.pytorch", "lightning.fabric"):
-        known = pretrain(model, stars, stage, hardware)
+        pretrained = pretrain(model, stars, stage, hardware, datamodule.intake)
+        known = pretrained.known
         start(model, ensemble)
         trained = train(trainer, module, datamodule, stars, known)
     if not trainer.is_global_zero:
@@ -163,7 +167,7 @@ def run(
     batches = training_batches(module, stars, known)
     polish(model, ensemble, batches)
     posterior(model, ensemble, batches)
-    fitted, tables = collect(module, datamodule, stars, known, trained, options)
+    fitted, tables = collect(module, datamodule, stars, pretrained, trained, options)
     fitted = judge(fitted, stars, known)
     if write_it:
         write(fitted, tables, trained, board=isinstance(trainer.logger, TensorBoardLogger))
@@ -184,11 +188,32 @@ def read(model: Model, ensemble: Ensemble, datamodule: CatalogueDataModule, proc
     return stars
 
 
-def pretrain(model: Model, stars: FitStars, stage: BackgroundStage, hardware: Hardware) -> KnownDensities:
-    """Train and freeze the densities that come before the mixture, fit the scalers; what is then known of the stars."""
-    train_background(model, stars.train, stage, hardware)
+def pretrain(model: Model, stars: FitStars, stage: BackgroundStage, hardware: Hardware, intake: Intake) -> Pretrained:
+    """Train and freeze the densities that come before the mixture, fit the scalers; what is then known of the stars.
+
+    Arguments:
+        model: The model.
+        stars: The stars that are fitted.
+        stage: How the densities are trained.
+        hardware: On what.
+        intake: How the stars are read from another table, if the stage names one.
+
+    Raises:
+        InputError: If that table cannot be used, or too few stars are left.
+    """
+    source = stars.train if stage.path is None else read_beside(model, stage.path, intake)
+    found = train_background(model, source, stage, hardware)
     model.fit_scalers(stars.train)
-    return known_densities(model, stars.stars, hardware.device, gather_rows)
+    known = known_densities(model, stars.stars, hardware.device, gather_rows)
+    off = off_stream(source, stage)
+    return Pretrained(known, source[off], stars.train_rows[off] if stage.path is None else None, found)
+
+
+def read_beside(model: Model, path: str, intake: Intake) -> Data:
+    """The stars of another table that the selection lets in, read as those that are fitted."""
+    stars, _ = intake.reading.load(path)
+    check_columns(model, stars)
+    return stars if intake.selection is None else stars[intake.selection(stars)]
 
 
 def start(model: Model, ensemble: Ensemble) -> None:
@@ -269,12 +294,12 @@ def collect(
     module: StreamModule,
     datamodule: CatalogueDataModule,
     stars: FitStars,
-    known: KnownDensities,
+    pretrained: Pretrained,
     trained: Trained,
     options: ResultOptions,
 ) -> tuple[Fit, RunTables]:
     """The fit, with the memberships of its stars and its numbers, and the tables of the run."""
-    model = _mixture(module.eval().model)
+    model, known = _mixture(module.eval().model), pretrained.known
     facts = facts_of(model, datamodule.intake.reading.frame, __version__, options.name, trained.folder / "config.yaml")
     positions = stars.stars[model.indep_coord_names[0]][stars.fitted].cpu()
     fitted = Fit(model, module.ensemble, datamodule.intake, facts, profile_of(positions), options=options)
@@ -285,8 +310,16 @@ def collect(
     tables = fitted.tables()
     metrics = tables.metrics() | {"seconds_fit": trained.seconds, "epochs": trained.epochs}
     metrics |= {} if trained.best_epoch is None else {"best_epoch": trained.best_epoch}
+    rows = pretrained.rows
+    p_off = _p_beside(fitted, pretrained) if rows is None else columns["p_member"][rows.cpu()]
+    metrics |= background_metrics(model, stars.stars[stars.fitted], pretrained, p_off)
     held_out = Batch(stars.stars, known)[stars.val_rows].to(module.device)
     return replace(fitted, metrics=metrics | held_out_metrics(module, held_out)), tables
+
+
+def _p_beside(fitted: Fit, pretrained: Pretrained) -> Tensor:
+    """Membership of the stars of another table that the background was trained on, (M,)."""
+    return fitted.membership_columns(pretrained.off_stream, draws=0)["p_member"]
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ from user_densities import Clump, Histogram, straight
 
 import stream_mapper as sml
 from stream_mapper import description
-from stream_mapper.catalog import Reading, read_table
+from stream_mapper.catalog import Reading, read_table, write_table
 from stream_mapper.inference.frozen import known_densities
 from stream_mapper.results.run_folder import ResultOptions, photometry
 from stream_mapper.selection import Cut
@@ -101,6 +101,40 @@ def test_a_fit_of_densities_of_ones_own_finds_the_stream(fit):
     assert curve.shape == (2, 2)
     bare = fit.memberships(table["phi1", "phi2"], draws=0)
     assert (np.asarray(bare["n_missing"]) == 2).all()
+
+
+def test_a_fit_says_how_its_background_was_trained(fit):
+    """The held-out density is that of no stream: even over 8 mag in each of two coordinates that are histograms."""
+    found = fit.metrics["val_ln_likelihood_background"]
+    assert found == {"g": pytest.approx(-np.log(8), abs=0.15), "r": pytest.approx(-np.log(8), abs=0.15)}
+    assert fit.metrics["outside_support_background"] == 0
+    table, off = fit.catalogue.table, np.abs(np.asarray(fit.catalogue.table["phi2"]) - 0.3) > 0.8
+    expected = np.asarray(table["p_member"])[off & np.asarray(table["selected"])].mean()
+    assert fit.metrics["stream_share_of_background"] == pytest.approx(expected, abs=2e-3)
+
+
+def test_a_background_trained_beside_the_stream(tmp_path, caplog):
+    """A control field of stars that are brighter in g, read and selected as the stream's."""
+    rng, n = np.random.default_rng(5), 2000
+    g, r = rng.uniform(14, 16, n), rng.uniform(14, 22, n)
+    errors = {"g_err": np.full(n, 0.05), "r_err": np.full(n, 0.05)}
+    path = tmp_path / "control.parquet"
+    write_table(Table({"phi1": rng.uniform(-20, 20, n), "phi2": rng.uniform(5, 7, n), "g": g, "r": r, **errors}), path)
+    stage = BackgroundStage(path=str(path))
+    data = {"selection": Cut({"phi1": (-9.5, 9.5)})}
+    options = {"training": {"learning_rate": 0.03}, "results": ResultOptions(draws=1, track_draws=2)}
+    with caplog.at_level("INFO", logger="stream_mapper"):
+        fit = sml.fit(model_of(), stars(400), background=stage, data=data, trainer={"max_epochs": 2}, **options)
+    found = fit.metrics["val_ln_likelihood_background"]
+    assert found["g"] == pytest.approx(-np.log(2), abs=0.3)
+    assert found["r"] == pytest.approx(-np.log(8), abs=0.15)
+    assert fit.metrics["stream_share_of_background"] == 0
+    assert "no off_stream selection" not in caplog.text
+    inside = int((np.abs(read_table(path)["phi1"]) < 9.5).sum())
+    assert f"of the {inside} stars that the background was trained on" in caplog.text
+    write_table(read_table(path)["phi1", "phi2"], path)
+    with pytest.raises(sml.InputError, match=r"control\.parquet"):
+        sml.fit(model_of(), stars(400), background=stage, data=data, trainer={"max_epochs": 1}, **options)
 
 
 def test_members_are_the_likely_ones_in_order(fit):

@@ -229,6 +229,10 @@ class Model(Described, nn.Module, ABC):
             stage: What can train it by gradient descent.
         """
 
+    def is_supported(self, stars: Data) -> Tensor:
+        """Whether this density was taught by stars like each of these, (N,); all of them, unless a model says so."""
+        return torch.ones(len(stars), dtype=torch.bool, device=stars.device)
+
     def measured(self, data: Data) -> Data:
         """The stars, each coordinate some part cannot take marked as missing for every part alike.
 

@@ -30,8 +30,10 @@ class BackgroundStage:
     """Training of the flows, before the mixture.
 
     Arguments:
-        off_stream: The stars they are trained on, of those that are fitted; all of them by default, which lets the
-            stream leak into the background.
+        off_stream: The stars they are trained on, of those that are fitted or of another table; all of them by default,
+            which lets the stream leak into the background, if it is there.
+        path: Another table to train them on, such as a control field beside the stream; it is read as the one that is
+            fitted, and is to be cut as that one was.
         max_epochs: Passes through those stars.
         batch_size: Stars in a batch.
         learning_rate: Peak learning rate.
@@ -40,6 +42,7 @@ class BackgroundStage:
     """
 
     off_stream: Selection | None = None
+    path: str | None = None
     max_epochs: int = 60
     batch_size: int = 1024
     learning_rate: float = 1e-2
@@ -96,8 +99,7 @@ class BackgroundTraining:
     def maximise(self, model: Model, stars: Data) -> None:
         """Bring the weights of a density to those of its best epoch on held-out stars."""
         stage = self.stage
-        order = torch.randperm(len(stars), generator=torch.Generator().manual_seed(stage.seed)).to(stars.device)
-        n_val = _held_out(stars, stage)
+        chosen, held_out = _split(stars, stage)
         trainer = L.Trainer(
             max_epochs=stage.max_epochs,
             logger=False,
@@ -110,13 +112,15 @@ class BackgroundTraining:
             callbacks=[_KeepBest()],
             **{"devices": 1, **self.hardware.options},
         )
-        there = stars.to(trainer.strategy.root_device)
+        device = trainer.strategy.root_device
         share = partial(Batches, rank=trainer.global_rank, world_size=trainer.world_size)
-        train = share(there[order[n_val:]], stage.batch_size, shuffle=True, seed=stage.seed)
-        trainer.fit(StreamModule(model, learning_rate=stage.learning_rate), train, share(there[order[:n_val]]))
+        train = share(chosen.to(device), stage.batch_size, shuffle=True, seed=stage.seed)
+        trainer.fit(StreamModule(model, learning_rate=stage.learning_rate), train, share(held_out.to(device)))
 
 
-def train_background(model: Model, stars: Data, stage: BackgroundStage, hardware: Hardware | None = None) -> None:
+def train_background(
+    model: Model, stars: Data, stage: BackgroundStage, hardware: Hardware | None = None
+) -> dict[str, float]:
     """Train each density of ``model`` that is trained beforehand, then freeze it.
 
     Under several processes they share the training. Lightning starts the others when the first of these trainings
@@ -124,23 +128,36 @@ def train_background(model: Model, stars: Data, stage: BackgroundStage, hardware
 
     Arguments:
         model: The model.
-        stars: The stars that are fitted, of which the off-stream ones are taken that have all a density's coordinates.
+        stars: The stars that are fitted, or those of another table, of which the off-stream ones are taken that have
+            all a density's coordinates.
         stage: How they are trained.
         hardware: On what; one process on the CPU by default.
+
+    Returns:
+        Mean log density [nats] of the stars held out of the training of each density, by its coordinates.
 
     Raises:
         InputError: If fewer than ten such stars are left, or too few for each process.
     """
     hardware = hardware or Hardware()
     densities = pretrained_parts(model)
-    if densities and stage.off_stream is None:
+    if densities and stage.off_stream is None and stage.path is None:
         _log.warning("no off_stream selection: the background is trained on all stars, those of the stream included.")
-    off = stars if stage.off_stream is None else stars[stage.off_stream(stars)]
+    off = stars[off_stream(stars, stage)]
     complete = [_complete(density, off, stage, hardware.processes) for density in densities]
+    found: dict[str, float] = {}
     for density, chosen in zip(densities, complete, strict=True):
         _log.info("training the flow over %s on %d off-stream stars", ", ".join(density.coord_names), len(chosen))
         density.pretrain(chosen, BackgroundTraining(stage, hardware))
         density.requires_grad_(False)
+        found[",".join(density.coord_names)] = _ln_held_out(density, chosen, stage)
+    return found
+
+
+def off_stream(stars: Data, stage: BackgroundStage) -> Tensor:
+    """Whether the densities are trained on each star, (N,), if it has their coordinates."""
+    everything = torch.ones(len(stars), dtype=torch.bool, device=stars.device)
+    return everything if stage.off_stream is None else stage.off_stream(stars)
 
 
 def pretrained_parts(model: Model) -> list[Model]:
@@ -160,6 +177,23 @@ def _complete(density: Model, stars: Data, stage: BackgroundStage, processes: in
         batch_sizes(len(complete) - n_val, stage.batch_size, processes, "off-stream stars")
         batch_sizes(n_val, None, processes, "held-out off-stream stars")
     return complete
+
+
+@torch.no_grad()
+def _ln_held_out(density: Model, stars: Data, stage: BackgroundStage) -> float:
+    """Mean log density of the held-out stars, which is logged."""
+    _, held_out = _split(stars, stage)
+    ln_p = density.ln_likelihood(density(held_out), held_out).mean().item()
+    text = "the flow over %s has a mean ln p of %.4f for %d held-out stars"
+    _log.info(text, ", ".join(density.coord_names), ln_p, len(held_out))
+    return ln_p
+
+
+def _split(stars: Data, stage: BackgroundStage) -> tuple[Data, Data]:
+    """The stars that a density is trained on, and those held out."""
+    order = torch.randperm(len(stars), generator=torch.Generator().manual_seed(stage.seed)).to(stars.device)
+    n_val = _held_out(stars, stage)
+    return stars[order[n_val:]], stars[order[:n_val]]
 
 
 def _held_out(stars: Data, stage: BackgroundStage) -> int:
