@@ -43,6 +43,7 @@ from stream_mapper.results.provenance import facts_of
 from stream_mapper.results.run_folder import ResultOptions, RunTables, show
 from stream_mapper.training.background import BackgroundStage, Hardware, off_stream, train_background
 from stream_mapper.training.datamodule import CatalogueDataModule, FitStars
+from stream_mapper.training.length import set_length
 from stream_mapper.training.module import StreamModule, ln_mean
 from stream_mapper.training.processes import gather_rows
 from stream_mapper.training.screening import SKIP_BELOW
@@ -62,7 +63,7 @@ class Trained:
         seconds: Time it took.
         epochs: Epochs it ran.
         asked: Epochs it was to run.
-        best_epoch: Epoch of the weights, from 1; None for the last one, where there is no checkpoint.
+        best_epoch: Epoch of the weights, from 1, where those of the best are kept; None for those of the end.
         step: Steps of the optimiser.
         folder: Where its events and checkpoints are.
     """
@@ -231,13 +232,15 @@ def train(
     stars: FitStars,
     known: KnownDensities,
 ) -> Trained:
-    """Train with Lightning; the module then has the weights of the best epoch."""
+    """Train with Lightning; the module then has the weights it keeps."""
     datamodule.serve(stars, known)
+    set_length(trainer, len(stars.train_rows), datamodule.batch_size)
     began = time.monotonic()
     trainer.fit(module, datamodule)
     seconds, folder = time.monotonic() - began, Path(trainer.log_dir or ".")  # every process has to ask for log_dir
     best = Path(getattr(trainer.checkpoint_callback, "best_model_path", "") or "none")
-    state = torch.load(best, map_location="cpu", weights_only=True) if best.is_file() else None
+    of_best = module.weights == "best" and best.is_file()
+    state = torch.load(best, map_location="cpu", weights_only=True) if of_best else None
     if state is not None:
         module.load_state_dict(state["state_dict"])
     trained = Trained(
@@ -258,7 +261,7 @@ def which_weights(trained: Trained) -> str:
     ran, asked = trained.epochs, trained.asked
     end = f"ran all {ran} epochs" if ran == asked else f"stopped early, after {ran} of {asked} epochs"
     if trained.best_epoch is None:
-        return f"the weights are those of the last epoch, as there is no best checkpoint; the fit {end}."
+        return f"the weights are those of the end; the fit {end}."
     return f"the weights are those of epoch {trained.best_epoch}, the best on the held-out stars; the fit {end}."
 
 

@@ -15,9 +15,12 @@ from stream_mapper.devices import without_sync
 from stream_mapper.nn import Constant
 from stream_mapper.pipeline import Trained, which_weights
 from stream_mapper.results.metrics import truth_metrics
+from stream_mapper.results.run_folder import ResultOptions
 from stream_mapper.training import BackgroundStage, StreamModule, train_background
 from stream_mapper.training.batches import Batches
-from stream_mapper.training.callbacks import FitProgress, StopOnNonFinite
+from stream_mapper.training.callbacks import FitProgress, StopEarly, StopOnNonFinite
+from stream_mapper.training.length import FEWEST, epochs_for, set_length
+from stream_mapper.training.trainer import make_trainer
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 5, 10, 20, 60])
@@ -90,7 +93,7 @@ def test_the_calibration_error_tells_right_from_wrong(power, error):
     [
         (30, 30, "those of epoch 30, the best on the held-out stars; the fit ran all 30 epochs."),
         (12, 5, "those of epoch 5, the best on the held-out stars; the fit stopped early, after 12 of 30"),
-        (30, None, "those of the last epoch, as there is no best checkpoint; the fit ran all 30 epochs."),
+        (30, None, "those of the end; the fit ran all 30 epochs."),
     ],
 )
 def test_the_log_says_which_weights_are_kept(ran, best, said):
@@ -141,3 +144,54 @@ def test_a_bad_gradient_is_named_by_its_first_step_when_looked_at_later():
         guard.on_before_optimizer_step(SimpleNamespace(global_step=5), module, None)
         with pytest.raises(FloatingPointError, match="step 5"):
             guard.on_validation_start(None, module)
+
+
+@pytest.mark.parametrize(("stars", "batch", "epochs"), [(500, None, 600), (13_000, 2048, 86), (200_000, 2048, 7)])
+def test_a_fit_is_as_long_as_the_number_of_stars_asks_for(stars, batch, epochs):
+    assert epochs_for(stars, batch) == epochs
+    assert epochs_for(10_000 * stars, 2048) == FEWEST
+    trainer = make_trainer("", logger=False)
+    set_length(trainer, stars, batch)
+    assert trainer.max_epochs == epochs
+    given = make_trainer("", logger=False, max_epochs=3)
+    set_length(given, stars, batch)
+    assert given.max_epochs == 3
+    by_steps = make_trainer("", logger=False, max_steps=700)
+    set_length(by_steps, stars, batch)
+    assert by_steps.max_epochs == -(-700 // len(Batches(sml.Data({"phi1": torch.zeros(stars)}), batch)))
+
+
+def tiny():
+    """A mixture of a stream and an even background over phi2, and stars of it."""
+    names = sml.params.ModelParameters({"phi2": {"mu": (-1.0, 1.0), "ln-sigma": (-4.0, -1.0)}})
+    window = {"phi2": (-2.0, 2.0)}
+    stream = sml.builtin.TruncatedNormal(coord_names=["phi2"], coord_bounds=window, net=Constant(2), params=names)
+    model = sml.MixtureModel(
+        {"stream": stream, "background": sml.builtin.Uniform(coord_names=["phi2"], coord_bounds=window)},
+        net=Constant(1),
+        params=sml.params.ModelParameters({"stream.ln-weight": (-4.0, -0.5)}),
+    )
+    phi2 = torch.where(torch.rand(300) < 0.3, 0.3 + 0.1 * torch.randn(300), torch.empty(300).uniform_(-2, 2))
+    return model, Table({"phi1": torch.empty(300).uniform_(-5, 5).numpy(), "phi2": phi2.numpy()})
+
+
+@pytest.mark.parametrize(("weights", "epochs"), [("end", 40), ("best", 40)])
+def test_a_fit_keeps_the_weights_that_are_asked_for(weights, epochs, caplog):
+    model, table = tiny()
+    few = ResultOptions(draws=1, track_draws=1)
+    with caplog.at_level("INFO", logger="stream_mapper"):
+        fit = sml.fit(model, table, training={"weights": weights}, trainer={"max_epochs": epochs}, results=few)
+    assert fit.metrics["epochs"] == epochs  # nothing stops it before its schedule has ended
+    assert ("best_epoch" in fit.metrics) == (weights == "best")
+    assert (f"those of the end; the fit ran all {epochs} epochs" in caplog.text) == (weights == "end")
+
+
+@pytest.mark.parametrize(("patience", "epochs"), [(None, 12), (3, 4)])
+def test_only_with_patience_a_fit_is_stopped(patience, epochs, caplog):
+    """No epoch is better than the first by ten nats."""
+    model, table = tiny()
+    few, stop = ResultOptions(draws=1, track_draws=1), StopEarly(patience, min_delta=10.0)
+    with caplog.at_level("INFO", logger="stream_mapper"):
+        fit = sml.fit(model, table, trainer={"max_epochs": 12, "callbacks": [stop]}, results=few)
+    assert fit.metrics["epochs"] == epochs
+    assert ("stopped early, after 4 of 12 epochs" in caplog.text) == (epochs == 4)

@@ -18,6 +18,7 @@ from stream_mapper.errors import InputError, check_at_least, check_positive, che
 from stream_mapper.models.base import Model, is_pretrained
 from stream_mapper.selection import Selection
 from stream_mapper.training.batches import Batches, batch_sizes
+from stream_mapper.training.length import epochs_for
 from stream_mapper.training.module import StreamModule
 
 _log = logging.getLogger("stream_mapper")
@@ -34,7 +35,8 @@ class BackgroundStage:
             which lets the stream leak into the background, if it is there.
         path: Another table to train them on, such as a control field beside the stream; it is read as the one that is
             fitted, and is to be cut as that one was.
-        max_epochs: Passes through those stars.
+        max_epochs: Passes through those stars; by default as many as their number asks for, see
+            :func:`stream_mapper.training.length.epochs_for`.
         batch_size: Stars in a batch.
         learning_rate: Peak learning rate.
         val_fraction: Share of the stars that chooses the best epoch.
@@ -43,7 +45,7 @@ class BackgroundStage:
 
     off_stream: Selection | None = None
     path: str | None = None
-    max_epochs: int = 60
+    max_epochs: int | None = None
     batch_size: int = 1024
     learning_rate: float = 1e-2
     val_fraction: float = 0.1
@@ -101,7 +103,7 @@ class BackgroundTraining:
         stage = self.stage
         chosen, held_out = _split(stars, stage)
         trainer = L.Trainer(
-            max_epochs=stage.max_epochs,
+            max_epochs=stage.max_epochs or epochs_for(len(chosen), stage.batch_size),
             logger=False,
             enable_checkpointing=False,
             enable_model_summary=False,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, ProgressBar
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 from torch.nn.utils import get_total_norm
@@ -21,6 +21,28 @@ if TYPE_CHECKING:
     from stream_mapper.training.module import StreamModule
 
 _NEVER = 2**62  # a step that no fit reaches
+
+
+class StopEarly(EarlyStopping):
+    """Stops a fit once the held-out stars have long become no likelier; by default it does not.
+
+    The learning rate falls to zero over the whole fit: one that is stopped has not settled.
+
+    Arguments:
+        patience: Epochs without a better one; None never to stop.
+        monitor: What is looked at.
+        mode: Whether the better is the larger, ``max``, or the smaller, ``min``.
+        min_delta: Least change that counts.
+    """
+
+    def __init__(
+        self,
+        patience: int | None = None,
+        monitor: str = "val/ln_likelihood",
+        mode: str = "max",
+        min_delta: float = 0.0,
+    ) -> None:
+        super().__init__(monitor, min_delta, sys.maxsize if patience is None else patience, mode=mode)
 
 
 class StopOnNonFinite(Callback):

@@ -6,16 +6,18 @@ import sys
 from typing import Any
 
 from jsonargparse import Namespace
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, instantiate_class
 
 from stream_mapper.commands import OneLineErrors
 from stream_mapper.errors import InputError
 from stream_mapper.results.run_folder import ResultOptions
 from stream_mapper.training.background import BackgroundStage, Hardware
+from stream_mapper.training.callbacks import StopEarly
 from stream_mapper.training.datamodule import CatalogueDataModule
+from stream_mapper.training.length import BY_STARS
 from stream_mapper.training.module import StreamModule
-from stream_mapper.training.trainer import BEST_EPOCH, DEFAULTS, STOPPING, callbacks
+from stream_mapper.training.trainer import BEST_EPOCH, DEFAULTS, callbacks
 
 _RUNS_ON = ("accelerator", "devices", "num_nodes", "strategy")
 _PRECISIONS = ("None", "32", "32-true", "64", "64-true")
@@ -52,10 +54,9 @@ class StreamCLI(LightningCLI):
         """The background stage, the checkpoints, early stopping and what the run folder holds."""
         parser.add_class_arguments(BackgroundStage, "background")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
-        parser.add_lightning_class_args(EarlyStopping, "early_stopping")
+        parser.add_lightning_class_args(StopEarly, "early_stopping")
         parser.add_class_arguments(ResultOptions, "results")
         parser.set_defaults({f"checkpoint.{key}": value for key, value in BEST_EPOCH.items()})
-        parser.set_defaults({f"early_stopping.{key}": value for key, value in STOPPING.items()})
 
     def hardware(self) -> Hardware:
         """What the trainings run on."""
@@ -82,14 +83,15 @@ class StreamCLI(LightningCLI):
 
 def _check_trainer(trainer: Any) -> None:
     """Refuse what Lightning's trainer would take and a fit cannot do."""
-    if trainer.max_epochs is None or trainer.max_epochs < 1:
-        raise InputError(f"--trainer.max_epochs must be 1 or more, for the learning rate; got {trainer.max_epochs}.")
+    if trainer.max_epochs is None or (trainer.max_epochs < 1 and trainer.max_epochs != BY_STARS):
+        needed = "1 or more, for the learning rate, or -1 for as many as the number of stars asks for"
+        raise InputError(f"--trainer.max_epochs must be {needed}; got {trainer.max_epochs}.")
     if str(trainer.precision) not in _PRECISIONS:
         raise InputError(
             f"--trainer.precision must be 32-true or 64-true, for densities need the digits; got {trainer.precision}."
         )
     if trainer.limit_val_batches == 0:
-        raise InputError("--trainer.limit_val_batches must not be 0: the held-out stars choose the best epoch.")
+        raise InputError("--trainer.limit_val_batches must not be 0: the held-out stars are looked at every epoch.")
 
 
 def _check_overrides(args: ArgsType) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal, get_args
 
 import lightning as L
 import torch
@@ -23,6 +23,9 @@ from stream_mapper.models.mixture import BACKGROUND, MixtureModel
 from stream_mapper.results.checkpoint import HEADER, header_of
 from stream_mapper.training.screening import ScreenStars
 
+Weights = Literal["end", "best"]
+"""Which weights a fit keeps."""
+
 _OF_LIGHTNING = ("hyper_parameters", "hparams_name", "datamodule_hyper_parameters", "datamodule_hparams_name")
 
 
@@ -39,12 +42,14 @@ class StreamModule(L.LightningModule):
         warm_up: Share of the steps in which the learning rate rises.
         screen_every: Epochs after which it is found anew which stars the components of a mixture may hold; the others'
             densities are not computed in between. 0 computes every density in every step. On a CPU only.
+        weights: Which weights a fit keeps: those of the ``end`` of its schedule, or those of the epoch ``best`` on the
+            held-out stars.
         ensemble_size: Fits of the model that are trained side by side from different starts; what is then said of the
             model is said of their mean.
 
     Raises:
-        InputError: If the learning rate is not positive, the decay negative, the share not in 0..1, or there is no
-            fit.
+        InputError: If the learning rate is not positive, the decay negative, the share not in 0..1, the weights are
+            others, or there is no fit.
     """
 
     def __init__(
@@ -55,6 +60,7 @@ class StreamModule(L.LightningModule):
         warm_up: float = 0.1,
         screen_every: int = 5,
         ensemble_size: int = 1,
+        weights: Weights = "end",
     ) -> None:
         super().__init__()
         check_positive("model.learning_rate", learning_rate)
@@ -62,11 +68,13 @@ class StreamModule(L.LightningModule):
             raise InputError(
                 f"model.weight_decay must be 0 or more and model.warm_up in 0..1; got {weight_decay} and {warm_up}."
             )
+        if weights not in get_args(Weights):
+            raise InputError(f"model.weights must be one of {list(get_args(Weights))}; got {weights!r}.")
         self.save_hyperparameters(ignore=["model"])
         self.model = model
         self.ensemble = Ensemble(model, ensemble_size)
         self.learning_rate, self.weight_decay, self.warm_up = learning_rate, weight_decay, warm_up
-        self.screen_every = screen_every
+        self.screen_every, self.weights = screen_every, weights
         self._sums: dict[str, Any] = {}
 
     def configure_callbacks(self) -> list[Callback]:

@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from stream_mapper.training.callbacks import FitProgress, MembershipHistogram, StopOnNonFinite
+from stream_mapper.training.length import BY_STARS
 
 MONITOR = {"monitor": "val/ln_likelihood", "mode": "max"}
 BEST_EPOCH = {"filename": "best_epoch", "save_last": True, "auto_insert_metric_name": False, **MONITOR}
 """The checkpoint of the best epoch so far, of which the end of a fit makes ``best.ckpt``."""
 
-STOPPING = {"patience": 60, **MONITOR}
 DEFAULTS = {
-    "max_epochs": 400,
+    "max_epochs": BY_STARS,
     "gradient_clip_val": 10.0,
     "use_distributed_sampler": False,
     "num_sanity_val_steps": 0,
@@ -41,7 +41,6 @@ def make_trainer(root: str, *, logger: bool, **options: Any) -> L.Trainer:
     board = TensorBoardLogger(root, name="", version="", default_hp_metric=False) if logger else False
     dirpath = f"{root}/checkpoints"
     best = ModelCheckpoint(dirpath, **BEST_EPOCH)  # type: ignore[arg-type]
-    stop = EarlyStopping(**STOPPING)  # type: ignore[arg-type]
     chosen = options.pop("callbacks", None) or callbacks()
     given = {"default_root_dir": root, "logger": board, **DEFAULTS, **options}
-    return L.Trainer(callbacks=[*chosen, stop, best], **given)
+    return L.Trainer(callbacks=[*chosen, best], **given)

@@ -32,8 +32,8 @@ class KDEModel(Model):
     point is left out of its own density; else the stars that are points would seem better explained than others. It is
     mixed with a broad density, which is conditioned on nothing (see :class:`stream_mapper.builtin.compat.broad.Broad`),
     and beyond the range of its points in the independent coordinates it is that at the end of the range. All are
-    products, so the marginal of a star that lacks coordinates is exact; a star that lacks all of them has zero. Those of
-    scipy and scikit-learn are not cut at a window and do not run on torch's devices, hence this one. It has no
+    products, so the marginal of a star that lacks coordinates is exact; a star that lacks all of them has zero. Those
+    of scipy and scikit-learn are not cut at a window and do not run on torch's devices, hence this one. It has no
     parameters to train: :meth:`fit_points` takes the stars.
 
     Arguments:
