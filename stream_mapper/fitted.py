@@ -26,7 +26,7 @@ from stream_mapper.inference.draws import Draw
 from stream_mapper.inference.ensemble import Ensemble
 from stream_mapper.inference.membership import memberships
 from stream_mapper.inference.profile import places
-from stream_mapper.inference.track import track
+from stream_mapper.inference.track import SHARE, track
 from stream_mapper.models.known import KnownDensities
 from stream_mapper.models.mixture import MixtureModel
 from stream_mapper.results.annotation import Annotation, Intake, rename_clashes
@@ -161,7 +161,7 @@ class Fit:
             ``c_sigma``, ``c_05`` and ``c_95``.
         """
         grid, draws = self._places(at), self.options.track_draws if draws is None else draws
-        columns = track(self.model, grid, self.draw if draws else None, draws, self.ensemble.fits)
+        columns = track(self.model, grid, self.draw if draws else None, draws, self.ensemble.fits, self._nearby(grid))
         return component_table(self._place, grid, columns)
 
     def density(self, at: Places | None = None, draws: int | None = None) -> Table:
@@ -275,6 +275,13 @@ class Fit:
         """
         of = self._catalogue
         return RunTables(self.model, self.intake, of.table, self.track(), self.density(), of.stars, of.cuts)
+
+    def _nearby(self, grid: Tensor) -> Tensor | None:
+        """Number of all stars in a twentieth of their range about each place, (G,); None if the fit was stopped."""
+        if self.profile is None:
+            return None
+        nodes, values = self.profile
+        return interpolate(grid, nodes.tolist(), values.tolist()) * (nodes[-1] - nodes[0]) * SHARE
 
     @property
     def _catalogue(self) -> Catalogue:

@@ -293,8 +293,10 @@ def test_what_is_outside_or_has_no_place_is_kept_with_a_flag(way, folder, tmp_pa
     assert np.flatnonzero(~inside).tolist() == [3, 4, 5]
     assert np.asarray(found["n_missing"])[[3, 6, 7]].tolist() == [0, 1, 0]
     p = np.stack([np.asarray(found["p_stream"]), np.asarray(found["p_background"])])
-    assert p[:, ~inside].tolist() == [[0, 0, 0], [1, 1, 1]]
-    assert np.allclose(p.sum(0), 1)
+    assert p[:, [3, 4]].tolist() == [[0, 0], [1, 1]]
+    names = ("p_stream", "p_background", "p_member", "p_member_05", "p_member_50", "p_member_95")
+    assert np.isnan([np.asarray(found[name])[5] for name in names]).all()
+    assert np.allclose(np.delete(p, 5, 1).sum(0), 1)
 
 
 def test_identifiers_may_be_missing_and_named(folder, tmp_path, capsys, monkeypatch):

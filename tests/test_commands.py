@@ -109,7 +109,8 @@ def test_track_and_density_have_their_columns(run):
     weight = np.asarray(density["weight"])
     assert np.allclose(track["weight"], weight, rtol=1e-6)
     assert track["weight"].unit is None
-    assert track["supported"].tolist() == (weight > 0.01 * weight.max()).tolist()
+    nearby = np.asarray(density["total_density"]) * np.ptp(density["phi1"]) / 20
+    assert track["supported"].tolist() == (weight * nearby >= 1).tolist()
     extent = np.asarray(track["phi1"])[track["supported"]]  # of a field of -45 to 50
     assert extent.min() == pytest.approx(-20, abs=12)
     assert extent.max() == pytest.approx(30, abs=12)
@@ -217,6 +218,7 @@ def test_stars_outside_the_window_are_kept_with_a_flag(stars, predicted, caplog)
     assert not out["in_window"][3]
     assert out["p_member"][3] == 0
     assert out["p_background"][3] == 1
+    assert np.isfinite(np.asarray(out["p_member"])).all()
     window = "{'phi2': (-2.0, 10.0), 'parallax': (0.058823, 0.200001)}"
     assert f"1 of 50 stars are outside the fitted window {window}; their membership is zero" in caplog.text
 

@@ -17,6 +17,7 @@ import stream_mapper as sml
 from stream_mapper import description
 from stream_mapper.catalog import Reading, read_table, write_table
 from stream_mapper.inference.frozen import known_densities
+from stream_mapper.inference.track import supported
 from stream_mapper.results.run_folder import ResultOptions, photometry
 from stream_mapper.selection import Cut
 from stream_mapper.training import BackgroundStage, OffStream
@@ -135,6 +136,24 @@ def test_a_background_trained_beside_the_stream(tmp_path, caplog):
     write_table(read_table(path)["phi1", "phi2"], path)
     with pytest.raises(sml.InputError, match=r"control\.parquet"):
         sml.fit(model_of(), stars(400), background=stage, data=data, trainer={"max_epochs": 1}, **options)
+
+
+def test_magnitudes_without_errors_are_counted(caplog):
+    table = stars(400)
+    table["g_err"][:7], table["r_err"][5:9] = np.nan, np.nan
+    table["g"][0] = np.nan
+    options = {"trainer": {"max_epochs": 1}, "results": ResultOptions(draws=1, track_draws=1)}
+    with caplog.at_level("WARNING", logger="stream_mapper"):
+        fit = sml.fit(model_of(), table, **options)
+    assert fit.metrics["magnitudes_without_errors"] == 8
+    assert "8 of 400 stars have a magnitude without its error" in caplog.text
+
+
+def test_a_component_is_there_where_a_star_of_it_is_expected():
+    """Of 1000 stars over 20 deg, 50 are within a twentieth of the range; a field without a stream has none of it."""
+    weight = torch.tensor([1e-6, 0.015, 0.05, 0.5])
+    assert supported(weight, torch.full((4,), 50.0)).tolist() == [False, False, True, True]
+    assert not supported(torch.full((9,), 1e-5), torch.full((9,), 50.0)).any()
 
 
 def test_members_are_the_likely_ones_in_order(fit):

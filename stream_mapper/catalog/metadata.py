@@ -82,7 +82,9 @@ _MEMBERSHIPS = {
     "selected": Note("meta.code", "whether the star passed the selection of the fit"),
     "component": Note("meta.code.class", "component of the mixture"),
     "weight": Note("", "share of the stars at this phi1 that are of the component"),
-    "supported": Note("meta.code", "whether the component is there: its weight is above a hundredth of its largest"),
+    "supported": Note(
+        "meta.code", "whether the component is there: at least one star of it is expected in a twentieth of the range"
+    ),
     "density": Note("", "stars of the component per degree of phi1"),
     "total_density": Note("", "stars of all components per degree of phi1"),
 }

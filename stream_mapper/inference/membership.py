@@ -49,7 +49,8 @@ def memberships(
 
     Returns:
         ``p_<component>`` summing to one, ``p_member`` = 1 - p_background, its quantiles ``p_member_05/_50/_95`` (NaN
-        without draws), ``n_missing`` (coordinates not measured) and ``in_window``, each (N,), on the CPU.
+        without draws), ``n_missing`` (coordinates not measured) and ``in_window``, each (N,), on the CPU. A star
+        without one of the independent coordinates, such as phi1, has no membership: NaN.
     """
     device = next(model.parameters()).device
     whole = stars if known is None else Batch(stars, known)
@@ -62,6 +63,8 @@ def memberships(
         open_ones = Batch.cat([chunk[2] for chunk in chunks if chunk[2] is not None])
         spread = spread.index_copy(1, rows, _spread(model, open_ones, draw, draws, fits).to(spread))
     columns |= {f"p_member_{q}": spread[i] for i, q in enumerate(QUANTILE_NAMES)}
+    placed = stars.where[model.indep_coord_names].all(-1).to(inside.device)
+    columns = {name: torch.where(placed, values, torch.nan) for name, values in columns.items()}
     columns["n_missing"] = (~model.measured(stars).where[model.coord_names]).sum(-1)
     columns["in_window"] = inside
     return {name: column.cpu() for name, column in columns.items()}

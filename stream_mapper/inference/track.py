@@ -15,12 +15,19 @@ from stream_mapper.inference.profile import Columns, places, profiles, streams
 from stream_mapper.models.base import Params, scope
 from stream_mapper.models.mixture import MixtureModel
 
-_FAINTEST = 0.01  # share of its largest weight below which a component is not there
+_FEWEST = 1.0  # stars expected of a component where it is there
+SHARE = 1 / 20
+"""Share of the range of the stars in which these are expected."""
 
 
 @torch.no_grad()
 def track(
-    model: MixtureModel, at: Tensor, draw: Draw | None = None, draws: int = 200, fits: Fits = alone
+    model: MixtureModel,
+    at: Tensor,
+    draw: Draw | None = None,
+    draws: int = 200,
+    fits: Fits = alone,
+    nearby: Tensor | None = None,
 ) -> dict[str, Columns]:
     """Centre and intrinsic width of each component in each coordinate at each place.
 
@@ -30,6 +37,7 @@ def track(
         draw: Draws of the parameter functions; without it the quantiles are NaN.
         draws: Number of draws.
         fits: The fits of an ensemble; their mean is given.
+        nearby: Number of all stars about each place, in a twentieth of their range, (G,); None if it is not known.
 
     Returns:
         Columns (G,) by name, of each component: ``weight``, ``supported`` (see :func:`supported`; the track means
@@ -41,13 +49,21 @@ def track(
     out = {}
     for q in streams(model):
         weight = mean_over(fits, model, partial(_weight, model, grid, q)).cpu()
-        out[q] = {"weight": weight, "supported": supported(weight), **curves[q]}
+        out[q] = {"weight": weight, "supported": supported(weight, nearby), **curves[q]}
     return out
 
 
-def supported(weight: Tensor) -> Tensor:
-    """Where a component is there at all: its weight is above a hundredth of its largest, shape of ``weight``."""
-    return weight > _FAINTEST * weight.max()
+def supported(weight: Tensor, nearby: Tensor | None = None) -> Tensor:
+    """Where a component is there at all: where one star of it or more is expected among those nearby, (G,).
+
+        >>> supported(torch.tensor([0.2, 0.01, 0.0]), nearby=torch.tensor([50.0, 50.0, 50.0]))
+        tensor([ True, False, False])
+
+    Arguments:
+        weight: Weight of the component, (G,).
+        nearby: Number of all stars about each place, (G,); where it is not known, any weight will do.
+    """
+    return weight > 0 if nearby is None else weight * nearby >= _FEWEST
 
 
 def _weight(model: MixtureModel, grid: Data, component: str) -> Tensor:

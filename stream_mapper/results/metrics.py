@@ -16,6 +16,8 @@ from torchmetrics.functional.classification import (
     binary_recall,
 )
 
+from stream_mapper.data import Data
+from stream_mapper.models.base import Model
 from stream_mapper.models.mixture import BACKGROUND
 
 Array = NDArray[np.bool_]
@@ -31,7 +33,7 @@ def membership_metrics(table: Table) -> dict[str, float]:
     return {
         "stars": len(table),
         "in_window": int(np.sum(table["in_window"])),
-        "expected_members": float(p.sum()),
+        "expected_members": float(np.nansum(p)),
         **counts,
     }
 
@@ -52,7 +54,8 @@ def truth_metrics(table: Table, subsets: Mapping[str, Array] | None = None) -> d
     member = torch.from_numpy(np.asarray(table["true_component"]).astype(str) != BACKGROUND).long()
     scores = {"": "p_member"} | ({"optimal_": "true_p_member"} if "true_p_member" in table.colnames else {})
     metrics: dict[str, float] = {"true_members": int(member.sum())}
-    for subset, rows in {"": np.ones(len(table), dtype=bool), **(subsets or {})}.items():
+    placed = np.isfinite(np.asarray(table["p_member"]))
+    for subset, rows in {"": placed, **{name: rows & placed for name, rows in (subsets or {}).items()}}.items():
         for kind, column in scores.items():
             metrics |= _classification(np.asarray(table[column])[rows], member[torch.tensor(rows)], subset + kind)
     return metrics
@@ -70,6 +73,16 @@ def _classification(p: Any, member: torch.Tensor, prefix: str) -> dict[str, floa
     if likely.any():
         values["calibration_error"] = binary_calibration_error(scores[likely], member[likely])
     return {prefix + name: value.item() for name, value in values.items()}
+
+
+def bare_magnitudes(model: Model, stars: Data) -> int:
+    """Number of stars with a magnitude whose error is missing, so that it counts as not measured."""
+    photometric = [part for part in model.parts() if part.curve() is not None]
+    pairs = {name: error for part in photometric for name, error in part.error_names.items()}
+    bare = torch.zeros(len(stars), dtype=torch.bool, device=stars.device)
+    for name, error in pairs.items():
+        bare |= stars.where[name] & ~stars.where[error]
+    return int(bare.sum())
 
 
 def track_metrics(table: Table, model_values: Mapping[str, Any]) -> dict[str, float]:

@@ -22,7 +22,7 @@ from stream_mapper.results.annotation import SELECTED, Intake
 from stream_mapper.results.exports import check_formats, write_galstreams, write_memberships
 from stream_mapper.results.figures import figures
 from stream_mapper.results.members import best_members, write_latex
-from stream_mapper.results.metrics import membership_metrics, track_metrics, truth_metrics
+from stream_mapper.results.metrics import bare_magnitudes, membership_metrics, track_metrics, truth_metrics
 from stream_mapper.results.provenance import Facts, internal_names, with_facts
 
 _TOP = 20  # best members shown in TensorBoard
@@ -92,6 +92,7 @@ class RunTables:
         table, stars = self.selected()
         out: dict[str, Any] = membership_metrics(table) | {"stars": len(self.memberships)}
         out |= {"selected": len(table)} if self.cuts is not None else {}
+        out["magnitudes_without_errors"] = bare_magnitudes(self.model, self.stars)
         out |= truth_metrics(table, _incomplete(self.model, stars))
         return out | track_metrics(table, self._fitted(stars))
 
@@ -167,7 +168,7 @@ def show(board: Board, tables: RunTables, drawn: Mapping[str, Figure], step: int
     p = np.asarray(table["p_member"])
     for name, figure in drawn.items():
         board.add_figure(f"figures/{name}", figure, step)
-    board.add_histogram("memberships/all", p, step)
+    board.add_histogram("memberships/all", p[np.isfinite(p)], step)
     board.add_text("memberships/best", _markdown(table, p), step)
 
 
@@ -213,7 +214,7 @@ def _values(stars: Data, table: Table) -> dict[str, np.ndarray]:
 
 def _markdown(table: Table, p: np.ndarray) -> str:
     """The best members as a Markdown table."""
-    rows = np.argsort(p)[::-1][:_TOP]
+    rows = np.argsort(-p)[:_TOP]
     names = [name for name in table.colnames if table[name].ndim == 1]
     lines = ["|".join(names), "|".join("---" for _ in names)]
     return "\n".join(lines + ["|".join(str(table[name][row]) for name in names) for row in rows])

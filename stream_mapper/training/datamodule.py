@@ -20,6 +20,7 @@ from stream_mapper.models.base import Model, windows_of
 from stream_mapper.models.known import Batch, KnownDensities
 from stream_mapper.models.mixture import MixtureModel
 from stream_mapper.results.annotation import Intake, check_columns, membership_names, rename_clashes
+from stream_mapper.results.metrics import bare_magnitudes
 from stream_mapper.selection import Selection
 from stream_mapper.selection.base import Counts
 from stream_mapper.training.batches import Batches, batch_sizes
@@ -151,6 +152,9 @@ class CatalogueDataModule(L.LightningDataModule):
         inside = model.in_window(stars)
         selected, cuts = self._select(model, stars, inside)
         train_rows, val_rows = self._split((inside & selected).nonzero()[:, 0], model, stars)
+        if bare := bare_magnitudes(model, stars):
+            text = "%d of %d stars have a magnitude without its error, so it counts as not measured; see data.errors"
+            _log.warning(text, bare, len(stars))
         if outside := int((~inside).sum()):
             text = "%d of %d stars are outside the model's window %s: not fitted, and in_window is False for them."
             _log.info(text, outside, len(stars), windows_of(model))
