@@ -1,0 +1,47 @@
+"""Stars drawn from a fit at the places of those that were fitted, each with what was measured of it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from stream_mapper.data import Data
+from stream_mapper.inference.checks.base import Evidence
+from stream_mapper.inference.checks.terms import Terms, terms
+from stream_mapper.models.base import rows_of, scope
+
+
+@torch.no_grad()
+def drawn(evidence: Evidence, fitted: Terms, seed: int) -> Terms:
+    """One draw for each fitted star: the same place, the same errors and the same coordinates missing.
+
+    Each star is drawn from the one component that a draw of the weights gives it.
+    """
+    given = filled(fitted)
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        which = torch.multinomial(fitted_weights(fitted).cpu(), 1)[:, 0].to(given.device)
+        columns = {name: given[name].clone() for name in fitted.model.coord_names}
+        for i, (q, component) in enumerate(fitted.model.components.items()):
+            rows = (which == i).nonzero()[:, 0]
+            if len(rows):
+                values = component.simulate(*rows_of(scope(fitted.params, q), given, rows))
+                for name, column in columns.items():
+                    column[rows] = values[name].to(column)
+    measured = {n: torch.where(fitted.stars.where[n], c, torch.nan) for n, c in columns.items()}
+    return terms(evidence, fitted.stars.select(list(dict.fromkeys(fitted.model.columns))).with_columns(measured))
+
+
+def fitted_weights(fitted: Terms) -> Tensor:
+    """Weights of all components, shape (N, K)."""
+    names = list(fitted.model.components)
+    return torch.stack([fitted.params[f"{q}.ln-weight"].expand(len(fitted)) for q in names], -1).exp()
+
+
+def filled(fitted: Terms) -> Data:
+    """The stars with a typical error where one is missing: what it makes is marked as missing afterwards."""
+    stars = fitted.stars
+    names = [n for n in fitted.model.columns if n not in fitted.model.coord_names and not bool(stars.where[n].all())]
+    typical = {n: stars[n][stars.where[n]].median() for n in names if bool(stars.where[n].any())}
+    whole = {n: torch.where(stars.where[n], stars[n], v) for n, v in typical.items()}
+    return stars.with_columns(whole) if whole else stars

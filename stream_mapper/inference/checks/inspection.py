@@ -1,0 +1,108 @@
+"""What several checks of one fit share, each computed once and when it is first asked for."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from stream_mapper.inference.checks.base import Evidence
+from stream_mapper.inference.checks.draws import drawn
+from stream_mapper.inference.checks.scan import Scan, locations, scan
+from stream_mapper.inference.checks.terms import Terms, leaves, terms
+from stream_mapper.models.base import Model, scope
+
+_LIKELY = 0.5  # membership of a likely member
+_RANGE = (0.05, 0.95)  # quantiles of a coordinate between which its background is taken as even
+
+
+class Inspection:
+    """A fit under inspection.
+
+    Arguments:
+        evidence: What there is to look at.
+    """
+
+    def __init__(self, evidence: Evidence) -> None:
+        self.evidence = evidence
+        self.model = evidence.model
+
+    @cached_property
+    def fitted(self) -> Terms:
+        """The stars."""
+        return terms(self.evidence)
+
+    @cached_property
+    def drawn(self) -> Terms:
+        """A draw for each star."""
+        return drawn(self.evidence, self.fitted, self.evidence.seed)
+
+    @cached_property
+    def scans(self) -> dict[str, list[Scan]]:
+        """Each stream moved along each coordinate it has a centre in."""
+        return {
+            q: [scan(self.fitted, q, location) for location in locations(self.model.components[q])]
+            for q in self.evidence.streams
+        }
+
+    @cached_property
+    def places(self) -> Tensor:
+        """The independent coordinate of the stars, (N,)."""
+        return self.fitted.stars[self.along]
+
+    @property
+    def along(self) -> str:
+        """Name of the independent coordinate."""
+        return self.model.indep_coord_names[0]
+
+    @property
+    def across(self) -> str | None:
+        """Name of the coordinate that is the other position on the sky, if there is one."""
+        return "phi2" if "phi2" in self.model.coord_names else None
+
+    def likely(self, component: str) -> Tensor:
+        """Rows of the likely members of a component."""
+        return (self.fitted.p(component) > _LIKELY).nonzero()[:, 0]
+
+    def group(self, component: str, name: str) -> tuple[str, ...]:
+        """Coordinates that are set aside together with one: all magnitudes of an isochrone, or itself."""
+        part = self.part_of(component, name)[1]
+        return part.coord_names if is_photometric(part) else (name,)
+
+    def part_of(self, component: str, name: str) -> tuple[str, Model]:
+        """Path and part of a component that has a coordinate."""
+        return next(found for found in leaves(self.model.components[component]) if name in found[1].coord_names)
+
+    def centre(self, component: str, name: str, stars: Terms) -> Tensor | None:
+        """Centre of a component in a coordinate at each star, (N,), if it has one."""
+        path, _ = self.part_of(component, name)
+        params = scope(stars.params, component)
+        key = f"{path}.{name}.mu" if path else f"{name}.mu"
+        return params.get(key)
+
+    def weights(self, component: str, names: tuple[str, ...]) -> tuple[Tensor, Tensor]:
+        """How likely each star, and each draw, is of a component by all but some coordinates, (N,) in 0..1.
+
+        What the background has in those coordinates is taken as even. Both columns are the same function of a star, so
+        that they can be compared.
+        """
+        ranges = torch.stack([self._ln_range(name) for name in names]).sum()
+        found = []
+        for each in (self.fitted, self.drawn):
+            ln_odds = each.ln_without(component, names) - ranges - each.ln_rest(component)
+            ln_odds = ln_odds + each.params[f"{component}.ln-weight"] - torch.log1p(-each.weight(component))
+            p = ln_odds.sigmoid().nan_to_num()
+            found.append(torch.where(p > 1e-3, p, 0.0))
+        return found[0], found[1]
+
+    def _ln_range(self, name: str) -> Tensor:
+        stars = self.fitted.stars
+        values = stars[name][stars.where[name]][:1_000_000]
+        low, high = values.quantile(torch.tensor(_RANGE, device=values.device, dtype=values.dtype))
+        return (high - low).clamp(min=1e-12).log()
+
+
+def is_photometric(part: Model) -> bool:
+    """Whether a part is a density of magnitudes at a distance."""
+    return part.curve() is not None
