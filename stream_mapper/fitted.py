@@ -274,7 +274,9 @@ class Fit:
             InputError: If the fitted table is not at hand.
         """
         of = self._catalogue
-        return RunTables(self.model, self.intake, of.table, self.track(), self.density(), of.stars, of.cuts)
+        return RunTables(
+            self.model, self.intake, of.table, self.track(), self.density(), of.stars, of.cuts, self.checks
+        )
 
     def _nearby(self, grid: Tensor) -> Tensor | None:
         """Number of all stars in a twentieth of their range about each place, (G,); None if the fit was stopped."""

@@ -8,11 +8,12 @@ Each step takes what it needs and returns what it found; :func:`run` is all of t
 
 from __future__ import annotations
 
+import copy
 import logging
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,12 @@ from stream_mapper.catalog import Columns, Reading
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError
 from stream_mapper.fitted import Catalogue, Fit, profile_of
+from stream_mapper.inference.checks import Evidence, Schedule, verdict
+from stream_mapper.inference.checks import judge as judged
 from stream_mapper.inference.ensemble import Ensemble, draws_by_dropout
 from stream_mapper.inference.frozen import known_densities
 from stream_mapper.inference.laplace import FunctionPosterior
+from stream_mapper.inference.membership import p_member
 from stream_mapper.inference.polish import polish as to_the_top
 from stream_mapper.inference.screening import screened
 from stream_mapper.models.base import Model
@@ -41,6 +45,7 @@ from stream_mapper.results.annotation import Intake, check_columns
 from stream_mapper.results.background import Pretrained, background_metrics
 from stream_mapper.results.provenance import facts_of
 from stream_mapper.results.run_folder import ResultOptions, RunTables, show
+from stream_mapper.results.tables import checks_table
 from stream_mapper.training.background import BackgroundStage, Hardware, off_stream, train_background
 from stream_mapper.training.datamodule import CatalogueDataModule, FitStars
 from stream_mapper.training.length import set_length
@@ -65,6 +70,7 @@ class Trained:
         asked: Epochs it was to run.
         best_epoch: Epoch of the weights, from 1, where those of the best are kept; None for those of the end.
         step: Steps of the optimiser.
+        learning_rate: Learning rate of the last step, as a share of the highest.
         folder: Where its events and checkpoints are.
     """
 
@@ -73,6 +79,7 @@ class Trained:
     asked: int
     best_epoch: int | None
     step: int
+    learning_rate: float
     folder: Path
 
 
@@ -169,9 +176,11 @@ def run(
     polish(model, ensemble, batches)
     posterior(model, ensemble, batches)
     fitted, tables = collect(module, datamodule, stars, pretrained, trained, options)
-    fitted = judge(fitted, stars, known)
+    fitted = judge(fitted, stars, pretrained, trained)
     if write_it:
-        write(fitted, tables, trained, board=isinstance(trainer.logger, TensorBoardLogger))
+        write(
+            fitted, replace(tables, checks=fitted.checks), trained, board=isinstance(trainer.logger, TensorBoardLogger)
+        )
     return fitted
 
 
@@ -249,6 +258,7 @@ def train(
         trainer.max_epochs or 0,
         None if state is None else state["epoch"] + 1,
         trainer.global_step,
+        trainer.optimizers[0].param_groups[0]["lr"] / module.learning_rate,
         folder,
     )
     if trainer.is_global_zero:
@@ -333,9 +343,33 @@ def held_out_metrics(module: StreamModule, held_out: Batch) -> dict[str, Any]:
     return metrics | ({"val_ln_likelihood_ensemble": each.mean(1).tolist()} if len(each) > 1 else {})
 
 
-def judge(fitted: Fit, stars: FitStars, known: KnownDensities) -> Fit:  # noqa: ARG001
-    """The fit with its judgement; there is none yet."""
-    return fitted
+def judge(fitted: Fit, stars: FitStars, pretrained: Pretrained, trained: Trained) -> Fit:
+    """The fit with its judgement: every check, and what they say together."""
+    checks = judged(evidence(fitted, stars, pretrained, trained))
+    for check in checks:
+        if check.verdict == "fail":
+            _log.warning("%s: %s.", check.name, check.message)
+    return replace(fitted, checks=checks_table(checks), metrics={**fitted.metrics, "verdict": verdict(checks)})
+
+
+def evidence(fitted: Fit, stars: FitStars, pretrained: Pretrained, trained: Trained) -> Evidence:
+    """All that the checks look at, in the memory of the computer."""
+    batch = Batch(stars.stars, pretrained.known)[stars.fitted]
+    fits = fitted.ensemble.fits(fitted.model)
+    each = [_p_member(fitted.model, one, batch) for one in fits] if len(fits) > 1 else None
+    model, here = copy.deepcopy(fitted.model).cpu().eval(), batch.to("cpu")
+    schedule = Schedule(trained.asked, trained.epochs, trained.learning_rate)
+    return Evidence(model, here.stars, here.known, pretrained.off_stream, schedule, each)
+
+
+@torch.no_grad()
+def _p_member(model: MixtureModel, fit: AbstractContextManager[None], batch: Batch) -> Tensor:
+    """``p_member`` of each star by one fit, (N,), on the CPU."""
+    device = next(model.parameters()).device
+    chunks = [chunk.to(device) for chunk in batch.split(_BATCH)]
+    with fit:
+        p = [model.membership(model(chunk.stars), chunk.stars, chunk.known) for chunk in chunks]
+    return p_member(model, torch.cat(p)).cpu()
 
 
 def write(fitted: Fit, tables: RunTables, trained: Trained, board: bool) -> None:

@@ -68,6 +68,7 @@ class RunTables:
         density: The density of each component, at the same places.
         stars: The N stars.
         cuts: What each cut of the selection removed, if there is one.
+        checks: The judgement of the fit, if there is one.
     """
 
     model: MixtureModel
@@ -77,6 +78,7 @@ class RunTables:
     density: Table
     stars: Data
     cuts: Table | None = None
+    checks: Table | None = None
 
     @property
     def place(self) -> str:
@@ -147,7 +149,8 @@ def write_run(
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_memberships(tables.memberships, folder, options.formats)
-    for name, table in (("track", tables.track), ("density", tables.density), ("selection", tables.cuts)):
+    found = {"track": tables.track, "density": tables.density, "selection": tables.cuts, "checks": tables.checks}
+    for name, table in found.items():
         if table is not None:
             write_table(with_facts(table, facts, {n: n for n in table.colnames}), folder / f"{name}.ecsv")
     _write_members(folder, tables, options)

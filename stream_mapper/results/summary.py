@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from stream_mapper.results.metrics import THRESHOLDS
 
@@ -20,16 +21,18 @@ _TRACK = (
 _WHERE = {"average_precision": "", "calibration_error": " where p > 0.01"}
 
 
-def summary(metrics: Mapping[str, float], folder: Path) -> str:
+def summary(metrics: Mapping[str, Any], folder: Path) -> str:
     """Stars, expected members, stars above thresholds and paths; beside the truth where there is one."""
     rows = [
         ("stars", f"{metrics['stars']:,}"),
         ("inside the window", f"{metrics['in_window']:,}"),
         ("expected members", f"{metrics['expected_members']:,.1f}"),
         *((f"stars with p > {cut}", f"{metrics[f'above_{cut}']:,}") for cut in THRESHOLDS),
+        *((("verdict", str(metrics["verdict"])),) if "verdict" in metrics else ()),
         ("time", f"{metrics['seconds']:.0f} s"),
         ("memberships", ", ".join(map(str, sorted(folder.glob("memberships.*"))))),
         ("track", str(folder / "track.ecsv")),
+        *((("checks", str(folder / "checks.ecsv")),) if "verdict" in metrics else ()),
         ("figures", str(folder / "figures")),
         ("checkpoint", str(folder / "checkpoints" / "best.ckpt")),
     ]

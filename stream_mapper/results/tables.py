@@ -1,14 +1,16 @@
-"""Tracks and densities as tables."""
+"""Tracks, densities and checks as tables."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 import numpy as np
 from astropy.table import Table, vstack
 from torch import Tensor
 
 from stream_mapper.catalog import with_units
+from stream_mapper.inference.checks import Check
 
 _PER_DEGREE = "1 / deg"
 
@@ -24,6 +26,11 @@ def component_table(place: str, at: Tensor, columns: Mapping[str, Mapping[str, T
     densities = {name: _PER_DEGREE for one in columns.values() for name in one if "density" in name}
     tables = [with_units(_table(q, place, at, values), densities) for q, values in columns.items()]
     return vstack(tables, metadata_conflicts="silent")
+
+
+def checks_table(checks: Sequence[Check]) -> Table:
+    """A table with a row a check: ``name, component, verdict, value, limit, message``."""
+    return Table(rows=[asdict(check) for check in checks])
 
 
 def _table(component: str, place: str, at: Tensor, columns: Mapping[str, Tensor]) -> Table:

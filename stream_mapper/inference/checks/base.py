@@ -47,14 +47,12 @@ class Schedule:
     Attributes:
         epochs_asked: Epochs that the schedule of the learning rate was made for.
         epochs_run: Epochs that were run.
-        learning_rate: Learning rate of the last step.
-        peak: Highest learning rate of the schedule.
+        learning_rate: Learning rate of the last step, as a share of the highest.
     """
 
     epochs_asked: int
     epochs_run: int
     learning_rate: float
-    peak: float
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ def schedule(inspection: Inspection) -> list[Check]:
     facts = inspection.evidence.schedule
     if facts is None:
         return []
-    left = facts.learning_rate / facts.peak if facts.peak > 0 else 0.0
+    left = facts.learning_rate
     ran = f"the training ran {facts.epochs_run} of {facts.epochs_asked} epochs and stopped"
     if left <= LIMIT:
         return [Check("schedule", "", "ok", left, LIMIT, f"{ran} at {left:.1%} of the highest learning rate")]

@@ -119,5 +119,5 @@ def _where(names: tuple[str, ...], known: Data, stars: Data) -> str:
     seen = known[name].aminmax()
     return (
         f"Mostly in {name}: they have {low:.4g}..{high:.4g}, its training stars {seen.min:.4g}..{seen.max:.4g}. "
-        f"Members there rest on the tail of a density: cut {name} to where there are training stars, or train on more of them"
+        f"Members there rest on the tail of a density: cut {name} to where there are training stars, or train on more"
     )
