@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from stream_mapper.data import Data
+from stream_mapper.errors import InputError
 from stream_mapper.inference.checks.base import Evidence
 from stream_mapper.inference.checks.terms import Terms, terms
-from stream_mapper.models.base import rows_of, scope
+from stream_mapper.models.base import Model, Params, rows_of, scope
+
+_STRETCHES = 32  # of phi1, the shortest that is set aside where a component cannot be drawn
 
 
 @torch.no_grad()
 def drawn(evidence: Evidence, fitted: Terms, seed: int) -> Terms:
     """One draw for each fitted star: the same place, the same errors and the same coordinates missing.
 
-    Each star is drawn from the one component that a draw of the weights gives it.
+    Each star is drawn from the one component that a draw of the weights gives it. Where that is outside its own window
+    the star is its own draw, and says nothing.
     """
     given = filled(fitted)
     with torch.random.fork_rng([]):
@@ -24,12 +30,27 @@ def drawn(evidence: Evidence, fitted: Terms, seed: int) -> Terms:
         columns = {name: given[name].clone() for name in fitted.model.coord_names}
         for i, (q, component) in enumerate(fitted.model.components.items()):
             rows = (which == i).nonzero()[:, 0]
-            if len(rows):
-                values = component.simulate(*rows_of(scope(fitted.params, q), given, rows))
+            along = given[fitted.model.indep_coord_names[0]][rows].argsort()
+            for some, values in _simulated(component, scope(fitted.params, q), given, rows[along]):
                 for name, column in columns.items():
-                    column[rows] = values[name].to(column)
+                    column[some] = values[name].to(column)
     measured = {n: torch.where(fitted.stars.where[n], c, torch.nan) for n, c in columns.items()}
     return terms(evidence, fitted.stars.select(list(dict.fromkeys(fitted.model.columns))).with_columns(measured))
+
+
+def _simulated(
+    component: Model, params: Params, given: Data, rows: Tensor, least: int = 0
+) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+    """Draws of the stars in ``rows``, in parts, without the stretches of phi1 where the component cannot be drawn."""
+    if len(rows) == 0:
+        return
+    least = least or 1 + len(rows) // _STRETCHES
+    try:
+        yield rows, component.simulate(*rows_of(params, given, rows))
+    except InputError:
+        if len(rows) > least:
+            for half in rows.chunk(2):
+                yield from _simulated(component, params, given, half, least)
 
 
 def fitted_weights(fitted: Terms) -> Tensor:

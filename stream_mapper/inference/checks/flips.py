@@ -16,6 +16,7 @@ from torch import Tensor
 
 _EULER = 0.5772156649
 _CHUNK = 16_384  # pairs whose signs are drawn at once
+_APART = 104_729  # between the seed of the draws and that of the exchanges: they must not be of one sequence
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def counts(cells: tuple[Tensor, Tensor], weights: tuple[Tensor, Tensor], size: i
     squares = v.new_zeros(size).index_add(0, a, v.square()).index_add(0, b, w.square())
     both = torch.where(a == b, v * w, 0.0)
     variance = squares.index_add(0, a, -2 * both)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed + _APART)
     differences = torch.zeros(size, flips, dtype=torch.float32)
     for some in torch.arange(len(rows)).split(_CHUNK):
         signs = torch.randint(0, 2, (len(some), flips), generator=generator, dtype=torch.int8).float() * 2 - 1
@@ -63,7 +64,7 @@ def counts(cells: tuple[Tensor, Tensor], weights: tuple[Tensor, Tensor], size: i
 
 
 @dataclass(frozen=True)
-class Test:
+class Comparison:
     """The largest of several statistics, against its values after exchanges.
 
     Attributes:

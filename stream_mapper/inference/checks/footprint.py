@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from stream_mapper.errors import InputError
 from stream_mapper.inference.checks.base import Check
 from stream_mapper.inference.checks.draws import filled, fitted_weights
 from stream_mapper.inference.checks.inspection import Inspection
@@ -29,7 +30,10 @@ def footprint(inspection: Inspection) -> list[Check]:
     coord = inspection.across
     if coord is None or len(inspection.places) == 0:
         return []
-    drawn = positions(inspection, coord)
+    try:
+        drawn = positions(inspection, coord)
+    except InputError:  # a component that lies outside its window somewhere cannot be drawn there
+        drawn = [inspection.drawn.stars[coord]]
     where = inspection.fitted.stars.where[coord]
     along, across = inspection.places[where], inspection.fitted.stars[coord][where]
     grid = _Grid(along, across)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from stream_mapper.inference.checks.base import Check
-from stream_mapper.inference.checks.flips import Counts, Test, binned, counts, edges_of, kolmogorov
+from stream_mapper.inference.checks.flips import Comparison, Counts, binned, counts, edges_of, kolmogorov
 from stream_mapper.inference.checks.inspection import Inspection, is_photometric
 from stream_mapper.inference.checks.scan import slices_of
 from stream_mapper.inference.checks.terms import leaves
@@ -108,7 +108,7 @@ def compare(inspection: Inspection, data: Column, weights: tuple[Tensor, Tensor]
     slices = slices_of(inspection.fitted, SLICES)
     cells = tuple(slices * BINS + each for each in binned(data.values, edges))
     found = counts((cells[0], cells[1]), weights, SLICES * BINS, FLIPS, inspection.evidence.seed)
-    test = Test(kolmogorov(found, SLICES))
+    test = Comparison(kolmogorov(found, SLICES))
     total = torch.zeros(SLICES, dtype=torch.float64).index_add(0, slices, expected.double())
     total = torch.cat([total, total.sum()[None]])
     effects = test.statistics[0].double() / torch.maximum(total, total[-1] / SLICES).clamp(min=1.0)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from stream_mapper.inference.checks.base import Check, Outcome
-from stream_mapper.inference.checks.flips import Counts, Test, binned, counts, edges_of
+from stream_mapper.inference.checks.flips import Comparison, Counts, binned, counts, edges_of
 from stream_mapper.inference.checks.inspection import Inspection
 from stream_mapper.inference.checks.predictive import Column, colours, column
 
@@ -100,7 +100,7 @@ def largest(inspection: Inspection, x: Column, y: Column, weights: tuple[Tensor,
         cells = across[0] * size + up[0], across[1] * size + up[1]
         found.append(counts(cells, weights, size * size, FLIPS, inspection.evidence.seed))
         grids.append(edges)
-    test = Test(torch.cat([_scores(each) for each in found], -1))
+    test = Comparison(torch.cat([_scores(each) for each in found], -1))
     scale, cell = _locate(test.largest)
     table = found[scale]
     return Map(
