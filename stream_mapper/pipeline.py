@@ -39,6 +39,7 @@ from stream_mapper.inference.membership import p_member
 from stream_mapper.inference.polish import polish as to_the_top
 from stream_mapper.inference.screening import screened
 from stream_mapper.models.base import Model
+from stream_mapper.models.components import frozen_parts
 from stream_mapper.models.known import Batch, KnownDensities
 from stream_mapper.models.mixture import MixtureModel
 from stream_mapper.results.annotation import Intake, check_columns
@@ -359,7 +360,8 @@ def evidence(fitted: Fit, stars: FitStars, pretrained: Pretrained, trained: Trai
     each = [_p_member(fitted.model, one, batch) for one in fits] if len(fits) > 1 else None
     model, here = copy.deepcopy(fitted.model).cpu().eval(), batch.to("cpu")
     schedule = Schedule(trained.asked, trained.epochs, trained.learning_rate)
-    return Evidence(model, here.stars, here.known, pretrained.off_stream, schedule, each)
+    off_stream = pretrained.off_stream if frozen_parts(model) else None
+    return Evidence(model, here.stars, here.known, off_stream, schedule, each)
 
 
 @torch.no_grad()

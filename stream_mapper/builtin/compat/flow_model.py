@@ -115,7 +115,8 @@ class FlowModel(BoxedModel):
         self.fit_scalers(stars)
         self.support.fit_(*self._seen(stars))
         stage.maximise(_OfCompleteStars(self), stars)
-        self.support.fit_density(self._ln_flow(stars))
+        with torch.no_grad():
+            self.support.fit_density(self._ln_flow(stars))
 
     @torch.no_grad()
     def is_supported(self, stars: Data) -> Tensor:
