@@ -330,10 +330,10 @@ def load(path: str | os.PathLike[str]) -> Fit:
     return replace(fit, metrics=metrics, catalogue=_catalogue(source, fit))
 
 
-def profile_of(positions: Tensor) -> Tensor:
-    """Places along the stream and the density of stars there, (2, G), from their positions (N,)."""
+def profile_of(positions: Tensor, counts: Tensor | None = None) -> Tensor:
+    """Places along the stream and the density of stars there, (2, G), from their positions and counts, (N,) each."""
     nodes = grid_over(positions, _NODES)
-    return torch.stack([nodes, smooth_density(nodes, positions)])
+    return torch.stack([nodes, smooth_density(nodes, positions, counts)])
 
 
 def _from_checkpoint(path: Path) -> Fit:

@@ -32,6 +32,7 @@ from stream_mapper.errors import InputError
 from stream_mapper.fitted import Catalogue, Fit, profile_of
 from stream_mapper.inference.checks import Evidence, Schedule, verdict
 from stream_mapper.inference.checks import judge as judged
+from stream_mapper.inference.density import stars_behind
 from stream_mapper.inference.ensemble import Ensemble, draws_by_dropout
 from stream_mapper.inference.frozen import known_densities
 from stream_mapper.inference.laplace import FunctionPosterior
@@ -315,8 +316,9 @@ def collect(
     """The fit, with the memberships of its stars and its numbers, and the tables of the run."""
     model, known = _mixture(module.eval().model), pretrained.known
     facts = facts_of(model, datamodule.intake.reading.frame, __version__, options.name, trained.folder / "config.yaml")
-    positions = stars.stars[model.indep_coord_names[0]][stars.fitted].cpu()
-    fitted = Fit(model, module.ensemble, datamodule.intake, facts, profile_of(positions), options=options)
+    seen = stars.stars[stars.fitted]
+    profile = profile_of(seen[model.indep_coord_names[0]].cpu(), stars_behind(model, seen))
+    fitted = Fit(model, module.ensemble, datamodule.intake, facts, profile, options=options)
     columns = fitted.membership_columns(stars.stars, options.draws, known)
     table = fitted.annotation.table(stars.table, fitted.annotation.arrays(stars.stars, columns))
     catalogue = Catalogue(table, stars.stars, Table(stars.cuts) if stars.cuts else None)

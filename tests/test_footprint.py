@@ -5,18 +5,24 @@ import math
 import numpy as np
 import pytest
 import torch
+from astropy import units as u
+from astropy.coordinates import Latitude, Longitude
+from astropy.io import fits
 from matplotlib.path import Path as Polyline
 from scipy import stats
 
 import stream_mapper as sml
+from stream_mapper.catalog import SkyFrame, read_footprint
 from stream_mapper.description import build, describe
 from stream_mapper.distributions import TruncatedNormal
 from stream_mapper.distributions.interval import ln_interval
+from stream_mapper.inference.density import smooth_density, stars_behind
 from stream_mapper.inference.screening import screened
 from stream_mapper.models.known import Batch
 from stream_mapper.nn import Constant
 from stream_mapper.params import ModelParameter, ModelParameters
 from stream_mapper.selection import ClusterMask
+from stream_mapper.selection.cuts import separation
 
 FIELD = [(-10.0, -3.0), (10.0, -3.0), (10.0, 3.0), (-10.0, 3.0)]
 SLANTED = [(8.0, -4.0), (20.0, -2.0), (20.0, 4.0), (8.0, 2.0)]
@@ -196,3 +202,74 @@ def test_skipped_components_leave_the_density_as_it_is():
     batch = screened(model, Batch(data), 1e-3)
     assert not batch.known.skipped["stream"].isnan().all()
     torch.testing.assert_close(model.ln_likelihood(model(data), data, batch.known), whole)
+
+
+def test_a_density_along_the_stream_is_that_of_all_stars():
+    _, seen, footprint = field()
+    at = torch.linspace(-9.5, 9.5, 39)
+    counts = stars_behind(mixture(footprint), seen)
+    assert stars_behind(mixture(None), seen) is None
+    whole, part = smooth_density(at, seen["phi1"], counts), smooth_density(at, seen["phi1"])
+    spread = math.sqrt(2000 / (0.2 * math.sqrt(4 * math.pi)))  # of 2000 stars a deg in a kernel of 0.2 deg
+    assert ((whole - 2000).abs() < 5 * spread).all()
+    assert (part[at.abs() < 3] < 1600).all()
+
+
+MATRIX = [[0.0, 0.8, 0.6], [-1.0, 0.0, 0.0], [0.0, -0.6, 0.8]]
+CIRCLES = [(1.0, -0.5, 0.3)]
+
+
+def on_the_sky(data):
+    """ra and dec [deg] of places in the frame of the matrix."""
+    lon, lat = (np.deg2rad(data[name].double().numpy()) for name in ("phi1", "phi2"))
+    place = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], -1)
+    x, y, z = (place @ np.array(MATRIX)).T
+    return np.rad2deg(np.arctan2(y, x)), np.rad2deg(np.arcsin(z))
+
+
+@pytest.mark.parametrize("kind", ["moc", "ring", "nested", "partial"])
+def test_maps_of_the_sky_are_read_into_the_frame_of_the_stream(kind, tmp_path):
+    mocpy, cdshealpix = pytest.importorskip("mocpy"), pytest.importorskip("cdshealpix")
+    data = sml.Data({"phi1": torch.empty(5000).uniform_(-4, 4), "phi2": torch.empty(5000).uniform_(-3, 3)})
+    lon, lat = on_the_sky(data)
+    ra, dec = Longitude(lon, u.deg), Latitude(lat, u.deg)
+    centre = on_the_sky(sml.Data({"phi1": torch.tensor([1.0]), "phi2": torch.tensor([0.5])}))
+    path = tmp_path / "seen.fits"
+    moc = mocpy.MOC.from_cone(
+        Longitude(centre[0][0], u.deg), Latitude(centre[1][0], u.deg), radius=2 * u.deg, max_depth=9
+    )
+    seen = np.asarray(moc.contains_lonlat(ra, dec))
+    if kind == "moc":
+        moc.save(str(path), format="fits")
+    else:
+        write_map(path, kind, moc, cdshealpix)
+    frame = SkyFrame({"matrix": MATRIX, "name": "mine"})
+    found = read_footprint(str(path), frame, (-4.0, 4.0), (-3.0, 3.0), step=0.05, circles=CIRCLES)
+    distance = separation(data["phi1"], data["phi2"], *CIRCLES[0][:2]).numpy()
+    wrong = found.holds(data).numpy() != (seen & (distance > CIRCLES[0][2]))
+    assert 0.1 < seen.mean() < 0.5
+    assert wrong.mean() < 0.03
+
+
+def write_map(path, kind, moc, cdshealpix):
+    """A HEALPix map of the pixels of a MOC."""
+    nside = 512
+    cells = moc.flatten().astype(np.int64)
+    values = np.zeros(12 * nside**2, dtype=np.float32)
+    values[cdshealpix.to_ring(cells, 9).astype(np.int64) if kind == "ring" else cells] = 0.9
+    columns = [fits.Column(name="FRACTION", format="E", array=values)]
+    if kind == "partial":
+        numbers = fits.Column(name="PIXEL", format="K", array=cells)
+        columns = [numbers, fits.Column(name="FRACTION", format="E", array=values[cells])]
+    hdu = fits.BinTableHDU.from_columns(columns)
+    hdu.header["ORDERING"], hdu.header["NSIDE"] = "RING" if kind == "ring" else "NESTED", nside
+    hdu.writeto(path)
+
+
+def test_what_is_no_map_is_refused(tmp_path):
+    frame = SkyFrame({"matrix": MATRIX, "name": "mine"})
+    with pytest.raises(sml.InputError, match="no such file"):
+        read_footprint(str(tmp_path / "none.fits"), frame, (0.0, 1.0), (0.0, 1.0))
+    (tmp_path / "text.fits").write_text("nothing")
+    with pytest.raises(sml.InputError, match="cannot be read as FITS"):
+        read_footprint(str(tmp_path / "text.fits"), frame, (0.0, 1.0), (0.0, 1.0))

@@ -55,6 +55,8 @@ ONLY_IN = {
     "pyarrow": {"catalog", "archive"},
     "astropy": {"catalog", "archive", "results", "fitted", "training", "pipeline"},
     "gala": {"catalog"},
+    "mocpy": {"catalog"},
+    "cdshealpix": {"catalog"},
     "lsdb": {"lsdb"},
     "pandas": {"lsdb"},
     "astroquery": {"archive"},

@@ -23,6 +23,7 @@ from stream_mapper.catalog.io import read_table, write_table
 from stream_mapper.catalog.metadata import annotate, check_ids, id_column, identifier
 from stream_mapper.catalog.reading import Reading, load, to_data, warn_unmeasured
 from stream_mapper.catalog.schema import default_unit, find_column
+from stream_mapper.catalog.sky.footprints import read_footprint
 from stream_mapper.catalog.sky.frames import SkyFrame
 from stream_mapper.catalog.sky.reflex import Reflex
 from stream_mapper.catalog.sky.tracks import read_track
@@ -57,6 +58,7 @@ __all__ = [
     "is_partitioned",
     "joined",
     "load",
+    "read_footprint",
     "read_table",
     "read_track",
     "replace_file",
