@@ -1,10 +1,12 @@
 """Footprints: what was seen of the sky, and what a fit makes of a hole in it."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from astropy import units as u
 from astropy.coordinates import Latitude, Longitude
 from astropy.io import fits
@@ -23,7 +25,9 @@ from stream_mapper.nn import Constant
 from stream_mapper.params import ModelParameter, ModelParameters
 from stream_mapper.selection import ClusterMask
 from stream_mapper.selection.cuts import separation
+from stream_mapper.training.cli import StreamCLI
 
+MOCK = Path(__file__).parent.parent / "experiments" / "mock" / "config.yaml"
 FIELD = [(-10.0, -3.0), (10.0, -3.0), (10.0, 3.0), (-10.0, 3.0)]
 SLANTED = [(8.0, -4.0), (20.0, -2.0), (20.0, 4.0), (8.0, 2.0)]
 HOLE = [(-5.0, 0.2), (-2.0, 0.5), (-3.0, 2.5)]
@@ -273,3 +277,25 @@ def test_what_is_no_map_is_refused(tmp_path):
     (tmp_path / "text.fits").write_text("nothing")
     with pytest.raises(sml.InputError, match="cannot be read as FITS"):
         read_footprint(str(tmp_path / "text.fits"), frame, (0.0, 1.0), (0.0, 1.0))
+
+
+def test_a_configuration_may_have_one(tmp_path):
+    config = yaml.safe_load(MOCK.read_text())
+    corners = [[-20, -2], [30, -2], [30, 10], [-20, 10]]
+    given = {
+        "class_path": "stream_mapper.Footprint.of_polygons",
+        "init_args": {"seen": [corners], "circles": [[3, 1, 0.5]]},
+    }
+    components = config["model"]["model"]["init_args"]["components"].values()
+    parts = [part["init_args"] for group in components for part in group["init_args"]["components"].values()]
+    for part in parts:
+        if "phi2" in part.get("coord_bounds", {}):
+            part["footprint"] = given
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(config))
+    model = StreamCLI(["--config", str(path), "--trainer.accelerator=cpu"]).model.model
+    assert model.has_footprint
+    stars = sml.Data({name: torch.full((2,), 0.1) for name in model.columns})
+    stars = stars.with_columns({"phi1": torch.tensor([3.0, 3.0]), "phi2": torch.tensor([1.2, 2.0])})
+    assert model.in_window(stars).tolist() == [False, True]
+    assert build(describe(model)).has_footprint
