@@ -9,22 +9,27 @@ import pytest
 
 import stream_mapper as sml
 from stream_mapper.fitted import Fit
+from stream_mapper.inference.checks import CHECKS as CHECKS_OF_A_FIT
 from stream_mapper.inference.ensemble import Ensemble
 from stream_mapper.nn import on_grid, sequential
 from stream_mapper.results.annotation import Intake
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 BENCHMARKS = EXPERIMENTS / "benchmarks"
+CHECKS = EXPERIMENTS / "checks"
+SHARED = {"common": "fitted", "cases": "cases"}  # what other scripts import, and a function of each
 SCRIPTS = sorted(EXPERIMENTS.rglob("*.py"))
 WINDOW = {"phi2": (-2.0, 10.0)}
 
 
 @pytest.fixture(autouse=True)
 def _beside(monkeypatch):
-    """The scripts find `common`, as when they are run from where they lie; nothing else does afterwards."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    """The scripts find what lies beside them, as when they are run from there; nothing else does afterwards."""
+    for folder in (BENCHMARKS, CHECKS):
+        monkeypatch.syspath_prepend(str(folder))
     yield
-    sys.modules.pop("common", None)
+    for name in SHARED:
+        sys.modules.pop(name, None)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +58,25 @@ def test_there_are_scripts():
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_what_a_script_imports_is_there(path):
     names = runpy.run_path(str(path), run_name="imported")
-    assert callable(names["fitted" if path.name == "common.py" else "main"])
+    assert callable(names[SHARED.get(path.stem, "main")])
+
+
+def test_each_case_of_the_checks_can_be_made():
+    found = dict(runpy.run_path(str(CHECKS / "cases.py"))["cases"](good=1))
+    assert {case.verdict for case in found.values()} == {"believable", "doubtful", "no stream"}
+    named = {name for case in found.values() for name in case.check.split(", ") if name}
+    assert named <= {check.__name__ for check in CHECKS_OF_A_FIT}
+    for name, case in found.items():
+        parts = case.config()["model"]["model"]["init_args"]["components"]
+        assert "stream" in parts, name
+
+
+def test_the_table_of_the_checks_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
+    names = runpy.run_path(str(CHECKS / "table.py"), run_name="imported")
+    kept = {"verdict": "no stream", "seconds": 1.0, "checks": [{"name": "detection", "verdict": "fail"}]}
+    (tmp_path / "no_stream_mock_3.json").write_text(json.dumps(kept))
+    names["main"](["--folder", str(tmp_path), "--only", "no stream mock 3"])
+    assert "| no stream mock 3 | no stream | no stream | detection |  |" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["training", "lightning_overhead", "inference"])

@@ -7,7 +7,6 @@ To exchange them at random in each pair therefore is what chance does, and needs
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -107,12 +106,24 @@ def gumbel_tail(value: float, maxima: Tensor) -> float:
 def kolmogorov(counts: Counts, slices: int) -> Tensor:
     """Largest difference of the cumulative counts, of each slice and of all together, shape (F + 1, slices + 1).
 
-    Cells are numbered by slice first. The total counts as well: the sums run from both ends.
+    Cells are numbered by slice first. The totals do not count: where they differ, the share of stars and draws together
+    is taken from the cumulative counts.
     """
-    table = counts.differences.unflatten(-1, (slices, -1))
-    table = torch.cat([table, table.sum(1, keepdim=True)], 1)
-    low = table.cumsum(-1)
-    return torch.maximum(low.abs(), (low[..., -1:] - low).abs()).amax(-1)
+    return cumulative(counts, slices).abs().amax(-1)
+
+
+def cumulative(counts: Counts, slices: int) -> Tensor:
+    """Differences of the cumulative counts without that of the totals, (F + 1, slices + 1, C / slices)."""
+    low = _with_all(counts.differences, slices).cumsum(-1)
+    both = _with_all((counts.stars + counts.draws).float(), slices).cumsum(-1)
+    share = both / both[..., -1:].clamp(min=1e-12)
+    return low - share * low[..., -1:]
+
+
+def _with_all(table: Tensor, slices: int) -> Tensor:
+    """A table by slice, and the sum of the slices as one more."""
+    table = table.unflatten(-1, (slices, -1))
+    return torch.cat([table, table.sum(-2, keepdim=True)], -2)
 
 
 def edges_of(values: Tensor, size: int) -> Tensor:
@@ -128,6 +139,3 @@ def binned(pair: tuple[Tensor, Tensor], edges: Tensor) -> tuple[Tensor, Tensor]:
     """Bin of each value of two columns."""
     first, second = (torch.bucketize(column.contiguous(), edges) for column in pair)
     return first, second
-
-
-Statistic = Callable[[Counts], Tensor]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from stream_mapper.inference.checks.base import Check
-from stream_mapper.inference.checks.flips import Comparison, Counts, binned, counts, edges_of, kolmogorov
+from stream_mapper.inference.checks.flips import Comparison, Counts, binned, counts, cumulative, edges_of, kolmogorov
 from stream_mapper.inference.checks.inspection import Inspection, is_photometric
 from stream_mapper.inference.checks.scan import slices_of
 from stream_mapper.inference.checks.terms import leaves
@@ -17,7 +17,7 @@ from stream_mapper.inference.checks.terms import leaves
 SLICES, BINS, FLIPS = 6, 48, 100
 P_LIMIT = 1e-4
 EFFECT_ALL = 0.12  # of all stars of a slice
-EFFECT_MEMBERS = 0.15  # of the expected members of a slice
+EFFECT_MEMBERS = 0.18  # of the expected members of a slice
 _FEWEST = 10.0  # expected members with which there is something to compare
 
 
@@ -117,8 +117,7 @@ def compare(inspection: Inspection, data: Column, weights: tuple[Tensor, Tensor]
 
 
 def _largest(found: Counts, which: int, edges: Tensor) -> tuple[int, float, bool]:
-    table = found.differences[0].unflatten(0, (SLICES, -1))
-    low = (table.sum(0) if which == SLICES else table[which]).cumsum(0)
+    low = cumulative(found, SLICES)[0, which]
     place = int(low[:-1].abs().argmax())
     return which, edges[place].item(), bool(low[place] > 0)
 
