@@ -474,8 +474,12 @@ def test_gd1_runs_on_the_real_field(tmp_path):
     table = read_table(tmp_path / "version_0" / "memberships.parquet")
     given = read_table(FIELD)
     assert np.array_equal(np.asarray(table["source_id"]), np.asarray(given["source_id"]))
+    seen = np.asarray(table["in_window"])
     p = np.stack([np.asarray(table[f"p_{name}"]) for name in ("stream", "spur", "background")])
-    assert np.allclose(p.sum(0), 1, atol=1e-6)
+    assert np.allclose(p.sum(0)[seen], 1, atol=1e-6)
+    g = np.asarray(given["g_mean_psf_mag"], dtype=float)
+    inside = np.abs(np.asarray(table["phi2"])) <= 5
+    assert np.array_equal(seen, inside & ~(g - 0.0634 > 21.2))  # a star without g keeps its place
     assert (tmp_path / "version_0" / "figures" / "proper_motions.png").is_file()
 
 

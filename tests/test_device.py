@@ -123,10 +123,10 @@ def test_a_step_stays_on_the_device(make, monkeypatch):
 
 @pytest.mark.parametrize("name", ["mock", "gd1", "survey"])
 def test_a_step_of_an_experiment_stays_on_the_device(name, monkeypatch):
-    def read_mist(path: str, bands: dict[str, str], mass_range: tuple[float, float] | None = None) -> Isochrone:
+    def read(path: str, bands: dict[str, str], mass_range: tuple[float, float] | None = None) -> Isochrone:
         return Isochrone.synthetic(bands=list(bands))
 
-    monkeypatch.setattr(Isochrone, "read_mist", staticmethod(read_mist))
+    monkeypatch.setattr(Isochrone, "read_dartmouth", staticmethod(read))
     model = StreamCLI(["--config", str(EXPERIMENTS / name / "config.yaml"), "--trainer.accelerator=cpu"]).model.model
     windows = {"phi1": (-60.0, -20.0)} | windows_of(model)
     columns = {column: windows.get(column, (0.01, 0.1)) for column in model.columns}
