@@ -183,6 +183,9 @@ class _Overlap(Window):
         (low, high), (other_low, other_high) = self.first.at(places), self.second.at(places)
         return torch.maximum(low, other_low), torch.minimum(high, other_high)
 
+    def __repr__(self) -> str:
+        return f"{self.first!r} and {self.second!r}"
+
 
 def as_window(bounds: Bounds) -> Window:
     """The window that was given as such or as an interval."""
@@ -193,7 +196,7 @@ def overlap(first: Bounds, second: Bounds) -> Bounds:
     """The part of a coordinate that is inside two windows."""
     a, b = as_window(first), as_window(second)
     if a.moves or b.moves:
-        return _Overlap(a, b)
+        return first if is_within(first, second) else second if is_within(second, first) else _Overlap(a, b)
     return max(a.extent[0], b.extent[0]), min(a.extent[1], b.extent[1])
 
 

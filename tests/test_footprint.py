@@ -18,6 +18,8 @@ from stream_mapper.catalog import SkyFrame, read_footprint
 from stream_mapper.description import build, describe
 from stream_mapper.distributions import TruncatedNormal
 from stream_mapper.distributions.interval import ln_interval
+from stream_mapper.inference.checks import Evidence
+from stream_mapper.inference.checks.terms import terms
 from stream_mapper.inference.density import smooth_density, stars_behind
 from stream_mapper.inference.screening import screened
 from stream_mapper.models.known import Batch
@@ -299,3 +301,11 @@ def test_a_configuration_may_have_one(tmp_path):
     stars = stars.with_columns({"phi1": torch.tensor([3.0, 3.0]), "phi2": torch.tensor([1.2, 2.0])})
     assert model.in_window(stars).tolist() == [False, True]
     assert build(describe(model)).has_footprint
+
+
+def test_the_terms_of_the_checks_are_those_of_the_mixture():
+    _, seen, footprint = field(2000)
+    model = mixture(footprint)
+    found = terms(Evidence(model, seen))
+    torch.testing.assert_close(found.joint, model.ln_joint(model(seen), seen))
+    torch.testing.assert_close(found.weight("stream"), model.ln_shares(model(seen), seen)[:, 0].exp())

@@ -108,7 +108,8 @@ def _of_weight(inspection: Inspection, component: str) -> list[Check]:
     if edges is None or inspection.fitted.p(component).sum() < _FEWEST:
         return []
     low, high = edges
-    at = inspection.fitted.params[name].expand(len(inspection.fitted)) > high - EDGE * (high - low)
+    ln_weight = inspection.model(inspection.fitted.stars)[name]  # the terms have those of the stars that were seen
+    at = ln_weight.expand(len(inspection.fitted)) > high - EDGE * (high - low)
     share = _share(inspection, component, at)
     if share <= SHARE:
         return []

@@ -116,12 +116,18 @@ def terms(evidence: Evidence, stars: Data | None = None) -> Terms:
     """The terms of the fitted stars, or of others, of which nothing is known beforehand."""
     model, known = evidence.model, evidence.known if stars is None else None
     own = model.measured(evidence.stars if stars is None else stars)
-    params = model(own)
+    params = _of_shares(model, model(own), own)
     parts = {q: _parts(model.components[q], scope(params, q), own) for q in evidence.streams}
     densities = {q: torch.stack(list(each.values())).sum(0) for q, each in parts.items()}
     densities |= {q: model.ln_component(q, params, own, known) for q in model.components if q not in parts}
     joint = torch.stack([params[f"{q}.ln-weight"] + densities[q] for q in model.components], -1)
     return Terms(model, own, params, joint, parts)
+
+
+def _of_shares(model: MixtureModel, params: Params, stars: Data) -> Params:
+    """The parameters with the shares of the stars that were seen for weights: a footprint makes them differ."""
+    shares = model.ln_shares(params, stars).unbind(-1) if model.has_footprint else ()
+    return params | {f"{q}.ln-weight": share for q, share in zip(model.components, shares, strict=False)}
 
 
 def _parts(component: Model, params: Params, stars: Data) -> dict[str, Tensor]:
