@@ -73,7 +73,7 @@ class Fit:
         intake: How stars are taken from a table.
         facts: What its results say of their origin.
         profile: Places along the stream and the density of all fitted stars there, (2, G); None if the fit was stopped.
-        checks: The judgement of the fit, a row a check; see {doc}`checks`.
+        checks: The judgement of the fit, a row a check; see :doc:`/checks`.
         metrics: Numbers of the run.
         options: What a run folder of it holds.
         catalogue: The stars it was of, if they are at hand.
