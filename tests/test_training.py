@@ -97,7 +97,7 @@ def test_the_calibration_error_tells_right_from_wrong(power, error):
     ],
 )
 def test_the_log_says_which_weights_are_kept(ran, best, said):
-    trained = Trained(seconds=1.0, epochs=ran, asked=30, best_epoch=best, step=ran, folder=Path())
+    trained = Trained(1.0, epochs=ran, asked=30, best_epoch=best, step=ran, learning_rate=0.0, folder=Path())
     assert f"the weights are {said}" in which_weights(trained)
 
 
