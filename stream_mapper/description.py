@@ -78,6 +78,11 @@ def describes(package: str) -> Callable[[Callable[[Any], dict[str, Any] | None]]
     return register
 
 
+def allowed() -> tuple[str, ...]:
+    """The packages and modules that descriptions may build from, for another process to allow."""
+    return tuple(sorted(_ALLOWED))
+
+
 def describe(value: Any, place: str = "the model") -> Any:
     """A value as plain numbers, text, lists and dicts.
 

@@ -18,6 +18,7 @@ from stream_mapper import description
 from stream_mapper.catalog import Reading, read_table, write_table
 from stream_mapper.inference.frozen import known_densities
 from stream_mapper.inference.track import supported
+from stream_mapper.predict import predict
 from stream_mapper.results.run_folder import ResultOptions, photometry
 from stream_mapper.selection import Cut
 from stream_mapper.training import BackgroundStage, OffStream
@@ -255,6 +256,19 @@ def test_the_command_predicts_with_a_fit_from_python(fit, saved, tmp_path):
     one, other = fit.catalogue.table, read_table(target)
     for name in ("p_member", "p_member_05", "p_member_95"):
         np.testing.assert_allclose(one[name], other[name], atol=1e-6)
+
+
+def test_processes_of_a_prediction_know_what_is_allowed(saved, tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    table = sml.load(saved).catalogue.table["phi1", "phi2", "g", "r", "g_err", "r_err"]
+    for name, rows in (("a", slice(0, 300)), ("b", slice(300, 500))):
+        write_table(table[rows], tmp_path / "in" / f"{name}.parquet")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *sys.path]))
+    best = str(saved / "checkpoints" / "best.ckpt")
+    predict(best, str(tmp_path / "in"), str(tmp_path / "out"), draws=0, processes=2, allow=["user_densities"])
+    parts = [read_table(tmp_path / "out" / f"{name}.parquet") for name in "ab"]
+    expected = sml.load(saved).catalogue.table["p_member"]
+    np.testing.assert_allclose(np.concatenate([part["p_member"] for part in parts]), expected[:500], atol=1e-6)
 
 
 def test_a_checkpoint_alone_knows_its_track_but_not_its_stars(fit, tmp_path):

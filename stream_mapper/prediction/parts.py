@@ -24,6 +24,7 @@ class PartTask:
         carried: Whether a part has the columns of the input, or the memberships alone.
         like: A file of the catalogue, whose columns the others must have.
         renamed: Columns of the input that are called otherwise in the result.
+        allowed: Packages and modules that the model may be built from.
     """
 
     checkpoint: str
@@ -32,6 +33,7 @@ class PartTask:
     carried: bool
     like: Path
     renamed: Mapping[str, str]
+    allowed: tuple[str, ...] = ()
 
 
 class PartWriter:

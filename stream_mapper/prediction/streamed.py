@@ -28,6 +28,7 @@ from stream_mapper.catalog import (
     write_chunks,
 )
 from stream_mapper.commands import ignore_expected
+from stream_mapper.description import allow, allowed
 from stream_mapper.errors import InputError
 from stream_mapper.prediction.part_folder import PartFolder, Share, manifest
 from stream_mapper.prediction.parts import PartTask, PartWriter
@@ -87,7 +88,7 @@ def predict_parts(
     like = _probe(predictor, catalogue, parts)
     renamed = clashes(like.names, predictor.annotation.names, str(catalogue))
     predictor.warn_without_draws()
-    task = PartTask(predictor.checkpoint, predictor.draws, chunk_size, in_parts, like.path, renamed)
+    task = PartTask(predictor.checkpoint, predictor.draws, chunk_size, in_parts, like.path, renamed, allowed())
     folder.open(overwrite)
     _compute(PartWriter(task, predictor), folder, share.of_parts(parts), processes, alone=share.of == 1)
     left = sum(not folder.is_done(part) for part in parts)
@@ -170,6 +171,7 @@ def _start(task: PartTask, threads: int) -> None:
     ignore_expected()
     torch.set_num_threads(threads)
     set_threads(threads)
+    allow(*task.allowed)
     _writer = PartWriter(task)
 
 
