@@ -1,6 +1,7 @@
 """What results say of themselves, in every format, and the tables for other programs."""
 
 import hashlib
+import html
 import json
 import math
 import re
@@ -370,6 +371,10 @@ def test_report_is_one_page_that_needs_nothing_else(run, capsys):
     HTMLParser(convert_charrefs=True).feed(page)
     for text in ("expected_members", "p_member_95", "class_path: stream_mapper.MixtureModel", "CONFHASH"):
         assert text in page, text
+    verdict = json.loads((run / "metrics.json").read_text())["verdict"]
+    assert f"<strong>{verdict}</strong>" in page
+    checks = read_table(run / "checks.ecsv")
+    assert all(html.escape(message) in page for message in checks["message"])
     assert page.count("<tr>") > 7 + 10
 
 

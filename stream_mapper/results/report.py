@@ -20,6 +20,7 @@ from stream_mapper.results.provenance import digest
 
 NAME = "report.html"
 _FIRST = ("sky", "track", "density", "colour_magnitude", "proper_motions")
+_OUTCOMES = ("fail", "note", "ok")
 _PACKAGES = ("torch", "lightning", "zuko", "astropy", "numpy")
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
@@ -32,7 +33,7 @@ pre { background: #f5f5f5; padding: 1rem; overflow-x: auto; font-size: 12px }
 
 
 def write_report(folder: Path) -> Path:
-    """Write ``report.html`` into a run folder: figures, numbers, best members, configuration and versions.
+    """Write ``report.html`` into a run folder: verdict, figures, numbers, best members, configuration and versions.
 
     Arguments:
         folder: The folder of a finished fit.
@@ -45,6 +46,7 @@ def write_report(folder: Path) -> Path:
     """
     metrics = _metrics(folder)
     sections = [
+        ("Judgement", _judgement(metrics, folder / "checks.ecsv")),
         ("Summary", _rows(("", ""), [(key, _text(value)) for key, value in metrics.items() if _is_number(value)])),
         ("Figures", "\n".join(_figure(path) for path in _figures(folder / "figures"))),
         ("Best members", _members(folder / "members.ecsv")),
@@ -81,6 +83,17 @@ def _figure(path: Path) -> str:
     data, name = base64.b64encode(path.read_bytes()).decode(), html.escape(path.stem.replace("_", " "))
     image = f'<img alt="{name}" src="data:image/png;base64,{data}">'
     return f"<figure>{image}<figcaption>{name}</figcaption></figure>"
+
+
+def _judgement(metrics: Mapping[str, Any], path: Path) -> str:
+    """The verdict and every check, those that failed first; nothing of a fit that was not judged."""
+    if "verdict" not in metrics or not path.is_file():
+        return ""
+    table: Table = read_table(path)
+    order = sorted(range(len(table)), key=lambda row: _OUTCOMES.index(str(table["verdict"][row])))
+    names = ("verdict", "name", "component", "message")
+    rows = ([_text(table[name][row]) for name in names] for row in order)
+    return f"<p><strong>{html.escape(str(metrics['verdict']))}</strong></p>\n{_rows(('', 'check', 'of', ''), rows)}"
 
 
 def _members(path: Path) -> str:

@@ -56,7 +56,7 @@ def _truth(metrics: Mapping[str, float]) -> list[str]:
         if name not in metrics:
             continue
         label = name.replace("_", " ") + _WHERE.get(name, " at p > 0.8")
-        best = f" {metrics[f'optimal_{name}']:>8{form}}" if optimal else ""
+        best = f" {metrics[f'optimal_{name}']:>8{form}}" if f"optimal_{name}" in metrics else ""
         lines.append(f"{label:<34} {metrics[name]:>8{form}}{best}")
     lines.append(f"{'true members':<34} {metrics['true_members']:>8}")
     return lines + [f"{label:<34} {metrics[name]:>8.4f}" for label, name in _TRACK if name in metrics]
