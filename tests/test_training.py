@@ -14,8 +14,9 @@ from stream_mapper.builtin.compat import ZukoFlowModel, flow
 from stream_mapper.devices import without_sync
 from stream_mapper.nn import Constant
 from stream_mapper.pipeline import Trained, which_weights
-from stream_mapper.results.metrics import truth_metrics
+from stream_mapper.results.metrics import THRESHOLDS, truth_metrics
 from stream_mapper.results.run_folder import ResultOptions
+from stream_mapper.results.summary import summary
 from stream_mapper.training import BackgroundStage, StreamModule, train_background
 from stream_mapper.training.batches import Batches
 from stream_mapper.training.callbacks import FitProgress, StopEarly, StopOnNonFinite
@@ -195,3 +196,15 @@ def test_only_with_patience_a_fit_is_stopped(patience, epochs, caplog):
         fit = sml.fit(model, table, trainer={"max_epochs": 12, "callbacks": [stop]}, results=few)
     assert fit.metrics["epochs"] == epochs
     assert ("stopped early, after 4 of 12 epochs" in caplog.text) == (epochs == 4)
+
+
+def test_the_table_of_a_fit_without_a_stream_can_be_printed():
+    """Where no star has a probable membership by the truth, the optimum has no calibration error."""
+    p = np.array([0.5, 0.02, 0.0])
+    table = Table({"p_member": p, "true_component": ["background"] * 3, "true_p_member": np.zeros(3)})
+    metrics = truth_metrics(table) | {"stars": 3, "in_window": 3, "expected_members": 0.52, "seconds": 1.0}
+    assert "optimal_calibration_error" not in metrics
+    metrics |= {f"above_{cut}": 0 for cut in THRESHOLDS} | {"verdict": "no stream"}
+    text = summary(metrics, Path("nowhere"))
+    assert "no stream" in text
+    assert "calibration error where p > 0.01" in text
