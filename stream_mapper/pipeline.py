@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import lightning as L
 import torch
@@ -35,7 +35,6 @@ from stream_mapper.inference.checks import judge as judged
 from stream_mapper.inference.density import stars_behind
 from stream_mapper.inference.ensemble import Ensemble, draws_by_dropout
 from stream_mapper.inference.frozen import known_densities
-from stream_mapper.inference.laplace import FunctionPosterior
 from stream_mapper.inference.membership import p_member
 from stream_mapper.inference.polish import polish as to_the_top
 from stream_mapper.inference.screening import screened
@@ -56,6 +55,9 @@ from stream_mapper.training.processes import gather_rows
 from stream_mapper.training.screening import SKIP_BELOW
 from stream_mapper.training.start import dry_run, start_from_guides
 from stream_mapper.training.trainer import make_trainer
+
+if TYPE_CHECKING:
+    from stream_mapper.inference.laplace import FunctionPosterior
 
 _BATCH = 20_000  # stars whose scores are in memory at once
 
@@ -299,9 +301,9 @@ def polish(model: Model, ensemble: Ensemble, batches: Sequence[Sequence[Batch]])
 def posterior(model: Model, ensemble: Ensemble, batches: Sequence[Sequence[Batch]]) -> None:
     """Fit the posterior of every fit about its weights, unless the model draws by dropout."""
     if not draws_by_dropout(model):
-        for one, laplace, fit_batches in zip(ensemble.fits(model), ensemble.posteriors, batches, strict=True):
+        posteriors = cast("list[FunctionPosterior]", list(ensemble.posteriors))
+        for one, laplace, fit_batches in zip(ensemble.fits(model), posteriors, batches, strict=True):
             with one:
-                assert isinstance(laplace, FunctionPosterior)
                 laplace.fit(model, fit_batches)
 
 
