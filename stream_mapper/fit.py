@@ -44,9 +44,8 @@ def fit_command(args: ArgsType = None) -> Fit | None:
     given = cli.config_init
     with _interruptible(cli.trainer):
         fit = pipeline.run(cli.model, cli.datamodule, cli.trainer, given.background, given.results, cli.hardware())
-    if fit is not None:
-        folder = Path(cli.trainer.log_dir or ".")
-        print(summary({**fit.metrics, "seconds": time.monotonic() - start}, folder))
+    if fit is not None and fit.folder is not None:
+        print(summary({**fit.metrics, "seconds": time.monotonic() - start}, fit.folder))
     return fit
 
 

@@ -77,6 +77,7 @@ class Fit:
         metrics: Numbers of the run.
         options: What a run folder of it holds.
         catalogue: The stars it was of, if they are at hand.
+        folder: Its run folder, if it has one.
     """
 
     model: MixtureModel
@@ -88,6 +89,7 @@ class Fit:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     options: ResultOptions = field(default_factory=ResultOptions)
     catalogue: Catalogue | None = None
+    folder: Path | None = None
 
     @property
     def draw(self) -> Draw | None:
@@ -327,7 +329,7 @@ def load(path: str | os.PathLike[str]) -> Fit:
         metrics = json.loads((source / "metrics.json").read_text())
     except (OSError, ValueError) as error:
         raise InputError(f"{source}: is not the folder of a finished fit ({error}); give its checkpoint.") from error
-    return replace(fit, metrics=metrics, catalogue=_catalogue(source, fit))
+    return replace(fit, metrics=metrics, catalogue=_catalogue(source, fit), folder=source)
 
 
 def profile_of(positions: Tensor, counts: Tensor | None = None) -> Tensor:

@@ -181,11 +181,10 @@ def run(
     posterior(model, ensemble, batches)
     fitted, tables = collect(module, datamodule, stars, pretrained, trained, options)
     fitted = judge(fitted, stars, pretrained, trained)
-    if write_it:
-        write(
-            fitted, replace(tables, checks=fitted.checks), trained, board=isinstance(trainer.logger, TensorBoardLogger)
-        )
-    return fitted
+    if not write_it:
+        return fitted
+    write(fitted, replace(tables, checks=fitted.checks), trained, board=isinstance(trainer.logger, TensorBoardLogger))
+    return replace(fitted, folder=trained.folder)
 
 
 def read(model: Model, ensemble: Ensemble, datamodule: CatalogueDataModule, processes: int = 1) -> FitStars:
