@@ -253,7 +253,7 @@ data:
 
 
 def test_a_configuration_of_corrections():
-    reading = configured(CONFIG).reading
+    reading = configured(CONFIG).intake.reading
     table = stars(parallax=[0.1, 0.2, 0.3], other=[1, 2, 3])
     data, same = reading.load(table, dtype=torch.float64)
     assert same is table
@@ -323,7 +323,8 @@ def test_a_prediction_reads_as_the_fit_did(tmp_path):
     for path in tracks.iterdir():
         path.unlink()
     checkpoint = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
-    kept = checkpoint["datamodule_hyper_parameters"]["frame"]["init_args"]
+    intake = checkpoint["stream_mapper"]["intake"]["init_args"]
+    kept = intake["reading"]["init_args"]["frame"]["init_args"]
     assert kept["frame"]["name"] == "track.st.GD-9.someone2021"
     assert len(kept["reflex"]["distance"]["phi1"]) == 9
     source = ["--checkpoint", str(run / "checkpoints" / "best.ckpt"), "--draws", "2", "--catalogue"]
