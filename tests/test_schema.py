@@ -206,7 +206,7 @@ def test_real_tables_by_a_few_lines(shared_data):
 def test_what_is_read_of_a_table_is_enough():
     """A table that has only the columns that are said to be read gives the same stars."""
     table = gaia_dr3(20)
-    reading = configured(GAIA.format(path=Path("unused"))).reading
+    reading = configured(GAIA.format(path=Path("unused"))).intake.reading
     read = reading.columns_read([*table.colnames, "phot_g_mean_flux"])
     assert "source_id" not in read
     assert "phot_g_mean_flux_over_error" in read
