@@ -140,6 +140,12 @@ def configured(text):
     return parser.instantiate_classes(config).data
 
 
+def loaded(text):
+    """The stars of a configuration, and their table."""
+    module = configured(text)
+    return module.intake.reading.load(module.path)
+
+
 GAIA = """
 data:
   path: {path}
@@ -154,7 +160,7 @@ data:
 def test_a_gaia_table_by_a_few_lines(suffix, tmp_path):
     table = gaia_dr3()
     write(table, tmp_path / f"gaia{suffix}")
-    stars, back = configured(GAIA.format(path=tmp_path / f"gaia{suffix}")).read()
+    stars, back = loaded(GAIA.format(path=tmp_path / f"gaia{suffix}"))
     assert back.colnames == table.colnames
     assert stars.where[stars.names].all()
     np.testing.assert_allclose(stars["BP_err"], 1.0857362 / table["phot_bp_mean_flux_over_error"], rtol=1e-6)
@@ -191,7 +197,7 @@ def test_real_tables_by_a_few_lines(shared_data):
     for text, name in files.items():
         assert len(text.strip().splitlines()) <= 15
         path = shared_data / name
-        found[name], table = configured(text.format(path=path)).read()
+        found[name], table = loaded(text.format(path=path))
         assert table.colnames == read_table(path).colnames
     gd1, ngc103 = found.values()
     assert len(gd1) == 13_976
