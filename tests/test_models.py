@@ -916,13 +916,13 @@ def test_flow_of_a_known_law():
             return torch.distributions.Independent(base, 1, validate_args=False)
 
     numbers = sml.utils.StandardScaler(("phi1", "g"), mean=[0.0, 20.0], scale=[1.0, 1.5])
-    free = sml.builtin.compat.ZukoFlowModel(net=Standard(), coord_names=("g",), data_scaler=numbers)
+    free = sml.builtin.compat.ZukoFlowModel(net=Standard(), coord_names=("g",), data_scaler=numbers, broad=None)
     g = torch.linspace(17.1, 22.9, 30)
     data = sml.Data({"phi1": torch.zeros(30), "g": g})
     np.testing.assert_allclose(ln_p(free, data), stats.norm(20, 1.5).logpdf(g), atol=1e-5)
     # A normal law of the width the stretch gives to a uniform one is that uniform law
     numbers = sml.utils.StandardScaler(("phi1", "g"), mean=[0.0, 20.0], scale=[1.0, 6 / math.sqrt(2 * math.pi)])
     cut = sml.builtin.compat.ZukoFlowModel(
-        net=Standard(), coord_names=("g",), data_scaler=numbers, coord_bounds={"g": (17.0, 23.0)}
+        net=Standard(), coord_names=("g",), data_scaler=numbers, coord_bounds={"g": (17.0, 23.0)}, broad=None
     )
     np.testing.assert_allclose(ln_p(cut, data), -math.log(6), atol=1e-5)

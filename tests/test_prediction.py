@@ -465,10 +465,13 @@ def test_draws_are_computed_where_they_matter_and_change_nothing_elsewhere(best,
         all_of_them = quantiles(
             over_draws(model, draw, 8, lambda: p_member(model, model.membership(model(stars), stars, known)))
         )
-    for i, name in enumerate(("05", "50", "95")):
-        torch.testing.assert_close(found[f"p_member_{name}"], all_of_them[i], atol=2e-3, rtol=1e-4)  # the fit is hasty
     certain = (found["p_member"] < 1e-7) | (found[f"p_{BACKGROUND}"] < 1e-4)
     assert 0.05 < certain.float().mean() < 0.999
+    for i, name in enumerate(("05", "50", "95")):
+        given = found[f"p_member_{name}"]
+        torch.testing.assert_close(given[~certain], all_of_them[i][~certain], atol=1e-5, rtol=1e-4)
+        off = (given - all_of_them[i]).abs()[certain]  # a draw of a hasty fit may raise a low p_member by much
+        assert (off > 2e-3).sum() <= 3
     assert torch.equal(found["p_member_95"][certain], found["p_member"][certain])
 
 
