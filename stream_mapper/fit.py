@@ -37,9 +37,10 @@ def fit_command(args: ArgsType = None) -> Fit | None:
     from stream_mapper import pipeline  # noqa: PLC0415 (Lightning takes seconds to load)
     from stream_mapper.results.summary import summary  # noqa: PLC0415
     from stream_mapper.training.cli import StreamCLI  # noqa: PLC0415
+    from stream_mapper.training.trainer import only_warnings  # noqa: PLC0415
 
     start = time.monotonic()
-    with pipeline.only_warnings("lightning.pytorch", "lightning.fabric"):
+    with only_warnings("lightning.pytorch", "lightning.fabric"):
         cli = StreamCLI(args)
     given = cli.config_init
     with _interruptible(cli.trainer):

@@ -12,8 +12,8 @@ import copy
 import logging
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -54,7 +54,7 @@ from stream_mapper.training.module import StreamModule, ln_mean
 from stream_mapper.training.processes import gather_rows
 from stream_mapper.training.screening import SKIP_BELOW
 from stream_mapper.training.start import dry_run, start_from_guides
-from stream_mapper.training.trainer import make_trainer
+from stream_mapper.training.trainer import make_trainer, only_warnings
 
 if TYPE_CHECKING:
     from stream_mapper.inference.laplace import FunctionPosterior
@@ -390,20 +390,6 @@ def _drop_unfinished(folder: Path) -> None:
     """Remove the checkpoint of the best epoch, which best.ckpt completes."""
     for path in folder.glob("best_epoch*.ckpt"):
         path.unlink()
-
-
-@contextmanager
-def only_warnings(*names: str) -> Iterator[None]:
-    """Inside, these loggers say nothing below warnings."""
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 def _mixture(model: Model) -> MixtureModel:

@@ -75,3 +75,5 @@ def test_the_model_fits_the_field(experiment):
     some = field[torch.from_numpy(np.arange(0, len(field), 50))]
     model.fit_scalers(some)
     dry_run(model, some)
+    params = model(some)
+    assert all(values.isfinite().all() for values in params.values())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import lightning as L
@@ -44,3 +47,17 @@ def make_trainer(root: str, *, logger: bool, **options: Any) -> L.Trainer:
     chosen = options.pop("callbacks", None) or callbacks()
     given = {"default_root_dir": root, "logger": board, **DEFAULTS, **options}
     return L.Trainer(callbacks=[*chosen, best], **given)
+
+
+@contextmanager
+def only_warnings(*names: str) -> Iterator[None]:
+    """Inside, these loggers say nothing below warnings."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
