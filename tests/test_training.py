@@ -44,19 +44,27 @@ def test_a_fit_of_any_length_ends_nearer_the_truth(epochs):
     assert trainer.optimizers[0].param_groups[0]["lr"] <= 0.05 + 1e-9
 
 
-def fitted(screen_every, epochs=40):
-    """Parameters of a thin stream in a wide window after a short fit of stars drawn from it."""
-    torch.manual_seed(1)
+def thin_stream(size, share, half, most):
+    """A mixture of a thin stream and an even background over phi2, and the phi2 of stars of it.
+
+    The window reaches to ``half`` on either side, and ln-weight to ``most``; ``share`` of the stars are the stream's.
+    """
     names = sml.params.ModelParameters({"phi2": {"mu": (-1.0, 1.0), "ln-sigma": (-4.0, -1.0)}})
-    window = {"phi2": (-10.0, 10.0)}
+    window = {"phi2": (-half, half)}
     stream = sml.builtin.TruncatedNormal(coord_names=["phi2"], coord_bounds=window, net=Constant(2), params=names)
     model = sml.MixtureModel(
         {"stream": stream, "background": sml.builtin.Uniform(coord_names=["phi2"], coord_bounds=window)},
         net=Constant(1),
-        params=sml.params.ModelParameters({"stream.ln-weight": (-4.0, -1.0)}),
+        params=sml.params.ModelParameters({"stream.ln-weight": (-4.0, most)}),
     )
-    member = torch.rand(3000) < 0.1
-    phi2 = torch.where(member, 0.3 + 0.1 * torch.randn(3000), torch.empty(3000).uniform_(-10, 10))
+    member = torch.rand(size) < share
+    return model, torch.where(member, 0.3 + 0.1 * torch.randn(size), torch.empty(size).uniform_(-half, half))
+
+
+def fitted(screen_every, epochs=40):
+    """Parameters of a thin stream in a wide window after a short fit of stars drawn from it."""
+    torch.manual_seed(1)
+    model, phi2 = thin_stream(3000, 0.1, 10.0, -1.0)
     batches = Batches(sml.Data({"phi1": torch.zeros(3000), "phi2": phi2}), 500, shuffle=True)
     stars = batches.whole.stars
     model.fit_scalers(stars)
@@ -164,15 +172,7 @@ def test_a_fit_is_as_long_as_the_number_of_stars_asks_for(stars, batch, epochs):
 
 def tiny():
     """A mixture of a stream and an even background over phi2, and stars of it."""
-    names = sml.params.ModelParameters({"phi2": {"mu": (-1.0, 1.0), "ln-sigma": (-4.0, -1.0)}})
-    window = {"phi2": (-2.0, 2.0)}
-    stream = sml.builtin.TruncatedNormal(coord_names=["phi2"], coord_bounds=window, net=Constant(2), params=names)
-    model = sml.MixtureModel(
-        {"stream": stream, "background": sml.builtin.Uniform(coord_names=["phi2"], coord_bounds=window)},
-        net=Constant(1),
-        params=sml.params.ModelParameters({"stream.ln-weight": (-4.0, -0.5)}),
-    )
-    phi2 = torch.where(torch.rand(300) < 0.3, 0.3 + 0.1 * torch.randn(300), torch.empty(300).uniform_(-2, 2))
+    model, phi2 = thin_stream(300, 0.3, 2.0, -0.5)
     return model, Table({"phi1": torch.empty(300).uniform_(-5, 5).numpy(), "phi2": phi2.numpy()})
 
 
