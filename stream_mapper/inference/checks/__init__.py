@@ -1,6 +1,6 @@
 """A fit that knows when it is wrong: what can be asked of it, and what the answers say together.
 
-checks = judge(Evidence(model, stars, memberships))
+checks = judge(Evidence(model, stars, known))
 verdict(checks)  # "believable", "doubtful" or "no stream"
 """
 

@@ -24,7 +24,7 @@ def dependence(inspection: Inspection) -> list[Check]:
 
 def _of(inspection: Inspection, component: str) -> list[Check]:
     rows = inspection.likely(component)[:_MOST]
-    drawn = (inspection.drawn.p(component) > 0.5).nonzero()[:, 0][:_MOST]
+    drawn = inspection.likely(component, inspection.drawn)[:_MOST]
     groups = dict.fromkeys(inspection.group(component, name) for name in inspection.model.coord_names)
     if len(rows) < _FEWEST or len(groups) < 2:
         return []

@@ -10,7 +10,7 @@ from torch import Tensor
 from stream_mapper.inference.checks.base import Evidence
 from stream_mapper.inference.checks.draws import drawn
 from stream_mapper.inference.checks.scan import Scan, locations, scan
-from stream_mapper.inference.checks.terms import Terms, leaves, terms
+from stream_mapper.inference.checks.terms import Terms, leaves, range_of, terms
 from stream_mapper.models.base import Model, scope
 
 _LIKELY = 0.5  # membership of a likely member
@@ -61,9 +61,10 @@ class Inspection:
         """Name of the coordinate that is the other position on the sky, if there is one."""
         return "phi2" if "phi2" in self.model.coord_names else None
 
-    def likely(self, component: str) -> Tensor:
-        """Rows of the likely members of a component."""
-        return (self.fitted.p(component) > _LIKELY).nonzero()[:, 0]
+    def likely(self, component: str, stars: Terms | None = None) -> Tensor:
+        """Rows of the likely members of a component, of the fitted stars or of others."""
+        p = (self.fitted if stars is None else stars).p(component)
+        return (p > _LIKELY).nonzero()[:, 0]
 
     def group(self, component: str, name: str) -> tuple[str, ...]:
         """Coordinates that are set aside together with one: all magnitudes of an isochrone, or itself."""
@@ -97,9 +98,7 @@ class Inspection:
         return found[0], found[1]
 
     def _ln_range(self, name: str) -> Tensor:
-        stars = self.fitted.stars
-        values = stars[name][stars.where[name]][:1_000_000]
-        low, high = values.quantile(torch.tensor(_RANGE, device=values.device, dtype=values.dtype))
+        low, high = range_of(self.fitted.stars, name, _RANGE)
         return (high - low).clamp(min=1e-12).log()
 
 

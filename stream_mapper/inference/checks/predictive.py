@@ -35,6 +35,11 @@ class Column:
     values: tuple[Tensor, Tensor]
     where: tuple[Tensor, Tensor]
 
+    def edges(self, weights: tuple[Tensor, Tensor], size: int) -> Tensor:
+        """Edges between bins of as many of the stars and draws each that have a weight, (size - 1,)."""
+        some = [value[weight > 0] for value, weight in zip(self.values, weights, strict=True)]
+        return edges_of(torch.cat(some), size)
+
 
 def column(inspection: Inspection, name: str, component: str = "") -> Column:
     """A coordinate, or the difference "a - b" of two; less the centre of a component, if one is named and has it."""
@@ -103,8 +108,7 @@ class Found:
 
 def compare(inspection: Inspection, data: Column, weights: tuple[Tensor, Tensor], expected: Tensor) -> Found:
     """Stars and draws in a number, by their weights; ``expected`` (N,) is what an effect is a share of."""
-    some = [value[weight > 0] for value, weight in zip(data.values, weights, strict=True)]
-    edges = edges_of(torch.cat(some), BINS)
+    edges = data.edges(weights, BINS)
     slices = slices_of(inspection.fitted, SLICES)
     cells = tuple(slices * BINS + each for each in binned(data.values, edges))
     found = counts((cells[0], cells[1]), weights, SLICES * BINS, FLIPS, inspection.evidence.seed)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from stream_mapper.inference.checks.base import Check, Outcome
-from stream_mapper.inference.checks.flips import Comparison, Counts, binned, counts, edges_of
+from stream_mapper.inference.checks.flips import Comparison, Counts, binned, counts
 from stream_mapper.inference.checks.inspection import Inspection
 from stream_mapper.inference.checks.predictive import Column, colours, column
 
@@ -95,7 +95,7 @@ def largest(inspection: Inspection, x: Column, y: Column, weights: tuple[Tensor,
     found: list[Counts] = []
     grids = []
     for size in SCALES:
-        edges = [_edges(each, weights, size) for each in (x, y)]
+        edges = [each.edges(weights, size) for each in (x, y)]
         across, up = (binned(each.values, e) for each, e in zip((x, y), edges, strict=True))
         cells = across[0] * size + up[0], across[1] * size + up[1]
         found.append(counts(cells, weights, size * size, FLIPS, inspection.evidence.seed))
@@ -129,11 +129,6 @@ def _scores(found: Counts) -> Tensor:
     total = (found.stars + found.draws).square() / squares.clamp(min=1e-30)  # effective number
     scores = found.differences / squares.sqrt().clamp(min=1e-15).float()
     return torch.where((total >= _LEAST) & (squares > 0), scores.abs(), 0.0)
-
-
-def _edges(data: Column, weights: tuple[Tensor, Tensor], size: int) -> Tensor:
-    some = torch.cat([value[weight > 0] for value, weight in zip(data.values, weights, strict=True)])
-    return edges_of(some, size)
 
 
 def _cell(data: Column, edges: Tensor, place: int) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stream_mapper.inference.checks.terms import Terms, chunked, inner, leaves
+from stream_mapper.inference.checks.terms import Terms, chunked, inner, leaves, range_of
 from stream_mapper.models.base import Model, ParametricModel, Params, scope
 
 _SLICES = 8  # of phi1, each with its own weight
@@ -19,6 +19,7 @@ _SHARES = torch.logspace(-5, -0.2, 15)  # weights that are tried
 _FAINT = -9.0  # ln of a ratio of densities that no weight makes count
 _STARS = {True: 30_000, False: 2_000}  # at most, where a density is cheap and where it is not
 _STEPS = 30  # shifts at most
+_RANGE = (0.01, 0.99)  # quantiles of a coordinate between which a centre is moved
 _MODULI = (-2.5, 2.5, 0.5)  # shifts of a distance modulus [mag]
 
 
@@ -31,12 +32,14 @@ class Location:
         name: Name of the parameter, seen from its part.
         width: Name of the logarithm of its width, seen from there; may be of no parameter.
         part: The part that has it.
+        path: Dotted path of that part in the component.
     """
 
     coord: str
     name: str
     width: str
     part: ParametricModel
+    path: str
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,8 @@ class Scan:
 def locations(model: Model) -> list[Location]:
     """The centres that the networks of a component set, in the order of its coordinates."""
     found = [
-        Location(name.removesuffix(".mu"), name, f"{name.removesuffix('.mu')}.ln-sigma", part)
-        for _, part in leaves(model)
+        Location(name.removesuffix(".mu"), name, f"{name.removesuffix('.mu')}.ln-sigma", part, path)
+        for path, part in leaves(model)
         if isinstance(part, ParametricModel)
         for name in part.params.names
         if name.endswith(".mu")
@@ -180,11 +183,8 @@ def _shifts(terms: Terms, component: str, location: Location) -> tuple[Tensor, f
         low, high, step = _MODULI
         shifts = torch.arange(low, high + step / 2, step)
         return shifts[shifts.abs() > step / 2], step
-    path = next(path for path, leaf in leaves(terms.model.components[component]) if leaf is location.part)
-    params = inner(scope(terms.params, component), path)
-    values = terms.stars[location.coord][terms.stars.where[location.coord]]
-    low, high = values.quantile(torch.tensor([0.01, 0.99])).tolist() if len(values) < 1_000_000 else _few(values)
-    centre = params[location.name].median().item()
+    low, high = range_of(terms.stars, location.coord, _RANGE).tolist()
+    centre = inner(scope(terms.params, component), location.path)[location.name].median().item()
     width = _width(terms, component, location)
     step = max((high - low) / _STEPS, 2 * min(width, (high - low) / 10))
     below, above = int((centre - low) / step), int((high - centre) / step)
@@ -194,13 +194,7 @@ def _shifts(terms: Terms, component: str, location: Location) -> tuple[Tensor, f
 
 def _width(terms: Terms, component: str, location: Location) -> float:
     """Typical width of a component in a coordinate, with the errors of the stars, in its unit."""
-    path = next(path for path, leaf in leaves(terms.model.components[component]) if leaf is location.part)
-    params = inner(scope(terms.params, component), path)
+    params = inner(scope(terms.params, component), location.path)
     own = params[location.width].exp().median().item() if location.width in params else 0.0
     error = location.part.error_names.get(location.coord)
     return math.hypot(own, terms.stars[error][terms.stars.where[error]].median().item()) if error else own
-
-
-def _few(values: Tensor) -> tuple[float, float]:
-    low, high = values[:1_000_000].quantile(torch.tensor([0.01, 0.99])).tolist()
-    return low, high

@@ -16,6 +16,7 @@ from stream_mapper.models.independent import IndependentModels
 from stream_mapper.models.mixture import MixtureModel
 
 _CHUNK = 16_384  # stars whose densities are computed at once
+_MOST = 1_000_000  # stars whose quantiles are taken
 
 
 def leaves(model: Model, path: str = "") -> Iterator[tuple[str, Model]]:
@@ -35,6 +36,12 @@ def inner(params: Params, path: str) -> Params:
 def dropped(stars: Data, names: tuple[str, ...]) -> Data:
     """The stars with some coordinates marked as not measured."""
     return stars.with_columns({name: torch.full_like(stars[name], torch.nan) for name in names})
+
+
+def range_of(stars: Data, name: str, quantiles: tuple[float, float]) -> Tensor:
+    """Two quantiles of what was measured of a coordinate, (2,)."""
+    values = stars[name][stars.where[name]][:_MOST]
+    return values.quantile(torch.tensor(quantiles, device=values.device, dtype=values.dtype))
 
 
 @dataclass(frozen=True)
