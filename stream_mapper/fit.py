@@ -40,7 +40,7 @@ def fit_command(args: ArgsType = None) -> Fit | None:
     from stream_mapper.training.trainer import only_warnings  # noqa: PLC0415
 
     start = time.monotonic()
-    with only_warnings("lightning.pytorch", "lightning.fabric"):
+    with only_warnings():
         cli = StreamCLI(args)
     given = cli.config_init
     with _interruptible(cli.trainer):

@@ -122,8 +122,7 @@ def fit(
     Raises:
         InputError: If the table cannot be used with this model.
     """
-    if not isinstance(model, MixtureModel):
-        raise InputError(f"a fit needs a MixtureModel, which has memberships; got a {type(model).__name__}.")
+    _mixture(model)
     if seed is not None:
         L.seed_everything(seed, verbose=False)
     options = dict(data or {})
@@ -133,7 +132,7 @@ def fit(
     datamodule = CatalogueDataModule.of_table(table, intake, **options)
     module = StreamModule(model, **(training or {}))
     with tempfile.TemporaryDirectory() if folder is None else nullcontext(str(folder)) as root:
-        with only_warnings("lightning.pytorch", "lightning.fabric"):
+        with only_warnings():
             lightning = make_trainer(root, logger=folder is not None, **(trainer or {}))
         stage = background or BackgroundStage()
         finished = run(module, datamodule, lightning, stage, results, write_it=folder is not None)
@@ -168,7 +167,7 @@ def run(
     model, ensemble, hardware = _mixture(module.model), module.ensemble, hardware or Hardware()
     options = options or ResultOptions()
     stars = read(model, ensemble, datamodule, hardware.processes)
-    with only_warnings("lightning.pytorch", "lightning.fabric"):
+    with only_warnings():
         pretrained = pretrain(model, stars, stage, hardware, datamodule.intake)
         known = pretrained.known
         start(model, ensemble)

@@ -14,6 +14,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from stream_mapper.training.callbacks import FitProgress, MembershipHistogram, StopOnNonFinite
 from stream_mapper.training.length import BY_STARS
 
+_LOGGERS = ("lightning.pytorch", "lightning.fabric")
+
 MONITOR = {"monitor": "val/ln_likelihood", "mode": "max"}
 BEST_EPOCH = {"filename": "best_epoch", "save_last": True, "auto_insert_metric_name": False, **MONITOR}
 """The checkpoint of the best epoch so far, of which the end of a fit makes ``best.ckpt``."""
@@ -50,9 +52,9 @@ def make_trainer(root: str, *, logger: bool, **options: Any) -> L.Trainer:
 
 
 @contextmanager
-def only_warnings(*names: str) -> Iterator[None]:
-    """Inside, these loggers say nothing below warnings."""
-    loggers = [logging.getLogger(name) for name in names]
+def only_warnings() -> Iterator[None]:
+    """Inside, Lightning says nothing below warnings."""
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.WARNING)
