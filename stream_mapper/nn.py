@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from stream_mapper.description import factory
-from stream_mapper.errors import InputError, check_at_least
+from stream_mapper.errors import InputError, check_at_least, check_positive
 
 _REACH = 3**0.5  # a uniform input ends this many standard deviations from its mean
 
@@ -153,7 +153,7 @@ class Constant(nn.Module):
         return self.value.expand(*x.shape[:-1], -1)
 
 
-def grid_position(x: Tensor, span: tuple[float, float], size: int) -> tuple[Tensor, Tensor]:
+def grid_position(x: Tensor, span: tuple[float, float] | Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Where each x (N,) lies on a grid: the node to its left, and its distance from it in steps, in [0, 1].
 
     Beyond the ends of the grid it is the end.
@@ -162,6 +162,49 @@ def grid_position(x: Tensor, span: tuple[float, float], size: int) -> tuple[Tens
     position = (x.clamp(low, high) - low) * ((size - 1) / (high - low))
     left = position.detach().long().clamp(max=size - 2)
     return left, position - left
+
+
+class GridFunction(nn.Module):
+    """Functions of one coordinate, linear between the nodes of a grid; nothing until they are set.
+
+        >>> function = GridFunction(features=1)
+        >>> function.set(torch.tensor([[0.0, 1.0]]), (-10.0, 10.0))
+        >>> function(torch.tensor([-10.0, 0.0, 30.0]))[:, 0]
+        tensor([0.0000, 0.5000, 1.0000])
+
+    Arguments:
+        features: Number of functions, F.
+    """
+
+    ends: Tensor
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.values = nn.Parameter(torch.zeros(features, 0), requires_grad=False)
+        self.register_buffer("ends", torch.full((2,), torch.nan))
+
+    @property
+    def is_set(self) -> bool:
+        """Whether there are functions."""
+        return self.values.shape[-1] > 0
+
+    def set(self, values: Tensor, ends: tuple[float, float]) -> None:
+        """Take the values (F, G) at nodes from one end to the other, in the coordinate's unit."""
+        self.values.data = values.to(self.values)
+        self.ends.copy_(torch.tensor(ends))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Values (N, F) at places x (N,), in the coordinate's unit."""
+        left, weight = grid_position(x.to(self.ends), self.ends, self.values.shape[-1])
+        first, last = self.values.index_select(1, left), self.values.index_select(1, left + 1)
+        return torch.lerp(first, last, weight).T
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        """Take functions on a grid of any size."""
+        values = state_dict.get(f"{prefix}values")
+        if values is not None and values.shape[:1] == self.values.shape[:1]:
+            self.values.data = self.values.new_zeros(values.shape)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
 class OnGrid(nn.Module):
@@ -174,18 +217,24 @@ class OnGrid(nn.Module):
         net: Network (M, 1) -> (M, F).
         size: Number of nodes of the grid.
         span: First and last node, in the unit of the network's input; by default the range of the training stars.
+        scale: Scale on which the outputs vary, in the unit of the coordinate, such as deg; by default the end of a fit
+            infers it. It is that of the prior of the outputs; see :class:`stream_mapper.inference.kernels.Kernel`.
 
     Raises:
-        InputError: If the grid has fewer than two nodes.
+        InputError: If the grid has fewer than two nodes, or the scale is not positive.
     """
 
     ends: Tensor
 
-    def __init__(self, net: nn.Module, size: int = 256, span: tuple[float, float] | None = None) -> None:
+    def __init__(
+        self, net: nn.Module, size: int = 256, span: tuple[float, float] | None = None, scale: float | None = None
+    ) -> None:
         super().__init__()
         if size < 2:
             raise InputError(f"a grid needs at least 2 nodes; got {size}.")
-        self.net, self.size = net, size
+        if scale is not None:
+            check_positive("the scale of a grid", scale)
+        self.net, self.size, self.scale = net, size, scale
         self.register_buffer("ends", torch.full((2,), torch.nan))
         self.span = span
 
@@ -223,6 +272,8 @@ def _known(ends: Tensor) -> tuple[float, float] | None:
     return None if math.isnan(low) or math.isnan(high) else (low, high)
 
 
-def on_grid(net: nn.Module, size: int = 256, span: tuple[float, float] | None = None) -> OnGrid:
+def on_grid(
+    net: nn.Module, size: int = 256, span: tuple[float, float] | None = None, scale: float | None = None
+) -> OnGrid:
     """Evaluate ``net`` on a grid of its one input and interpolate; see :class:`OnGrid`."""
-    return OnGrid(net, size, span)
+    return OnGrid(net, size, span, scale)

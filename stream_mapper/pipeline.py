@@ -30,13 +30,14 @@ from stream_mapper.catalog import Columns, Reading
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError
 from stream_mapper.fitted import Catalogue, Fit, profile_of
+from stream_mapper.inference.ascent import ascend
 from stream_mapper.inference.checks import Evidence, Schedule, verdict
 from stream_mapper.inference.checks import judge as judged
 from stream_mapper.inference.density import stars_behind
 from stream_mapper.inference.ensemble import Ensemble, draws_by_dropout
 from stream_mapper.inference.frozen import known_densities
+from stream_mapper.inference.kernels import Kernel
 from stream_mapper.inference.membership import p_member
-from stream_mapper.inference.polish import polish as to_the_top
 from stream_mapper.inference.screening import screened
 from stream_mapper.models.base import Model
 from stream_mapper.models.components import frozen_parts
@@ -176,8 +177,8 @@ def run(
         return None
     module.to(trainer.strategy.root_device)
     batches = training_batches(module, stars, known)
-    polish(model, ensemble, batches)
-    posterior(model, ensemble, batches)
+    priors = polish(model, ensemble, batches)
+    posterior(model, ensemble, batches, priors)
     fitted, tables = collect(module, datamodule, stars, pretrained, trained, options)
     fitted = judge(fitted, stars, pretrained, trained)
     if not write_it:
@@ -288,21 +289,31 @@ def training_batches(module: StreamModule, stars: FitStars, known: KnownDensitie
     return out
 
 
-def polish(model: Model, ensemble: Ensemble, batches: Sequence[Sequence[Batch]]) -> None:
-    """Bring the last layers of every fit to the top of its posterior, unless the model draws by dropout."""
-    if not draws_by_dropout(model):
-        for one, fit_batches in zip(ensemble.fits(model), batches, strict=True):
-            with one:
-                to_the_top(model, fit_batches)
+def polish(model: Model, ensemble: Ensemble, batches: Sequence[Sequence[Batch]]) -> list[list[Kernel]]:
+    """Bring the functions of every fit to the top of their posterior, unless the model draws by dropout.
+
+    Returns:
+        The priors of each fit, which its stars chose.
+    """
+    if draws_by_dropout(model):
+        return [[] for _ in ensemble.fits(model)]
+    priors = []
+    for one, fit_batches in zip(ensemble.fits(model), batches, strict=True):
+        with one:
+            priors.append(ascend(model, fit_batches))
+    return priors
 
 
-def posterior(model: Model, ensemble: Ensemble, batches: Sequence[Sequence[Batch]]) -> None:
-    """Fit the posterior of every fit about its weights, unless the model draws by dropout."""
-    if not draws_by_dropout(model):
-        posteriors = cast("list[FunctionPosterior]", list(ensemble.posteriors))
-        for one, laplace, fit_batches in zip(ensemble.fits(model), posteriors, batches, strict=True):
-            with one:
-                laplace.fit(model, fit_batches)
+def posterior(
+    model: Model, ensemble: Ensemble, batches: Sequence[Sequence[Batch]], priors: Sequence[Sequence[Kernel]]
+) -> None:
+    """Fit the posterior of every fit about its top, unless the model draws by dropout."""
+    if draws_by_dropout(model):
+        return
+    posteriors = cast("list[FunctionPosterior]", list(ensemble.posteriors))
+    for one, laplace, fit_batches, kernels in zip(ensemble.fits(model), posteriors, batches, priors, strict=True):
+        with one:
+            laplace.fit(model, fit_batches, kernels)
 
 
 def collect(

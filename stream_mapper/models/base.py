@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from stream_mapper.data import Data
 from stream_mapper.description import Described
 from stream_mapper.errors import InputError
-from stream_mapper.nn import OnGrid
+from stream_mapper.nn import GridFunction, OnGrid
 from stream_mapper.params import ModelParameters
 from stream_mapper.prior import Prior
 from stream_mapper.utils import StandardScaler
@@ -290,6 +290,9 @@ def _models_in(module: nn.Module) -> list[Model]:
 class ParametricModel(Model):
     """A model whose parameters are the outputs of one network of the independent coordinates.
 
+    A network of one coordinate has a ``correction``: functions that are added to its outputs, which the end of a fit
+    sets; see :mod:`stream_mapper.inference.ascent`.
+
     Arguments:
         net: Network (N, D) -> (N, F) of the D standardised independent coordinates, F the number of parameters;
             None for a model without parameters of its own.
@@ -322,6 +325,9 @@ class ParametricModel(Model):
                 f"and params {list(self.params.names)}."
             )
         self.net = net
+        self.correction = (
+            GridFunction(len(self.params)) if net is not None and len(self.indep_coord_names) == 1 else None
+        )
         scaler = data_scaler or StandardScaler(self.indep_coord_names)
         self.indep_scaler = scaler[self.indep_coord_names]
         self._set_span()
@@ -330,7 +336,10 @@ class ParametricModel(Model):
         """Parameters (N,) by name."""
         if self.net is None:
             return {}
-        values: Params = self.params(self.net(self.indep_scaler.transform(data[self.indep_coord_names])))
+        raw = self.net(self.indep_scaler.transform(data[self.indep_coord_names]))
+        if self.correction is not None and self.correction.is_set:
+            raw = raw + self.correction(data[self.indep_coord_names[0]]).to(raw)
+        values: Params = self.params(raw)
         return self._constrained(values, data)
 
     def _fit_own_scaler(self, data: Data) -> None:

@@ -23,7 +23,7 @@ from stream_mapper.results.provenance import Facts
 HEADER = "stream_mapper"
 """Where a checkpoint keeps what is not state."""
 
-FORMAT = 1
+FORMAT = 2
 _MAGIC = b"PK\x03\x04"  # every checkpoint is a zip archive
 _WISH = "a fit writes RUN/checkpoints/best.ckpt"
 _MODEL, _ENSEMBLE = "model.", "ensemble."
@@ -94,8 +94,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     model = build(header["model"])
     if not isinstance(model, MixtureModel):
         raise InputError(f"{path}: holds a {type(model).__name__}; memberships need a MixtureModel.")
-    ensemble = Ensemble(model, header["ensemble_size"])
     _load(model, entries["state_dict"], _MODEL, path)
+    ensemble = Ensemble(model, header["ensemble_size"])
     _load(ensemble, entries["state_dict"], _ENSEMBLE, path)
     for module in (model, ensemble):
         module.eval()

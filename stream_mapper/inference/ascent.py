@@ -1,0 +1,132 @@
+"""The last steps of a fit: to the top of the posterior of the functions along the stream."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from stream_mapper.inference.expansion import Expansion, expand
+from stream_mapper.inference.functions import Functions
+from stream_mapper.inference.kernels import Kernel, candidates, first_of, ln_evidence
+from stream_mapper.inference.scores import evaluating
+from stream_mapper.models.base import Model
+from stream_mapper.models.components import ln_density
+from stream_mapper.models.known import Batch
+
+PRIOR_WIDTH = 2.0
+"""Standard deviation of the constant part of a network's output, before the bounds."""
+
+_ENOUGH, _ENOUGH_SO_FAR = 0.05, 2.0  # a gain in log posterior not worth another step, in nats; while priors may change
+_SHARES = (1.0, 0.5, 0.25, 0.125, 0.03)  # of a step, tried until one gains
+_ROUNDS = 4  # choices of the priors at most
+_STEPS = 10  # of each
+
+
+def ascend(
+    model: Model, batches: Sequence[Batch], width: float = PRIOR_WIDTH, kernels: Sequence[Kernel] | None = None
+) -> list[Kernel]:
+    """Bring the outputs of the networks to the top of their posterior, with the priors that have the most evidence.
+
+    Gradient descent on batches ends near the top, at a distance that no posterior about it knows of, and at a function
+    whose roughness is that of its start. Each output is given the prior of :class:`Kernel`; the top is found by Fisher
+    scoring in the values on a grid, the scale and amplitude of each output by the evidence at the top, in turns. What
+    the networks lack is added as their corrections.
+
+    Arguments:
+        model: The model, near its top; the corrections of its networks are set.
+        batches: All the training stars.
+        width: Standard deviation of the constant part of an output.
+        kernels: The priors, one an output; by default they are chosen.
+
+    Returns:
+        The priors.
+    """
+    functions = Functions(model, batches)
+    if not len(functions):
+        return []
+    span = functions.ends[1] - functions.ends[0]
+    choices = [c for p in functions.parts.values() for c in [candidates(p.net, width, span)] * len(p.params)]
+    chosen = [first_of(each) for each in choices] if kernels is None else list(kernels)
+    with evaluating(model):
+        for _ in range(_ROUNDS if kernels is None else 0):
+            expansion = _climb(model, functions, batches, chosen, _ENOUGH_SO_FAR)
+            before, chosen = chosen, _choose(functions.values(), expansion, choices)
+            if chosen == before:
+                break
+        _climb(model, functions, batches, chosen, _ENOUGH)
+    return chosen
+
+
+def in_prior(expansion: Expansion, roots: Sequence[Tensor]) -> Tensor:
+    """The information in the priors' own coordinates, (rank, rank), of all functions together."""
+    rows = []
+    for f, left in enumerate(roots):
+        rows.append(torch.cat([expansion.between(f, g, left, right) for g, right in enumerate(roots)], -1))
+    return torch.cat(rows)
+
+
+def root_of_precision(information: Tensor) -> Tensor:
+    """Cholesky factor (rank, rank) of one plus the information."""
+    return torch.linalg.cholesky(torch.eye(len(information), dtype=information.dtype) + information)
+
+
+def _climb(
+    model: Model, functions: Functions, batches: Sequence[Batch], kernels: Sequence[Kernel], enough: float
+) -> Expansion:
+    """To the top with these priors; the expansion near there."""
+    roots = [kernel.root(functions.size) for kernel in kernels]
+    sizes = [root.shape[1] for root in roots]
+
+    def values_of(z: Tensor) -> Tensor:
+        return torch.stack([root @ part for root, part in zip(roots, z.split(sizes), strict=True)])
+
+    def ln_posterior(z: Tensor) -> float:
+        functions.set(values_of(z))
+        return _ln_likelihood(model, batches) - 0.5 * z.square().sum().item()
+
+    expansion = expand(model, functions, batches)
+    z = _solved(expansion, roots, expansion.pull(functions.values()))
+    value = ln_posterior(z)
+    for _ in range(_STEPS):
+        expansion = expand(model, functions, batches)
+        target = _solved(expansion, roots, expansion.gradient + expansion.pull(functions.values()))
+        for share in _SHARES:
+            moved = z + share * (target - z)
+            after = ln_posterior(moved)
+            if after > value:
+                break
+        else:
+            functions.set(values_of(z))
+            return expansion
+        gain, z, value = after - value, moved, after
+        if gain < enough:
+            break
+    return expansion
+
+
+def _solved(expansion: Expansion, roots: Sequence[Tensor], pull: Tensor) -> Tensor:
+    """Where a quadratic log posterior with this gradient at zero (F, G) is highest, in the priors' coordinates (rank,)."""
+    b = torch.cat([root.T @ row for root, row in zip(roots, pull, strict=True)])
+    return torch.cholesky_solve(b[:, None], root_of_precision(in_prior(expansion, roots)))[:, 0]
+
+
+def _choose(values: Tensor, expansion: Expansion, choices: Sequence[Sequence[Kernel]]) -> list[Kernel]:
+    """The prior of the most evidence for each function, given the others."""
+    out = []
+    for f, kernels in enumerate(choices):
+        pull = expansion.gradient[f] + expansion.times(f, f, values[f][:, None])[:, 0]
+        evidence = []
+        for kernel in kernels:
+            root = kernel.root(values.shape[1])
+            evidence.append(ln_evidence(expansion.between(f, f, root, root), root.T @ pull))
+        out.append(kernels[max(range(len(kernels)), key=evidence.__getitem__)])
+    return out
+
+
+@torch.no_grad()
+def _ln_likelihood(model: Model, batches: Sequence[Batch]) -> float:
+    """Log likelihood of all the stars plus the log prior of the model, in nats."""
+    terms = [ln_density(model, model(batch.stars), batch).double().sum() for batch in batches]
+    return float(sum(terms) + model.ln_prior())

@@ -1,0 +1,151 @@
+"""What the stars say of functions along the stream: gradient and information of the log likelihood on a grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from stream_mapper.inference.functions import Functions
+from stream_mapper.inference.scores import Scores, guide_scores, star_scores
+from stream_mapper.inference.weight_information import has_weights, weight_information
+from stream_mapper.models.base import Model, ParametricModel
+from stream_mapper.models.known import Batch
+from stream_mapper.models.mixture import MixtureModel
+from stream_mapper.nn import grid_position
+
+_STARS = 8192  # whose products are in memory at once
+
+
+@dataclass
+class Expansion:
+    """Gradient and information of a sum of terms in F functions, linear between the G nodes of a grid.
+
+    A term depends on the functions at one place, that is on two nodes of each: the information of any two functions
+    is symmetric and has three diagonals. All is in float64, on the CPU.
+
+    Arguments:
+        gradient: Shape (F, G).
+        diagonal: Information of functions f and g at the same node, (F, F, G).
+        beside: That at two neighbouring nodes, (F, F, G - 1).
+    """
+
+    gradient: Tensor
+    diagonal: Tensor
+    beside: Tensor
+
+    @classmethod
+    def zero(cls, functions: int, nodes: int) -> Expansion:
+        """Of no terms."""
+        gradient = torch.zeros(functions, nodes, dtype=torch.float64)
+        diagonal = gradient.new_zeros(functions, functions, nodes)
+        return cls(gradient, diagonal, diagonal[..., 1:].clone())
+
+    def add(self, left: Tensor, weight: Tensor, slopes: Tensor, curvature: Tensor) -> None:
+        """Add terms.
+
+        Arguments:
+            left: Node to the left of each term's place, (N,).
+            weight: Distance from it, in steps, (N,).
+            slopes: Derivatives of each term, (N, F).
+            curvature: Information of each term, (N, F, F).
+        """
+        near, far = (1 - weight)[:, None], weight[:, None]
+        self.gradient.T.index_add_(0, left, slopes * near).index_add_(0, left + 1, slopes * far)
+        near, far = near[..., None], far[..., None]
+        by_node = self.diagonal.permute(2, 0, 1)
+        by_node.index_add_(0, left, curvature * near.square()).index_add_(0, left + 1, curvature * far.square())
+        self.beside.permute(2, 0, 1).index_add_(0, left, curvature * near * far)
+
+    def between(self, f: int, g: int, left: Tensor, right: Tensor) -> Tensor:
+        """The information of function f in a basis (G, R) and function g in another (G, S), (R, S)."""
+        return left.T @ self.times(f, g, right)
+
+    def times(self, f: int, g: int, values: Tensor) -> Tensor:
+        """The information of functions f and g times values (G, S)."""
+        out = self.diagonal[f, g][:, None] * values
+        beside = self.beside[f, g][:, None]
+        out[:-1] += beside * values[1:]
+        out[1:] += beside * values[:-1]
+        return out
+
+    def pull(self, values: Tensor) -> Tensor:
+        """The information times functions (F, G), summed over these, (F, G)."""
+        count = len(values)
+        rows = [sum(self.times(f, g, values[g][:, None])[:, 0] for g in range(count)) for f in range(count)]
+        return torch.stack(rows)  # type: ignore[arg-type]
+
+
+def expand(model: Model, functions: Functions, batches: Sequence[Batch]) -> Expansion:
+    """Gradient and information of the log likelihood of all stars and of the guides, about the functions as they are.
+
+    The information is the sum of the outer products of the stars' scores. A place without stars of a component has next
+    to no score in its weight, and says nevertheless that there are few: what lacks is added, see
+    :mod:`stream_mapper.inference.weight_information`.
+
+    Arguments:
+        model: The model.
+        functions: The outputs of its networks.
+        batches: All the training stars.
+    """
+    out = Expansion.zero(len(functions), functions.size)
+    parts = list(functions.parts.values())
+    chunks = [chunk for batch in batches for chunk in batch.split(_STARS)]
+    of_weights = _weights_of(model, parts, chunks)
+    for i, chunk in enumerate(chunks):
+        scores = star_scores(model, parts, chunk)
+        slopes = _stacked(parts, scores)
+        curvature = slopes[:, :, None] * slopes[:, None, :]
+        for where, values in of_weights:
+            curvature[:, where, where] += torch.diag_embed(values[i])
+        _add(out, functions, parts, scores, slopes, curvature)
+    for residuals, scores in guide_scores(model, parts):
+        slopes = _stacked(parts, scores)
+        rising = -residuals.double().cpu()[:, None] * slopes
+        _add(out, functions, parts, scores, rising, slopes[:, :, None] * slopes[:, None, :])
+    return out
+
+
+def _weights_of(
+    model: Model, parts: Sequence[ParametricModel], chunks: Sequence[Batch]
+) -> list[tuple[slice, list[Tensor]]]:
+    """Where the weights of a mixture are among the functions, and what their squared scores lack in each chunk."""
+    if not (isinstance(model, MixtureModel) and has_weights(model)):
+        return []
+    where = [place for part, place in _slices(parts) if part is model.weights]
+    return [(place, weight_information(model, model.weights, chunks)) for place in where]
+
+
+def _slices(parts: Sequence[ParametricModel]) -> list[tuple[ParametricModel, slice]]:
+    """Each part with the place of its outputs among all."""
+    out, start = [], 0
+    for part in parts:
+        out.append((part, slice(start, start + len(part.params))))
+        start += len(part.params)
+    return out
+
+
+def _stacked(parts: Sequence[ParametricModel], scores: Sequence[Scores]) -> Tensor:
+    """The derivatives of each term in all functions, (N, F), in float64, on the CPU."""
+    size = max(len(s.inputs) for s in scores)
+    columns = [
+        s.derivatives.double() if len(s.inputs) else s.derivatives.new_zeros(size, len(p.params)).double()
+        for p, s in zip(parts, scores, strict=True)
+    ]
+    return torch.cat(columns, -1).cpu()
+
+
+def _add(
+    out: Expansion,
+    functions: Functions,
+    parts: Sequence[ParametricModel],
+    scores: Sequence[Scores],
+    slopes: Tensor,
+    curvature: Tensor,
+) -> None:
+    part, inputs = next((p, s.inputs) for p, s in zip(parts, scores, strict=True) if len(s.inputs))
+    places = functions.position(part, inputs).double().cpu()
+    left, weight = grid_position(places, functions.ends, functions.size)
+    out.add(left, weight, slopes, curvature)

@@ -1,0 +1,98 @@
+"""Gaussian process priors of functions along the stream, and their evidence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+
+from stream_mapper.nn import Constant, OnGrid
+
+SCALES = (0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
+"""Scales of variation that are tried, as shares of the range of the stars."""
+
+AMPLITUDES = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""Amplitudes that are tried, in the unit of a network's output before the bounds."""
+
+_RANK = 1e-7  # share of a kernel's largest eigenvalue below which another counts as none
+
+
+@dataclass(frozen=True)
+class Kernel:
+    r"""Prior of a function of a network's output, before the bounds, over a range of one.
+
+    A constant of standard deviation ``offset``, and beside it a Gaussian process with the covariance of Matérn with
+    :math:`\nu = 5/2`, :math:`a^2 (1 + s + s^2/3) e^{-s}`, :math:`s = \sqrt 5 |x - x'| / l` (Rasmussen & Williams
+    2006, equation 4.17); or, of a linear map, a slope.
+
+    Arguments:
+        offset: Standard deviation of the constant.
+        amplitude: That of the process, a; or of the slope over half the range.
+        scale: Scale of variation, l, as a share of the range; infinite for a straight line or a constant.
+    """
+
+    offset: float
+    amplitude: float = 0.0
+    scale: float = math.inf
+
+    def root(self, size: int) -> Tensor:
+        """R (G, rank) in float64, with R R^T the covariance at G even nodes."""
+        return _root(self, size)
+
+
+@cache
+def _root(kernel: Kernel, size: int) -> Tensor:
+    x = torch.linspace(0, 1, size, dtype=torch.float64)
+    if math.isinf(kernel.scale):
+        columns = [kernel.offset * torch.ones_like(x), kernel.amplitude * (2 * x - 1)]
+        return torch.stack(columns[: 1 + (kernel.amplitude > 0)], -1)
+    s = math.sqrt(5) * (x[:, None] - x).abs() / kernel.scale
+    matrix = kernel.offset**2 + kernel.amplitude**2 * (1 + s + s.square() / 3) * (-s).exp()
+    value, vector = torch.linalg.eigh(matrix)
+    kept = value > _RANK * value[-1]
+    return vector[:, kept] * value[kept].sqrt()
+
+
+def candidates(net: nn.Module | None, width: float, span: float) -> list[Kernel]:
+    """The priors that may hold for the outputs of a network: what it can be, and how fast it may vary.
+
+    Arguments:
+        net: The network. A constant stays one, a single linear layer a straight line.
+        width: Standard deviation of the constant.
+        span: Range of the stars, in the unit of the coordinate.
+    """
+    inner = net.net if isinstance(net, OnGrid) else net
+    layers = list(inner) if isinstance(inner, nn.Sequential) else [inner]
+    if isinstance(layers[-1], Constant):
+        return [Kernel(width)]
+    if len(layers) == 1 and isinstance(layers[0], nn.Linear):
+        return [Kernel(width, width)]
+    given = net.scale if isinstance(net, OnGrid) else None
+    scales = SCALES if given is None else (given / span,)
+    return [Kernel(width, amplitude, scale) for scale in scales for amplitude in AMPLITUDES]
+
+
+def first_of(kernels: Sequence[Kernel]) -> Kernel:
+    """The prior that a fit begins with: one that hinders no function much."""
+    return min(
+        kernels, key=lambda k: (abs(k.amplitude - 2), abs(math.log(k.scale / 0.08)) if k.scale < math.inf else 0)
+    )
+
+
+def ln_evidence(information: Tensor, pull: Tensor) -> float:
+    r"""Log evidence of a prior, up to a constant that all priors share, in nats.
+
+    Of a log likelihood with gradient b and information A in the prior's own coordinates, about zero, it is
+    :math:`b^T (1 + A)^{-1} b / 2 - \ln |1 + A| / 2`.
+
+    Arguments:
+        information: A, (rank, rank).
+        pull: b, (rank,).
+    """
+    root = torch.linalg.cholesky(torch.eye(len(pull), dtype=pull.dtype) + information)
+    whitened = torch.linalg.solve_triangular(root, pull[:, None], upper=False)
+    return (0.5 * whitened.square().sum() - root.diagonal().log().sum()).item()

@@ -1,0 +1,95 @@
+r"""What the stars say of the weights of a mixture, places without stars of a component included.
+
+The score of a star in :math:`\eta = \ln f` is :math:`(p - f) / (1 - f)`, p its membership. Where no star is of the
+component, the sum of the squared scores is next to nothing, though the stars say well that there are few. Were it known
+of which component each star is, the information of a star would be :math:`f / (1 - f)`, wherever it is. What the stars
+say, minus their second derivatives, is a share of that, the smaller the more alike the components are; by itself it is
+negative for a star of p near one half. So both shares, of the squared scores and of the second derivatives, are found
+over a neighbourhood, and what the first lacks is added.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from stream_mapper.inference.scores import hooked
+from stream_mapper.models.base import ParametricModel
+from stream_mapper.models.known import Batch
+from stream_mapper.models.mixture import BACKGROUND, MixtureModel
+
+_NEIGHBOURHOOD = 0.05  # of the range of the stars
+_MOST = 1.0  # of the information of known membership
+
+
+class _Weights(NamedTuple):
+    """Of N stars and Q components: weights f, memberships p, and derivatives of ln f in the outputs, (N, Q)."""
+
+    f: Tensor
+    p: Tensor
+    slope: Tensor
+
+
+def weight_information(model: MixtureModel, part: ParametricModel, batches: Sequence[Batch]) -> list[Tensor]:
+    """What the squared score of each star in the outputs of the network of the weights lacks, (N, Q) a batch.
+
+    It is zero on average where there are stars of a component. In float64, on the CPU.
+
+    Arguments:
+        model: The mixture, with a background.
+        part: The network of its weights.
+        batches: The stars.
+    """
+    each = [_weights(model, part, batch) for batch in batches]
+    coordinate = part.indep_coord_names[0]
+    places = torch.cat([batch.stars[coordinate].double().cpu() for batch in batches])
+    f, p, slope = (torch.cat(columns) for columns in zip(*each, strict=True))
+    lacking = _lacking(places, f, p, slope) * slope.square() * f / (1 - f)
+    return list(lacking.split([len(batch) for batch in batches]))
+
+
+def _weights(model: MixtureModel, part: ParametricModel, batch: Batch) -> _Weights:
+    names = [name.removesuffix(".ln-weight") for name in part.params.names]
+    columns = [list(model.components).index(name) for name in names]
+    leaves: list[Tensor] = []
+
+    def cut(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:  # noqa: ARG001
+        leaves.append(output.detach().requires_grad_())
+        return leaves[-1]
+
+    with hooked(part, cut), torch.enable_grad():
+        params = model(batch.stars)
+        slopes = [torch.autograd.grad(params[f"{q}.ln-weight"].sum(), leaves[-1], retain_graph=True)[0] for q in names]
+    with torch.no_grad():
+        fixed = {name: value.detach() for name, value in params.items()}
+        p = model.ln_joint(fixed, batch.stars, batch.known).softmax(-1)[:, columns]
+        f = torch.stack([fixed[f"{q}.ln-weight"].exp() for q in names], -1)
+    slope = torch.stack([slopes[i][:, i] for i in range(len(names))], -1)
+    return _Weights(*(values.double().cpu() for values in (f.clamp(max=1 - 1e-6), p.nan_to_num(), slope)))
+
+
+def _lacking(places: Tensor, f: Tensor, p: Tensor, slope: Tensor) -> Tensor:
+    """Share of the information of known membership that the squared scores of the stars near each lack, (N, Q)."""
+    known = f / (1 - f)
+    squared = ((p - f) / (1 - f)).square()
+    found = known - (p * (1 - p) + (p - f) * f) / (1 - f).square()
+    low, high = places.min(), places.max()
+    nodes = max(2, math.ceil(4 / _NEIGHBOURHOOD))
+    node = ((places - low) / (high - low).clamp(min=1e-9) * (nodes - 1)).round().long()
+    x = torch.linspace(0, 1, nodes, dtype=torch.float64)
+    near = (-0.5 * ((x[:, None] - x) / (_NEIGHBOURHOOD / 2)).square()).exp()
+    of_known, of_squared, of_found = (
+        near @ values.new_zeros(nodes, values.shape[1]).index_add_(0, node, slope.square() * values)
+        for values in (known, squared, found)
+    )
+    share = [values / of_known.clamp(min=1e-300) for values in (of_found, of_squared)]
+    return (share[0].clamp(max=_MOST) - share[1]).clamp(min=0)[node]
+
+
+def has_weights(model: object) -> bool:
+    """Whether a model is a mixture of a background and components whose weights have a network."""
+    return isinstance(model, MixtureModel) and BACKGROUND in model.components
