@@ -138,7 +138,7 @@ class Fit:
     ) -> dict[str, Tensor]:
         """Membership columns (N,) of stars by name; see :func:`stream_mapper.inference.membership.memberships`."""
         draw = self.draw if draws else None
-        return memberships(self.model, stars, draw, draws, known, self.ensemble.fits)
+        return memberships(self.model, stars, draw, draws, known, self.ensemble.fits, self.ensemble.resampled)
 
     def members(self, threshold: float = 0.8) -> Table:
         """The stars of the fitted table whose membership is above a threshold, the likeliest first.
@@ -245,7 +245,7 @@ class Fit:
 
     def write_checkpoint(self, path: Path) -> None:
         """Write the checkpoint of this fit."""
-        header = header_of(self.model, len(self.ensemble), self.intake)
+        header = header_of(self.model, self.ensemble, self.intake)
         if header["model"] is None:
             raise InputError(header["reason"])
         rows = [] if self.checks is None else list(self.checks)

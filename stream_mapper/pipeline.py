@@ -48,7 +48,7 @@ from stream_mapper.results.background import Pretrained, background_metrics
 from stream_mapper.results.provenance import facts_of
 from stream_mapper.results.run_folder import ResultOptions, RunTables, show
 from stream_mapper.results.tables import checks_table
-from stream_mapper.training.background import BackgroundStage, Hardware, off_stream, train_background
+from stream_mapper.training.background import BackgroundStage, Hardware, off_stream, train_background, train_copies
 from stream_mapper.training.datamodule import CatalogueDataModule, FitStars
 from stream_mapper.training.length import set_length
 from stream_mapper.training.module import StreamModule, ln_mean
@@ -169,7 +169,7 @@ def run(
     options = options or ResultOptions()
     stars = read(model, ensemble, datamodule, hardware.processes)
     with only_warnings():
-        pretrained = pretrain(model, stars, stage, hardware, datamodule.intake)
+        pretrained = pretrain(model, ensemble, stars, stage, hardware, datamodule.intake)
         known = pretrained.known
         start(model, ensemble)
         trained = train(trainer, module, datamodule, stars, known)
@@ -201,11 +201,14 @@ def read(model: Model, ensemble: Ensemble, datamodule: CatalogueDataModule, proc
     return stars
 
 
-def pretrain(model: Model, stars: FitStars, stage: BackgroundStage, hardware: Hardware, intake: Intake) -> Pretrained:
+def pretrain(
+    model: Model, ensemble: Ensemble, stars: FitStars, stage: BackgroundStage, hardware: Hardware, intake: Intake
+) -> Pretrained:
     """Train and freeze the densities that come before the mixture, fit the scalers; what is then known of the stars.
 
     Arguments:
         model: The model.
+        ensemble: Its fits, which take copies of the densities, unless the model draws by dropout.
         stars: The stars that are fitted.
         stage: How the densities are trained.
         hardware: On what.
@@ -216,6 +219,8 @@ def pretrain(model: Model, stars: FitStars, stage: BackgroundStage, hardware: Ha
     """
     source = stars.train if stage.path is None else read_beside(model, stage.path, intake)
     found = train_background(model, source, stage, hardware)
+    if not draws_by_dropout(model):
+        ensemble.resampled = train_copies(model, source, stage, hardware)
     model.fit_scalers(stars.train)
     known = known_densities(model, stars.stars, hardware.device, gather_rows)
     off = off_stream(source, stage)
@@ -313,7 +318,7 @@ def posterior(
     posteriors = cast("list[FunctionPosterior]", list(ensemble.posteriors))
     for one, laplace, fit_batches, kernels in zip(ensemble.fits(model), posteriors, batches, priors, strict=True):
         with one:
-            laplace.fit(model, fit_batches, kernels)
+            laplace.fit(model, fit_batches, kernels, ensemble.resampled)
 
 
 def collect(

@@ -15,7 +15,7 @@ from stream_mapper.catalog import read_table
 from stream_mapper.fit import main as fit
 from stream_mapper.inference.ensemble import Ensemble
 from stream_mapper.inference.membership import memberships
-from stream_mapper.inference.screening import repeated, screened, screened_for_all, skipped_by_each
+from stream_mapper.inference.screening import repeated, screened, skipped_by_each
 from stream_mapper.inference.track import track
 from stream_mapper.models import Batch
 from stream_mapper.nn import Constant, on_grid, redraw, sequential
@@ -172,17 +172,13 @@ def test_skipped_densities_are_those_of_each_fit():
     model, fits, batch = module.model, module.ensemble.fits, Batch(stars)
     apart = Batch(stars, batch.known.with_skipped(skipped_by_each(model, batch, 1e-2, fits=fits)))
     side_by_side = repeated(apart, 3)
-    for_all = screened_for_all(model, batch, 1e-2, fits).known.skipped["stream"]
-    agreed = torch.ones(len(stars), dtype=torch.bool)
     for index, one in enumerate(fits(model)):
         with one:
             own = screened(model, batch, 1e-2).known.skipped["stream"]
         rows = slice(index * len(stars), (index + 1) * len(stars))
         assert torch.equal(own.nan_to_num(7.0), side_by_side.known.skipped["stream"][rows].nan_to_num(7.0))
         assert all(torch.equal(stars[name], side_by_side.stars[name][rows]) for name in stars.names)
-        agreed &= ~own.isnan()
-    assert torch.equal(~for_all.isnan(), agreed)
-    assert 0 < agreed.sum() < len(stars)
+        assert 0 < own.isnan().sum() < len(stars)
 
 
 def screened_as_a_fit(module, stars, index):

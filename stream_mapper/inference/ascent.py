@@ -107,7 +107,7 @@ def _climb(
 
 
 def _solved(expansion: Expansion, roots: Sequence[Tensor], pull: Tensor) -> Tensor:
-    """Where a quadratic log posterior with this gradient at zero (F, G) is highest, in the priors' coordinates (rank,)."""
+    """The top, in the priors' coordinates (rank,), of a quadratic posterior with this gradient at zero, (F, G)."""
     b = torch.cat([root.T @ row for root, row in zip(roots, pull, strict=True)])
     return torch.cholesky_solve(b[:, None], root_of_precision(in_prior(expansion, roots)))[:, 0]
 

@@ -14,6 +14,7 @@ from stream_mapper.data import Data
 from stream_mapper.errors import InputError, check_at_least
 from stream_mapper.inference.draws import Draw
 from stream_mapper.inference.laplace import FunctionPosterior
+from stream_mapper.inference.resampled import Resampled
 from stream_mapper.inference.scores import trained_parts
 from stream_mapper.models.base import Model, ParametricModel, Params, is_pretrained
 from stream_mapper.nn import draw as draw_dropout
@@ -40,22 +41,26 @@ def mean_over(fits: Fits, model: Model, function: Callable[[], Tensor]) -> Tenso
 class Ensemble(nn.Module):
     """Fits of one model from different starts: their weights, but for the first's, and their posteriors.
 
+    All of them know the copies of the densities that were trained beforehand, of which draws have a share.
+
     The first fit's weights are the model's own. The fits share everything else: the frozen densities, the scalers, the
     priors. The model is given to each method, as it is not part of this module.
 
     Arguments:
         model: The first fit; the weights of the others are drawn anew, but where its layers know no way to.
         size: Number of fits, the first included.
+        copies: Copies of each density that is trained beforehand.
 
     Raises:
         InputError: If there is none.
     """
 
-    def __init__(self, model: Model, size: int = 1) -> None:
+    def __init__(self, model: Model, size: int = 1, copies: int = 0) -> None:
         super().__init__()
         check_at_least("model.ensemble_size", size)
         self.weights = nn.ModuleList(_copied(model) for _ in range(1, size))
         self.posteriors = nn.ModuleList(FunctionPosterior() for _ in range(size))
+        self.resampled = Resampled(model, copies)
         nets = [part.net for part in trained_parts(model).values() if part.net is not None]
         for fit in self.fits(model)[1:]:
             with fit:

@@ -13,6 +13,7 @@ from stream_mapper.inference.ascent import PRIOR_WIDTH, ascend, in_prior, root_o
 from stream_mapper.inference.expansion import expand
 from stream_mapper.inference.functions import Functions, correction_of
 from stream_mapper.inference.kernels import Kernel
+from stream_mapper.inference.resampled import Resampled, shares_of, with_differences
 from stream_mapper.inference.scores import evaluating
 from stream_mapper.models.base import Model, ParametricModel
 from stream_mapper.models.known import Batch
@@ -26,7 +27,8 @@ class FunctionPosterior(nn.Module):
     :class:`stream_mapper.inference.kernels.Kernel`) and H the information of the stars (see
     :func:`stream_mapper.inference.expansion.expand`), the covariance about the top is
     :math:`(K^{-1} + H)^{-1} = R (1 + R^T H R)^{-1} R^T`. A draw adds one function to each network's output, before the
-    bounds.
+    bounds. Where densities were trained again on resampled stars, the top moves with each copy, by one step of
+    Newton's; a draw has its share of these, as of the copies (:class:`stream_mapper.inference.resampled.Resampled`).
 
     Networks of more than one independent coordinate stay as they are. Guides that are kept are flat.
 
@@ -35,11 +37,13 @@ class FunctionPosterior(nn.Module):
     """
 
     factor: Tensor
+    moves: Tensor
 
     def __init__(self, prior_width: float = PRIOR_WIDTH) -> None:
         super().__init__()
         self.prior_width = prior_width
         self.register_buffer("factor", torch.zeros(0, 0))
+        self.register_buffer("moves", torch.zeros(0, 0))
         self.kernels = nn.Module()  # a buffer (F, 2) for each network, by the path of its part
 
     @property
@@ -47,25 +51,35 @@ class FunctionPosterior(nn.Module):
         """Whether there is a posterior to draw from."""
         return self.factor.numel() > 0
 
-    def fit(self, model: Model, batches: Sequence[Batch], kernels: Sequence[Kernel] | None = None) -> None:
+    def fit(
+        self,
+        model: Model,
+        batches: Sequence[Batch],
+        kernels: Sequence[Kernel] | None = None,
+        resampled: Resampled | None = None,
+    ) -> None:
         """Fit the posterior about the top.
 
         Arguments:
             model: The model, at the top for these priors.
             batches: All the training stars.
             kernels: The priors, one an output; by default the top is looked for, with those of the most evidence.
+            resampled: Copies of the densities that were trained beforehand.
         """
         if kernels is None:
             kernels = ascend(model, batches, self.prior_width)
         functions = Functions(model, batches)
         if not len(functions):
             return
+        roots = [kernel.root(functions.size) for kernel in kernels]
+        root = torch.block_diag(*roots)
         with evaluating(model):
             functions.set(functions.values())
-            roots = [kernel.root(functions.size) for kernel in kernels]
             precision = root_of_precision(in_prior(expand(model, functions, batches), roots))
-        root = torch.block_diag(*roots)
+            pulls = _pulls(model, functions, batches, resampled) if resampled else []
         self.factor = torch.linalg.solve_triangular(precision, root.T, upper=False).T.float()
+        moves = [root @ torch.cholesky_solve(root.T @ pull.flatten()[:, None], precision) for pull in pulls]
+        self.moves = torch.cat([root.new_zeros(len(root), 0), *moves], -1).float()
         self._keep(functions, kernels)
 
     @contextmanager
@@ -75,7 +89,8 @@ class FunctionPosterior(nn.Module):
             raise RuntimeError("the posterior has not been fitted.")
         noise = torch.randn(self.factor.shape[1], generator=torch.Generator().manual_seed(index)).to(self.factor)
         corrections = self._corrections(model)
-        shifts = (self.factor @ noise).view(sum(len(c.values) for c in corrections), -1)
+        moved = self.moves @ shares_of(index, self.moves.shape[1]).to(self.moves)
+        shifts = (self.factor @ noise + moved).view(sum(len(c.values) for c in corrections), -1)
         before = [correction.values for correction in corrections]
         for correction, shift in zip(corrections, shifts.split([len(v) for v in before]), strict=True):
             correction.values = nn.Parameter(correction.values + shift.to(correction.values), requires_grad=False)
@@ -108,12 +123,24 @@ class FunctionPosterior(nn.Module):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         """Load the state of a posterior of any networks."""
-        if f"{prefix}factor" in state_dict:
-            self.factor = self.factor.new_zeros(state_dict[f"{prefix}factor"].shape)
+        for name in ("factor", "moves"):
+            if f"{prefix}{name}" in state_dict:
+                setattr(self, name, self.factor.new_zeros(state_dict[f"{prefix}{name}"].shape))
         below = f"{prefix}kernels."
         kernels = {_path(key.removeprefix(below)): state_dict[key] for key in state_dict if key.startswith(below)}
         self._set_kernels({path: torch.zeros_like(rows, device=self.factor.device) for path, rows in kernels.items()})
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def _pulls(model: Model, functions: Functions, batches: Sequence[Batch], resampled: Resampled) -> list[Tensor]:
+    """What each copy of the densities changes in the gradient of the log likelihood, (F, G) a copy."""
+    open_ones = [with_differences(model, batch, resampled) for batch in batches]
+    first = expand(model, functions, open_ones).gradient
+    pulls = []
+    for share in torch.eye(len(resampled)):
+        blended = [Batch(batch.stars, batch.known.blended(share)) for batch in open_ones]
+        pulls.append(expand(model, functions, blended).gradient - first)
+    return pulls
 
 
 def _key(path: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -10,19 +12,33 @@ from stream_mapper.devices import sync_is_cheap
 from stream_mapper.inference.draws import Draw, quantiles
 from stream_mapper.inference.ensemble import Fits, alone, mean_over
 from stream_mapper.inference.frozen import known_densities
-from stream_mapper.inference.screening import screened_for_all
+from stream_mapper.inference.reach import REACHED, Reach, reach_of
+from stream_mapper.inference.resampled import Resampled, shares_of
+from stream_mapper.inference.screening import screened
 from stream_mapper.models.base import Params
 from stream_mapper.models.known import Batch, KnownDensities
 from stream_mapper.models.mixture import BACKGROUND, MixtureModel
 
 _CHUNK, _CHUNK_ELSEWHERE = 16_384, 1 << 19  # stars whose densities are computed at once: what a CPU's cache holds
 _BLOCK = 16_384  # stars whose draws are in memory at once
-_NEGLIGIBLE = 1e-7  # membership below which the draws do not compute a component's density anew
-_NO_BACKGROUND = 1e-4  # probability of the background below which draws do not matter
+_NEGLIGIBLE = 1e-7  # membership of a fit below which only draws that reach far may raise it
+_NO_BACKGROUND = 1e-6  # probability of the background below which draws do not matter
 _LARGEST = 1 << 24  # numbers that torch finds quantiles of at once
 
 QUANTILE_NAMES = ("05", "50", "95")
 """Endings of the columns of quantiles."""
+
+
+class _Chunk(NamedTuple):
+    """What is found of N stars at once.
+
+    Whether each is inside the window, (N,), its memberships, (N, K), whether they are uncertain, (N,), and those stars.
+    """
+
+    inside: Tensor
+    p: Tensor
+    uncertain: Tensor
+    open_ones: Batch | None
 
 
 @torch.no_grad()
@@ -33,11 +49,13 @@ def memberships(
     draws: int = 32,
     known: KnownDensities | None = None,
     fits: Fits = alone,
+    resampled: Resampled | None = None,
 ) -> dict[str, Tensor]:
     """Membership columns of each star.
 
-    The draws are computed for the stars whose p_member they can change: one below 1e-7, or above 0.9999, has its
-    p_member as all three quantiles. (Where few stars fix the weight, a draw may raise a low p_member by much.)
+    The draws are computed for the stars whose p_member they can change: those with one above 1e-7 and a background
+    above 1e-6, and those that the draws reach (:mod:`stream_mapper.inference.reach`). Any other has its p_member as all
+    quantiles. The 90 % band is stretched to p_member where no draw goes so far.
 
     Arguments:
         model: The fitted mixture.
@@ -46,6 +64,7 @@ def memberships(
         draws: Number of draws.
         known: The stars' frozen densities; by default they are computed, for the stars inside the window.
         fits: The fits of an ensemble; their mean is given.
+        resampled: Copies of the frozen densities, of which a draw has a share.
 
     Returns:
         ``p_<component>`` summing to one, ``p_member`` = 1 - p_background, its quantiles ``p_member_05/_50/_95`` (NaN
@@ -54,14 +73,17 @@ def memberships(
     """
     device = next(model.parameters()).device
     whole = stars if known is None else Batch(stars, known)
-    chunks = [_of_chunk(model, chunk.to(device), fits) for chunk in whole.split(_at_once(device))]
-    inside, p = torch.cat([chunk[0] for chunk in chunks]), torch.cat([chunk[1] for chunk in chunks])
+    reach = None if draw is None else reach_of(model, stars, draw, draws)
+    chunks = [_of_chunk(model, chunk.to(device), fits, reach) for chunk in whole.split(_at_once(device))]
+    inside, p = torch.cat([chunk.inside for chunk in chunks]), torch.cat([chunk.p for chunk in chunks])
     columns = {f"p_{name}": p[:, i] for i, name in enumerate(model.components)}
     columns["p_member"] = p_member(model, p)
     spread = columns["p_member"].expand(3, -1) if draw is not None else torch.full((3, len(stars)), torch.nan)
-    if draw is not None and len(rows := _uncertain(model, p).nonzero()[:, 0]):
-        open_ones = Batch.cat([chunk[2] for chunk in chunks if chunk[2] is not None])
-        spread = spread.index_copy(1, rows, _spread(model, open_ones, draw, draws, fits).to(spread))
+    rows = torch.cat([chunk.uncertain for chunk in chunks]).nonzero()[:, 0]
+    if draw is not None and len(rows):
+        open_ones = Batch.cat([chunk.open_ones for chunk in chunks if chunk.open_ones is not None])
+        bands = _spread(model, open_ones, draw, draws, resampled).to(spread)
+        spread = spread.index_copy(1, rows, _stretched(bands, columns["p_member"][rows]))
     columns |= {f"p_member_{q}": spread[i] for i, q in enumerate(QUANTILE_NAMES)}
     placed = stars.where[model.indep_coord_names].all(-1).to(inside.device)
     columns = {name: torch.where(placed, values, torch.nan) for name, values in columns.items()}
@@ -70,44 +92,68 @@ def memberships(
     return {name: column.cpu() for name, column in columns.items()}
 
 
-def _of_chunk(model: MixtureModel, chunk: Data | Batch, fits: Fits) -> tuple[Tensor, Tensor, Batch | None]:
-    """Whether each star is inside the window, its memberships (N, K), and the uncertain stars, None if there are none.
-
-    Where there is a background, the stars outside belong to it, and nothing is computed for them.
-    """
+def _of_chunk(model: MixtureModel, chunk: Data | Batch, fits: Fits, reach: Reach | None) -> _Chunk:
+    """Where there is a background, the stars outside the window belong to it, and nothing is computed for them."""
     stars = chunk.stars if isinstance(chunk, Batch) else chunk
     inside = model.in_window(stars)
     wanted = inside if BACKGROUND in model.components else torch.ones_like(inside)
     outside = torch.tensor([float(name == BACKGROUND) for name in model.components], device=inside.device)
-    p = outside.repeat(len(stars), 1)
+    p, uncertain = outside.repeat(len(stars), 1), torch.zeros_like(inside)
     if not wanted.any():
-        return inside, p, None
-    computed = chunk if wanted.all() else chunk[wanted.nonzero()[:, 0]]
+        return _Chunk(inside, p, uncertain, None)
+    at = wanted.nonzero()[:, 0]
+    computed = chunk if wanted.all() else chunk[at]
     batch = computed if isinstance(computed, Batch) else Batch(computed, known_densities(model, computed))
     p_computed = mean_over(fits, model, lambda: model.membership(model(batch.stars), batch.stars, batch.known))
-    rows = _uncertain(model, p_computed).nonzero()[:, 0]
-    p = p.to(p_computed).index_copy(0, wanted.nonzero()[:, 0], p_computed)
-    return inside, p, batch[rows] if len(rows) else None
+    p = p.to(p_computed).index_copy(0, at, p_computed)
+    if reach is None or BACKGROUND not in model.components:
+        return _Chunk(inside, p, uncertain, None)
+    farthest = model.membership(reach(batch.stars), batch.stars, batch.known)
+    rows = _uncertain(model, p_computed, farthest).nonzero()[:, 0]
+    open_ones = _screened(model, batch[rows], torch.maximum(farthest, p_computed)[rows]) if len(rows) else None
+    return _Chunk(inside, p, uncertain.index_fill(0, at[rows], True), open_ones)
+
+
+def _uncertain(model: MixtureModel, p: Tensor, farthest: Tensor) -> Tensor:
+    """Whether draws can change the p_member (N,) of memberships (N, K), by the fit and where its draws reach."""
+    of_background = p[:, list(model.components).index(BACKGROUND)]
+    reached = (p_member(model, p) > _NEGLIGIBLE) | (p_member(model, farthest) > REACHED)
+    return reached & (of_background > _NO_BACKGROUND)
+
+
+def _screened(model: MixtureModel, batch: Batch, farthest: Tensor) -> Batch:
+    """The stars, without the components that no draw gives them; of two, an uncertain star has some of each."""
+    if len(model.components) == 2:
+        return batch
+    skipped = screened(model, batch, REACHED).known.skipped
+    of = {name: farthest[:, i] for i, name in enumerate(model.components)}
+    known = {name: torch.where(of[name] > REACHED, torch.nan, values) for name, values in skipped.items()}
+    return Batch(batch.stars, batch.known.with_skipped(known))
+
+
+def _stretched(bands: Tensor, p: Tensor) -> Tensor:
+    """Quantiles (Q, N), the first and the last stretched to p (N,)."""
+    first, last = torch.minimum(bands[0], p), torch.maximum(bands[-1], p)
+    return torch.cat([first[None], bands[1:-1], last[None]])
 
 
 def _at_once(device: torch.device) -> int:
     return _CHUNK if sync_is_cheap(device) else _CHUNK_ELSEWHERE
 
 
-def _uncertain(model: MixtureModel, p: Tensor) -> Tensor:
-    """Whether draws can change the p_member (N,) of memberships (N, K): neither negligible nor, in effect, one."""
-    names = list(model.components)
-    if BACKGROUND not in names:
-        return torch.zeros(len(p), dtype=torch.bool, device=p.device)
-    return (p_member(model, p) > _NEGLIGIBLE) & (p[:, names.index(BACKGROUND)] > _NO_BACKGROUND)
-
-
-def _spread(model: MixtureModel, batch: Batch, draw: Draw, draws: int, fits: Fits) -> Tensor:
-    """Quantiles of p_member over the draws, (3, N)."""
-    if len(model.components) > 2:  # of two, an uncertain star has some of each
-        batch = screened_for_all(model, batch, _NEGLIGIBLE, fits)
+def _spread(model: MixtureModel, batch: Batch, draw: Draw, draws: int, resampled: Resampled | None) -> Tensor:
+    """Quantiles of p_member over the draws, (Q, N)."""
     size = min(_BLOCK, max(1, _LARGEST // draws))
-    return torch.cat([quantiles(_drawn(model, block, draw, draws)) for block in batch.split(size)], -1)
+    blocks = [_with_copies(model, block, resampled) for block in batch.split(size)]
+    return torch.cat([quantiles(_drawn(model, block, draw, draws)) for block in blocks], -1)
+
+
+def _with_copies(model: MixtureModel, batch: Batch, resampled: Resampled | None) -> Batch:
+    """The stars, with what the copies of the frozen densities say of them."""
+    if not resampled:
+        return batch
+    differences = resampled.differences(model.measured(batch.stars), batch.known.frozen)
+    return Batch(batch.stars, batch.known.with_differences(differences))
 
 
 def _drawn(model: MixtureModel, batch: Batch, draw: Draw, draws: int) -> Tensor:
@@ -117,13 +163,25 @@ def _drawn(model: MixtureModel, batch: Batch, draw: Draw, draws: int) -> Tensor:
         with draw(model, index):
             each.append(model(batch.stars))
     params = {name: torch.cat([one[name].expand(len(batch)) for one in each]) for name in each[0]}
-    star = torch.arange(len(batch), device=batch.stars.device).repeat(draws)
+    repeated = _blended(batch, draws)
     p, size = [], _at_once(batch.stars.device)
-    for i in range(0, len(star), size):
+    for i in range(0, len(repeated), size):
         drawn = {name: values[i : i + size] for name, values in params.items()}
-        rows = batch[star[i : i + size]]
+        rows = repeated[i : i + size]
         p.append(p_member(model, model.membership(drawn, rows.stars, rows.known)))
     return torch.cat(p).view(draws, -1)
+
+
+def _blended(batch: Batch, draws: int) -> Batch:
+    """The N stars once a draw, one draw after the other, each with its share of the frozen densities' copies."""
+    rows = torch.arange(len(batch), device=batch.stars.device).repeat(draws)
+    known = batch.known
+    if not known.differences:
+        return batch[rows]
+    copies = next(iter(known.differences.values())).shape[-1]
+    frozen = [known.blended(shares_of(index, copies)).frozen for index in range(draws)]
+    skipped = {name: values[rows] for name, values in known.skipped.items()}
+    return Batch(batch.stars[rows], KnownDensities({n: torch.cat([f[n] for f in frozen]) for n in frozen[0]}, skipped))
 
 
 def p_member(model: MixtureModel, p: Tensor) -> Tensor:

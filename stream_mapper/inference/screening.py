@@ -52,13 +52,6 @@ def skipped_by_each(
     return {name: torch.stack([one[name] for one in each], -1) for name in each[0]}
 
 
-def screened_for_all(model: MixtureModel, batch: Batch, skip_below: float, fits: Fits) -> Batch:
-    """The stars, with the first fit's log densities where :func:`screened` skips those of every fit."""
-    each = skipped_by_each(model, batch, skip_below, fits=fits)
-    for_all = {name: torch.where(values.isnan().any(-1), torch.nan, values[:, 0]) for name, values in each.items()}
-    return Batch(batch.stars, batch.known.with_skipped(for_all))
-
-
 def repeated(batch: Batch, count: int) -> Batch:
     """The N stars ``count`` times over, each time with what :func:`skipped_by_each` has of another fit."""
     rows = torch.arange(len(batch), device=batch.stars.device).repeat(count)

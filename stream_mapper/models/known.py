@@ -26,10 +26,13 @@ class KnownDensities:
         frozen: Log densities of every star, (N,), by name: of densities that are no longer trained.
         skipped: Log densities of the stars for which a component of the model cannot matter, (N,), by component; NaN
             for the others, whose density is to be computed. Of K fits side by side, (N, K).
+        differences: Of densities among ``frozen`` that were trained again on resampled stars, what each copy's log
+            density is above that of the density itself, (N, R), by name.
     """
 
     frozen: Mapping[str, Tensor] = field(default_factory=dict)
     skipped: Mapping[str, Tensor] = field(default_factory=dict)
+    differences: Mapping[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def cat(cls, blocks: Sequence[KnownDensities]) -> KnownDensities:
@@ -38,6 +41,7 @@ class KnownDensities:
         return cls(
             {name: torch.cat([block.frozen[name] for block in blocks]) for name in first.frozen},
             {name: torch.cat([block.skipped[name] for block in blocks]) for name in first.skipped},
+            {name: torch.cat([block.differences[name] for block in blocks]) for name in first.differences},
         )
 
     def __bool__(self) -> bool:
@@ -59,12 +63,23 @@ class KnownDensities:
 
     def with_skipped(self, skipped: Mapping[str, Tensor]) -> KnownDensities:
         """The frozen densities, with these of components that need not be computed, in place of any before."""
-        return KnownDensities(self.frozen, skipped)
+        return KnownDensities(self.frozen, skipped, self.differences)
+
+    def with_differences(self, differences: Mapping[str, Tensor]) -> KnownDensities:
+        """The same, with the differences of the densities' copies."""
+        return KnownDensities(self.frozen, self.skipped, differences)
+
+    def blended(self, shares: Tensor) -> KnownDensities:
+        """The same, with a share (R,) of each copy's difference in every frozen density that has copies."""
+        moved = {name: d @ shares.to(d) for name, d in self.differences.items()}
+        frozen = {name: values + moved[name] if name in moved else values for name, values in self.frozen.items()}
+        return KnownDensities(frozen, self.skipped)
 
     def _mapped(self, change: Callable[[Tensor], Tensor]) -> KnownDensities:
         return KnownDensities(
             {name: change(values) for name, values in self.frozen.items()},
             {name: change(values) for name, values in self.skipped.items()},
+            {name: change(values) for name, values in self.differences.items()},
         )
 
 

@@ -56,9 +56,9 @@ class Checkpoint:
     options: Any = None
 
 
-def header_of(model: Model, ensemble_size: int, intake: Intake | None = None) -> State:
+def header_of(model: Model, ensemble: Ensemble, intake: Intake | None = None) -> State:
     """What a checkpoint says of a model besides its state; with a warning, the reason why there is no description."""
-    header: State = {"format": FORMAT, "ensemble_size": ensemble_size}
+    header: State = {"format": FORMAT, "ensemble_size": len(ensemble), "copies": len(ensemble.resampled)}
     try:
         plain = describe(model)
         check_rebuilds(model, plain)
@@ -95,7 +95,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     if not isinstance(model, MixtureModel):
         raise InputError(f"{path}: holds a {type(model).__name__}; memberships need a MixtureModel.")
     _load(model, entries["state_dict"], _MODEL, path)
-    ensemble = Ensemble(model, header["ensemble_size"])
+    ensemble = Ensemble(model, header["ensemble_size"], header["copies"])
     _load(ensemble, entries["state_dict"], _ENSEMBLE, path)
     for module in (model, ensemble):
         module.eval()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,7 +16,9 @@ from torch import Tensor
 
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError, check_at_least, check_positive, check_share
+from stream_mapper.inference.resampled import Resampled
 from stream_mapper.models.base import Model, is_pretrained
+from stream_mapper.models.components import frozen_parts
 from stream_mapper.selection import Selection
 from stream_mapper.training.batches import Batches, batch_sizes
 from stream_mapper.training.length import epochs_for
@@ -41,6 +44,9 @@ class BackgroundStage:
         learning_rate: Peak learning rate.
         val_fraction: Share of the stars that chooses the best epoch.
         seed: Seed of the split and of the batches.
+        copies: How often each density is trained again, from where it is, on stars drawn anew from these with
+            replacement: what the copies differ in is in the bands of a fit. 0 for none.
+        copy_share: Share of the epochs in which a copy is trained.
     """
 
     off_stream: Selection | None = None
@@ -50,12 +56,16 @@ class BackgroundStage:
     learning_rate: float = 1e-2
     val_fraction: float = 0.1
     seed: int = 0
+    copies: int = 3
+    copy_share: float = 1 / 3
 
     def __post_init__(self) -> None:
         """Refuse numbers that leave nothing to do."""
         check_at_least("background.max_epochs", self.max_epochs)
         check_at_least("background.batch_size", self.batch_size)
         check_share("background.val_fraction", self.val_fraction)
+        check_at_least("background.copies", self.copies, 0)
+        check_positive("background.copy_share", self.copy_share)
         check_positive("background.learning_rate", self.learning_rate)
 
 
@@ -93,17 +103,25 @@ class Hardware:
 
 @dataclass(frozen=True)
 class BackgroundTraining:
-    """Trains densities as a stage says, on some hardware; see :meth:`stream_mapper.models.Model.pretrain`."""
+    """Trains densities as a stage says, on some hardware; see :meth:`stream_mapper.models.Model.pretrain`.
+
+    Arguments:
+        stage: How.
+        hardware: On what.
+        length: Share of the stage's epochs.
+    """
 
     stage: BackgroundStage
     hardware: Hardware = field(default_factory=Hardware)
+    length: float = 1.0
 
     def maximise(self, model: Model, stars: Data) -> None:
         """Bring the weights of a density to those of its best epoch on held-out stars."""
         stage = self.stage
         chosen, held_out = _split(stars, stage)
+        epochs = stage.max_epochs or epochs_for(len(chosen), stage.batch_size)
         trainer = L.Trainer(
-            max_epochs=stage.max_epochs or epochs_for(len(chosen), stage.batch_size),
+            max_epochs=math.ceil(self.length * epochs),
             logger=False,
             enable_checkpointing=False,
             enable_model_summary=False,
@@ -156,6 +174,40 @@ def train_background(
     return found
 
 
+def train_copies(model: Model, stars: Data, stage: BackgroundStage, hardware: Hardware | None = None) -> Resampled:
+    """Copies of the densities of ``model`` that were trained beforehand, each trained again on resampled stars.
+
+    Stars that chose the best epoch of a density choose that of its copies; the others are drawn with replacement, the
+    same for every density that has as many.
+
+    Arguments:
+        model: The model, with its densities trained.
+        stars: As of :func:`train_background`.
+        stage: How they are trained.
+        hardware: On what.
+    """
+    hardware, copies = hardware or Hardware(), Resampled(model, stage.copies)
+    off = stars[off_stream(stars, stage)]
+    for name, densities in copies.items():
+        complete = _complete(frozen_parts(model)[name], off, stage, hardware.processes)
+        _log.info("training %d copies of the density of %s", len(copies), ", ".join(densities[0].coord_names))
+        for i, density in enumerate(densities):
+            density.train().requires_grad_(True)
+            seed = stage.seed + i + 1
+            density.pretrain(_resampled(complete, stage, seed), BackgroundTraining(stage, hardware, stage.copy_share))
+            density.requires_grad_(False)
+    return copies
+
+
+def _resampled(stars: Data, stage: BackgroundStage, seed: int) -> Data:
+    """The stars, those that a density is trained on drawn with replacement, each other in its place."""
+    order = _order(stars, stage)
+    trained = order[_held_out(stars, stage) :]
+    generator = torch.Generator().manual_seed(seed)
+    drawn = trained[torch.randint(len(trained), (len(trained),), generator=generator).to(trained.device)]
+    return stars[torch.arange(len(stars), device=stars.device).index_copy(0, trained, drawn)]
+
+
 def off_stream(stars: Data, stage: BackgroundStage) -> Tensor:
     """Whether the densities are trained on each star, (N,), if it has their coordinates."""
     everything = torch.ones(len(stars), dtype=torch.bool, device=stars.device)
@@ -193,9 +245,13 @@ def _ln_held_out(density: Model, stars: Data, stage: BackgroundStage) -> float:
 
 def _split(stars: Data, stage: BackgroundStage) -> tuple[Data, Data]:
     """The stars that a density is trained on, and those held out."""
-    order = torch.randperm(len(stars), generator=torch.Generator().manual_seed(stage.seed)).to(stars.device)
-    n_val = _held_out(stars, stage)
+    order, n_val = _order(stars, stage), _held_out(stars, stage)
     return stars[order[n_val:]], stars[order[:n_val]]
+
+
+def _order(stars: Data, stage: BackgroundStage) -> Tensor:
+    """A random order of the stars, of which the first are held out."""
+    return torch.randperm(len(stars), generator=torch.Generator().manual_seed(stage.seed)).to(stars.device)
 
 
 def _held_out(stars: Data, stage: BackgroundStage) -> int:

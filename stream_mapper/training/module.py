@@ -183,7 +183,7 @@ class StreamModule(L.LightningModule):
     def _header(self) -> dict[str, Any]:
         """What every checkpoint of a training says of the model, found once."""
         datamodule = getattr(self._trainer, "datamodule", None)
-        return header_of(self.model, len(self.ensemble), getattr(datamodule, "intake", None))
+        return header_of(self.model, self.ensemble, getattr(datamodule, "intake", None))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the model as plain values, by which it is built again; see :mod:`stream_mapper.description`."""

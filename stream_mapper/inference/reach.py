@@ -1,0 +1,74 @@
+"""How far the draws of a fit reach: parameters as wide as their posterior."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from stream_mapper.data import Data
+from stream_mapper.inference.draws import Draw
+from stream_mapper.models.base import Params
+from stream_mapper.models.mixture import MixtureModel
+
+Reach = Callable[[Data], Params]
+"""From stars to parameters at them."""
+
+REACHED = 1e-6
+"""Membership by these parameters below which no draw has one that matters."""
+
+_NODES = 1024
+_LARGER = 2.0  # times the variance between the draws: their law has wider tails than a normal one
+
+
+def reach_of(model: MixtureModel, stars: Data, draw: Draw, draws: int) -> Reach:
+    """Parameters that make about as likely, wherever a star is, what some of the draws make likely.
+
+    The variance of a coordinate is the mean over the draws, and twice the variance of its centre between them; a weight
+    is the mean. A star of which these parameters say that it is no member is none by any draw.
+
+    Arguments:
+        model: The fitted mixture.
+        stars: All the stars.
+        draw: Draws of the parameter functions.
+        draws: Number of draws.
+    """
+    names = model.indep_coord_names
+    device = next(model.parameters()).device
+    if len(names) != 1:
+        return lambda chunk: _widened(model, chunk, draw, draws)
+    values = stars[names[0]][stars.where[names[0]]].to(device)
+    low, high = (values.min(), values.max()) if len(values) else (values.new_zeros(()), values.new_ones(()))
+    at_nodes = _widened(model, Data({names[0]: torch.lerp(low, high, _unit(values))}), draw, draws)
+
+    def nearest(chunk: Data) -> Params:
+        place = (chunk[names[0]] - low) / (high - low).clamp(min=1e-9)
+        rows = (place.nan_to_num(0.0).clamp(0, 1) * (_NODES - 1)).round().long()
+        return {name: column[rows] for name, column in at_nodes.items()}
+
+    return nearest
+
+
+def _unit(like: Tensor) -> Tensor:
+    return torch.linspace(0, 1, _NODES, device=like.device, dtype=like.dtype)
+
+
+def _widened(model: MixtureModel, places: Data, draw: Draw, draws: int) -> Params:
+    """The parameters at places, as wide as their posterior."""
+    each: list[Params] = []
+    for index in range(draws):
+        with draw(model, index):
+            each.append(model(places))
+    stacked = {name: torch.stack([one[name].expand(len(places)) for one in each]) for name in each[0]}
+    return {name: _wide(name, values, stacked) for name, values in stacked.items()}
+
+
+def _wide(name: str, values: Tensor, all_values: Params) -> Tensor:
+    if name.endswith("ln-weight"):
+        return values.logsumexp(0) - math.log(len(values))
+    centre = all_values.get(f"{name.removesuffix('ln-sigma')}mu") if name.endswith("ln-sigma") else None
+    if centre is None:
+        return values.mean(0)
+    return 0.5 * ((2 * values).exp().mean(0) + _LARGER * centre.var(0, correction=0)).log()
