@@ -19,7 +19,8 @@ GRID = 200
 class Functions:
     """Every output of every network of one coordinate, at the nodes of a grid, before the bounds.
 
-    Networks of several coordinates, and frozen ones, are left out.
+    Networks of several coordinates, and frozen ones, are left out. ``networks`` are the outputs of each without its
+    correction, (F, G).
 
     Arguments:
         model: The model.
@@ -32,7 +33,7 @@ class Functions:
         self.parts: dict[str, ParametricModel] = {n: p for n, p in found if p.correction is not None}
         self.size, self.ends = size, _range(self.parts, batches)
         self.nodes = torch.linspace(*self.ends, size, dtype=torch.float64)
-        self._networks = [self._of_network(part) for part in self.parts.values()]
+        self.networks = [self._of_network(part) for part in self.parts.values()]
 
     def __len__(self) -> int:
         return sum(len(part.params) for part in self.parts.values())
@@ -50,14 +51,14 @@ class Functions:
     def values(self) -> Tensor:
         """The functions as they are, corrections included, (F, G), in float64, on the CPU."""
         return torch.cat(
-            [_corrected(p, n, self.nodes) for p, n in zip(self.parts.values(), self._networks, strict=True)]
+            [_corrected(p, n, self.nodes) for p, n in zip(self.parts.values(), self.networks, strict=True)]
         )
 
     @torch.no_grad()
     def set(self, values: Tensor) -> None:
         """Make the functions these, (F, G), by the corrections of the networks."""
-        blocks = values.split([len(network) for network in self._networks])
-        for part, network, block in zip(self.parts.values(), self._networks, blocks, strict=True):
+        blocks = values.split([len(network) for network in self.networks])
+        for part, network, block in zip(self.parts.values(), self.networks, blocks, strict=True):
             correction_of(part).set(block - network, self.ends)
 
     @torch.no_grad()
