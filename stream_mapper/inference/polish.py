@@ -132,7 +132,7 @@ def _move(parts: list[ParametricModel], step: Tensor) -> None:
     for part, change in zip(parts, step.split([_size(part) for part in parts]), strict=True):
         layer = _last(part)
         if isinstance(layer, Constant):
-            layer.value.add_(change.to(layer.value))
+            layer.value.add_(change.to(layer.value) / layer.scale)
             continue
         block = change.to(layer.weight).view(layer.out_features, layer.in_features + 1)
         layer.weight.add_(block[:, :-1])
