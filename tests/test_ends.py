@@ -145,6 +145,16 @@ def test_fits_side_by_side_have_ends_of_their_own():
         torch.testing.assert_close(model(phi2_at(0.0, 1.0))["stream.begin"], second)
 
 
+def test_the_fits_of_an_ensemble_start_with_other_ends():
+    """In the middle half of the intervals, with edges as wide as the first's."""
+    model = ended({"stream": sml.Ends(**BOTH)})
+    params, _ = Ensemble(model, 20).evaluate(model, phi2_at(0.0))
+    others = params["stream.begin"][1:]
+    assert ((others > -25) & (others < -15)).all()
+    assert others.std() > 1
+    assert (params["stream.ln-end-width"] == params["stream.ln-end-width"][0]).all()
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
