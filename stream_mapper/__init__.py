@@ -11,7 +11,7 @@ from stream_mapper.data import Data
 from stream_mapper.description import allow
 from stream_mapper.errors import InputError
 from stream_mapper.footprint import Footprint
-from stream_mapper.models import IndependentModels, MixtureModel, Model
+from stream_mapper.models import Ends, IndependentModels, MixtureModel, Model
 from stream_mapper.track import Track
 from stream_mapper.windows import WindowAlong
 
@@ -23,6 +23,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Data",
+    "Ends",
     "Fit",
     "Footprint",
     "IndependentModels",

@@ -141,16 +141,22 @@ class Constant(nn.Module):
 
     Arguments:
         features: Number of outputs.
+        scale: Outputs of a value of one. A step of Adam moves each weight alike, so an output that is the sum of many
+            moves many times as far as a constant of scale one.
+
+    Raises:
+        InputError: If the scale is not positive.
     """
 
-    def __init__(self, features: int) -> None:
+    def __init__(self, features: int, scale: float = 1.0) -> None:
         super().__init__()
-        self.features = features
+        check_positive("the scale of a Constant", scale)
+        self.features, self.scale = features, float(scale)
         self.value = nn.Parameter(torch.zeros(features))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The value, once a row."""
-        return self.value.expand(*x.shape[:-1], -1)
+        """The value times the scale, once a row."""
+        return (self.scale * self.value).expand(*x.shape[:-1], -1)
 
 
 def grid_position(x: Tensor, span: tuple[float, float] | Tensor, size: int) -> tuple[Tensor, Tensor]:

@@ -30,7 +30,19 @@ class Prior(Described, nn.Module, ABC):
         return params
 
 
-class ControlRegions(Prior):
+class SquaredPrior(Prior):
+    r"""A log prior that is a sum of squares, :math:`-\frac{1}{2} \sum_k r_k^2`, so that its curvature is known."""
+
+    @abstractmethod
+    def residuals(self, model: _Parameters) -> Tensor:
+        """Terms r, (K,), each of which depends on its own place alone."""
+
+    def forward(self, model: _Parameters) -> Tensor:
+        """Log prior, a scalar in nats."""
+        return -0.5 * self.residuals(model).square().sum()
+
+
+class ControlRegions(SquaredPrior):
     r"""Guides of a parameter along phi1: flat inside a region, quadratic outside.
 
     .. math:: \ln p = -\lambda \sum_k \max(|x(\phi_{1,k}) - c_k| / w_k - 1, 0)^2
@@ -117,10 +129,6 @@ class ControlRegions(Prior):
         """Terms r (K,) with which the log prior is -sum r^2 / 2; zero inside the regions."""
         offsets = self.offsets(model)
         return (2 * self.lamda) ** 0.5 * offsets.sign() * (offsets.abs() - 1).clamp(min=0)
-
-    def forward(self, model: _Parameters) -> Tensor:
-        """Log prior, a scalar in nats."""
-        return -0.5 * self.residuals(model).square().sum()
 
 
 class HardThreshold(Prior):

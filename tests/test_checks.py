@@ -199,6 +199,15 @@ def test_a_width_too_small_to_be_seen_may_be_at_its_bound(stars):
     assert [check.verdict for check in found] == ["note"]
 
 
+@pytest.mark.parametrize(("end", "noted"), [((-5.0, 20.0), False), ((9.99, 40.0), True)])
+def test_an_end_at_the_edge_of_its_interval_is_noted(stars, end, noted):
+    plain = mixture()
+    model = sml.MixtureModel(plain.components, **plain._arguments[1], ends={"stream": sml.Ends(end=end)}).eval()
+    model.ends.net.value.data = torch.tensor([-1.2 if noted else 0.0, 0.0])
+    found = [check for check in of("bounds", judge(Evidence(model, stars))) if "end is at" in check.message]
+    assert [check.verdict for check in found] == ["note"] * noted
+
+
 @pytest.mark.parametrize("name", ["phi2", "pm"])
 def test_members_that_are_not_as_drawn(name):
     stars = stars_of(mixture(0.15))

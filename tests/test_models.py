@@ -353,6 +353,17 @@ def two_streams():
     return Case(model, {"phi2": (-2.0, 3.0, 4001)})
 
 
+def ended():
+    """Two streams of two ends and of one, and what is outside them, over phi2."""
+    ends = {"stream": sml.Ends(begin=(-30.0, -10.0), end=(10.0, 30.0)), "spur": sml.Ends(end=(-10.0, 20.0))}
+    case = two_streams()
+    again = dict(case.model._arguments[1], net=net(2), ends=ends)
+    model = sml.MixtureModel(case.model.components, **again)
+    with torch.no_grad():
+        model.ends.net.value.add_(0.1 * torch.randn(6))
+    return Case(model, case.box)
+
+
 b = sml.builtin
 CASES = {
     "uniform": lambda: coordinate(b.Uniform, WINDOW),
@@ -469,10 +480,11 @@ CASES = {
     "hooked": hooked,
     "mixture": mixture,
     "two-streams": two_streams,
+    "ended": ended,
     "cocoon": cocoon,
 }
 cases = pytest.mark.parametrize("make", CASES.values(), ids=CASES.keys())
-mixtures = pytest.mark.parametrize("make", [mixture, two_streams, cocoon, half_seen_mixture])
+mixtures = pytest.mark.parametrize("make", [mixture, two_streams, ended, cocoon, half_seen_mixture])
 
 
 def stars(case, n=40, spread=1.0):

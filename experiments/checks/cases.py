@@ -70,7 +70,7 @@ def survey() -> Config:
     mixture["net"]["init_args"]["net"]["init_args"]["features"] = 1
     mixture["params"]["init_args"]["params"].pop("spur.ln-weight")
     mixture.pop("unpack_params_hooks")
-    mixture["priors"] = mixture["priors"][:1]
+    mixture["ends"].pop("spur")
     _components(config).pop("spur")
     return config
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from stream_mapper.models.base import Model, ParametricModel
 from stream_mapper.models.components import ln_density
 from stream_mapper.models.known import Batch
-from stream_mapper.prior import ControlRegions
+from stream_mapper.prior import SquaredPrior
 
 
 class Scores(NamedTuple):
@@ -34,8 +34,8 @@ def star_scores(model: Model, parts: list[ParametricModel], batch: Batch) -> lis
 
 
 def guide_scores(model: Model, parts: list[ParametricModel]) -> list[tuple[Tensor, list[Scores]]]:
-    """Residuals r of each guide, the log prior being -sum r^2 / 2, and their derivatives, one entry a part."""
-    guides = [(part, prior) for part, prior in model.held_priors() if isinstance(prior, ControlRegions)]
+    """Residuals r of each squared prior, which is -sum r^2 / 2, and their derivatives, one entry a part."""
+    guides = [(part, prior) for part, prior in model.held_priors() if isinstance(prior, SquaredPrior)]
     return [_derivatives(parts, lambda g=g, m=m: g.residuals(m)) for m, g in guides]  # type: ignore[misc]
 
 

@@ -10,10 +10,12 @@ from torch import Tensor, nn
 
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError
-from stream_mapper.models.base import Model, ParametricModel, Params, scope
+from stream_mapper.models.base import Model, Params, scope
 from stream_mapper.models.components import ComponentModel
+from stream_mapper.models.ends import Ends, parameters_of
 from stream_mapper.models.independent import Hook
 from stream_mapper.models.known import KnownDensities
+from stream_mapper.models.weights import WeightParameters
 from stream_mapper.params import ModelParameters
 from stream_mapper.prior import Prior
 from stream_mapper.utils import StandardScaler
@@ -66,11 +68,15 @@ class MixtureModel(ComponentModel):
         net: Network of the ln-weights, one output each; the background's takes none.
         data_scaler: Scaler that has the independent coordinates; None for one fitted on the training stars.
         params: ``{component}.ln-weight`` of each part; the background's may be listed and is derived.
-        unpack_params_hooks: As in :class:`IndependentModels`.
-        priors: Log priors, on the names seen from here.
+        unpack_params_hooks: As in :class:`IndependentModels`; they see the weights that the network proposes.
+        priors: Log priors, on the names seen from here; they see the weights as they are in the end.
+        ends: Where components begin and end along the first independent coordinate, by component; others are there in
+            the whole field. Each gives the parameters ``{component}.begin``, ``.end``, ``.ln-begin-width`` and
+            ``.ln-end-width``, which a hook may set, too.
 
     Raises:
-        InputError: If parts differ in their coordinates or weights are missing.
+        InputError: If parts differ in their coordinates, weights are missing, or ends are of no component with a
+            proposed weight.
     """
 
     def __init__(
@@ -82,6 +88,7 @@ class MixtureModel(ComponentModel):
         indep_coord_names: Sequence[str] = ("phi1",),
         unpack_params_hooks: Sequence[Hook] = (),
         priors: Sequence[Prior] = (),
+        ends: Mapping[str, Ends] | None = None,
     ) -> None:
         coords = {name: sorted(model.coord_names) for name, model in components.items()}
         if len({tuple(names) for names in coords.values()}) > 1:
@@ -92,17 +99,28 @@ class MixtureModel(ComponentModel):
         needed = [f"{name}.ln-weight" for name in components if name != BACKGROUND]
         if sorted(params.names) != sorted(needed):
             raise InputError(f"MixtureModel: params must be {needed}; got {list(params.names)}.")
-        self.weights = _Weights(
+        self.weights = WeightParameters(
             net=net, data_scaler=data_scaler, params=params, indep_coord_names=indep_coord_names, coord_names=()
         )
+        unknown = [name for name in ends or {} if f"{name}.ln-weight" not in needed]
+        if unknown:
+            raise InputError(f"MixtureModel: ends are of components with a ln-weight, {needed}; got {unknown}.")
+        self._ends = dict(ends or {})
+        self.ends = parameters_of(self._ends, data_scaler, indep_coord_names)
         self.unpack_params_hooks = tuple(unpack_params_hooks)
 
     def forward(self, data: Data) -> Params:
         """Parameters of every part and the ln-weights of all, the background's included."""
-        params = {**self.component_params(data), **self.weights(data)}
+        params = {**self.component_params(data), **self.weights(data), **self.ends(data)}
         for hook in self.unpack_params_hooks:
             params = hook(params)
-        return self._normalised(self._constrained(params, data))
+        return self._normalised(self._constrained(self._ended(params, data), data))
+
+    def _ended(self, params: Params, data: Data) -> Params:
+        """The parameters with the proposed weights falling off where components begin and end."""
+        at = data[self.weights.indep_coord_names[0]]
+        names = {q: f"{q}.ln-weight" for q in self._ends}
+        return {**params, **{n: params[n] + self._ends[q].ln_share(params, q, at) for q, n in names.items()}}
 
     def _normalised(self, params: Params) -> Params:
         names = self.weights.params.names
@@ -192,15 +210,3 @@ class MixtureModel(ComponentModel):
         if BACKGROUND not in names:
             return torch.full_like(joint, 1 / len(names))
         return torch.tensor([float(name == BACKGROUND) for name in names], device=joint.device).expand_as(joint)
-
-
-class _Weights(ParametricModel):
-    """The network of the weights; a density over no coordinate."""
-
-    def ln_likelihood(self, params: Params, data: Data) -> Tensor:  # noqa: ARG002
-        """Zero: nothing is measured."""
-        return torch.zeros(len(data), device=data.device)
-
-    def simulate(self, params: Params, data: Data) -> dict[str, Tensor]:  # noqa: ARG002
-        """No column: there is no coordinate to draw."""
-        return {}

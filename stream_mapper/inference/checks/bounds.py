@@ -25,7 +25,11 @@ def bounds(inspection: Inspection) -> list[Check]:
     """Parameters at an edge of their interval, for a share of the members."""
     checks = []
     for component in inspection.evidence.streams:
-        found = [*_of_parts(inspection, component), *_of_weight(inspection, component)]
+        found = [
+            *_of_parts(inspection, component),
+            *_of_weight(inspection, component),
+            *_of_ends(inspection, component),
+        ]
         checks += found or [Check("bounds", component, "ok", 0.0, SHARE, f"no parameter of {component} is at an edge")]
     return checks
 
@@ -115,3 +119,21 @@ def _of_weight(inspection: Inspection, component: str) -> list[Check]:
         return []
     text = f"ln-weight is at its upper bound {high:.4g} for {share:.0%} of the members: raise the bound"
     return [Check("bounds", component, "fail", share, SHARE, text)]
+
+
+def _of_ends(inspection: Inspection, component: str) -> list[Check]:
+    """Ends at an edge of the interval in which they were looked for."""
+    part = inspection.model.ends
+    checks: list[Check] = []
+    for side in ("begin", "end"):
+        name = f"{component}.{side}"
+        edges = _edges(part, name) if name in part.params else None
+        if edges is None or inspection.fitted.p(component).sum() < _FEWEST:
+            continue
+        low, high = edges
+        at = inspection.model(inspection.fitted.stars[:1])[name].item()
+        if not EDGE <= (at - low) / (high - low) <= 1 - EDGE:
+            text = f"{side} is at {at:.4g}, an edge of the interval [{low:.4g}, {high:.4g}] of its place"
+            advice = "the stars may ask for one beyond; widen the interval, or leave this end out"
+            checks.append(Check("bounds", component, "note", 1.0, SHARE, f"{text}: {advice}"))
+    return checks
