@@ -14,7 +14,6 @@ from stream_mapper import Data
 from stream_mapper.description import build, describe
 from stream_mapper.inference.ensemble import Ensemble
 from stream_mapper.inference.laplace import FunctionPosterior
-from stream_mapper.inference.polish import polish
 from stream_mapper.models import Batch
 from stream_mapper.nn import Constant, on_grid, sequential
 from stream_mapper.params import ModelParameters
@@ -233,7 +232,6 @@ def test_a_fit_finds_ends_from_starts_several_degrees_off(seed):
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     trainer = L.Trainer(max_epochs=60, accelerator="cpu", devices=1, enable_model_summary=False, **quiet)
     trainer.fit(StreamModule(model), batches)
-    polish(model, [Batch(stars)])
     posterior = FunctionPosterior()
     posterior.fit(model, [Batch(stars)])
     with torch.no_grad():
