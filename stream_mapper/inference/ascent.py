@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -84,7 +85,8 @@ def _climb(
 
     def ln_posterior(z: Tensor) -> float:
         functions.set(values_of(z))
-        return _ln_likelihood(model, batches) - 0.5 * z.square().sum().item()
+        value = _ln_likelihood(model, batches) - 0.5 * z.square().sum().item()
+        return value if math.isfinite(value) else -math.inf
 
     expansion = expand(model, functions, batches)
     z = _solved(expansion, roots, expansion.pull(functions.values()))
