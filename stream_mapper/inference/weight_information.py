@@ -6,7 +6,8 @@ of which component each star is, the information of a star would be :math:`f / (
 survey saw a share r of the component's stars among all, the score is :math:`(p - r) / (1 - f)`.) What the stars
 say, minus their second derivatives, is a share of that, the smaller the more alike the components are; by itself it is
 negative for a star of p near one half. So both shares, of the squared scores and of the second derivatives, are found
-over a neighbourhood, and what the first lacks is added.
+over a neighbourhood, and where the first is less than half of the second, what it lacks is added. (Were the larger of
+two noisy numbers taken everywhere, a neighbourhood of a dozen members would have a tenth too much.)
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from stream_mapper.models.known import Batch
 from stream_mapper.models.mixture import BACKGROUND, MixtureModel
 
 _NEIGHBOURHOOD = 0.05  # of the range of the stars
+_ENOUGH = 0.5  # of the share of the second derivatives: squared scores of that much are taken as they are
 _MOST = 1.0  # of the information of known membership
 _SURE = 1 - 1e-6  # the largest weight
 
@@ -96,8 +98,10 @@ def _lacking(places: Tensor, stars: _Weights) -> Tensor:
         near @ values.new_zeros(nodes, values.shape[1]).index_add_(0, node, slope.square() * values)
         for values in (known, squared, found)
     )
-    share = [values / of_known.clamp(min=1e-300) for values in (of_found, of_squared)]
-    return (share[0].clamp(max=_MOST) - share[1]).clamp(min=0)[node]
+    found, squared = (
+        values / of_known.clamp(min=1e-300) for values in (of_found.clamp(max=_MOST * of_known), of_squared)
+    )
+    return torch.where(squared < _ENOUGH * found, found - squared, 0.0)[node]
 
 
 def has_weights(model: object) -> bool:
