@@ -162,11 +162,11 @@ class Constant(nn.Module):
 def grid_position(x: Tensor, span: tuple[float, float] | Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Where each x (N,) lies on a grid: the node to its left, and its distance from it in steps, in [0, 1].
 
-    Beyond the ends of the grid it is the end.
+    Beyond the ends of the grid it is the end; the distance of a NaN is NaN.
     """
     low, high = span
     position = (x.clamp(low, high) - low) * ((size - 1) / (high - low))
-    left = position.detach().long().clamp(max=size - 2)
+    left = position.detach().long().clamp(0, size - 2)
     return left, position - left
 
 

@@ -57,15 +57,17 @@ class LnPosterior(nn.Module):
         self.paths, self.nodes = list(functions.parts), functions.size
         self.sizes = [len(part.params) for part in functions.parts.values()]
         span = functions.ends[1] - functions.ends[0]
-        roots = [kernel.root(functions.size) for kernel in kernels_of(fit, span)]
+        kernels = kernels_of(fit, span)
+        roots = [kernel.root(functions.size) for kernel in kernels]
         expansion, top = expand(fit.model, functions, [batch]), functions.values()
         root = torch.block_diag(*roots)
         precision = root_of_precision(in_prior(expansion, roots))
-        pull = root.T @ (expansion.gradient + expansion.pull(top)).flatten()
+        centres = torch.tensor([[kernel.centre] for kernel in kernels], dtype=torch.float64)
+        pull = root.T @ (expansion.gradient + expansion.pull(top - centres)).flatten()
         self.register_buffer("z", torch.cholesky_solve(pull[:, None], precision)[:, 0])
         self.register_buffer("root", root)
         self.register_buffer("shape_of", torch.linalg.inv(precision).T)
-        self.register_buffer("networks", torch.cat(functions.networks))
+        self.register_buffer("networks", torch.cat(functions.networks) - centres)
 
     def corrections(self, y: Tensor) -> dict[str, Tensor]:
         """The corrections of the networks at the sampler's coordinates, by the names of the weights they are."""

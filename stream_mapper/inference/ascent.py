@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -46,17 +47,34 @@ def ascend(
     functions = Functions(model, batches)
     if not len(functions):
         return []
-    span = functions.ends[1] - functions.ends[0]
-    choices = [c for p in functions.parts.values() for c in [candidates(p.net, width, span)] * len(p.params)]
-    chosen = [first_of(each) for each in choices] if kernels is None else list(kernels)
     with evaluating(model):
-        for _ in range(_ROUNDS if kernels is None else 0):
+        choices = [] if kernels else _choices(model, functions, batches, width)
+        chosen = list(kernels or [first_of(each) for each in choices])
+        for _ in range(0 if kernels else _ROUNDS):
             expansion = _climb(model, functions, batches, chosen, _ENOUGH_SO_FAR)
             before, chosen = chosen, _choose(functions.values(), expansion, choices)
             if chosen == before:
                 break
         _climb(model, functions, batches, chosen, _ENOUGH)
     return chosen
+
+
+def _choices(model: Model, functions: Functions, batches: Sequence[Batch], width: float) -> list[list[Kernel]]:
+    """The priors that may hold for each output.
+
+    Bounds set the unit and the middle of an output. One without is as it is in the model where the stars know of it.
+    """
+    values, expansion = functions.values(), expand(model, functions, batches)
+    span = functions.ends[1] - functions.ends[0]
+    nets = [part.net for part in functions.parts.values() for _ in part.params.names]
+    out = []
+    for f, (net, bounded) in enumerate(zip(nets, functions.bounded, strict=True)):
+        information = expansion.diagonal[f, f] + 1e-9
+        centre = (values[f] @ information / information.sum()).item()
+        spread = ((values[f] - centre).square() @ information / information.sum()).sqrt().item()
+        middle = (0.0, 1.0) if bounded else (centre, max(1.0, spread))
+        out.append(candidates(net, width, span, *middle))
+    return out
 
 
 def in_prior(expansion: Expansion, roots: Sequence[Tensor]) -> Tensor:
@@ -78,20 +96,22 @@ def _climb(
     """To the top with these priors; the expansion near there."""
     roots = [kernel.root(functions.size) for kernel in kernels]
     sizes = [root.shape[1] for root in roots]
+    centres = torch.tensor([[kernel.centre] for kernel in kernels], dtype=torch.float64)
 
     def values_of(z: Tensor) -> Tensor:
-        return torch.stack([root @ part for root, part in zip(roots, z.split(sizes), strict=True)])
+        return centres + torch.stack([root @ part for root, part in zip(roots, z.split(sizes), strict=True)])
 
     def ln_posterior(z: Tensor) -> float:
         functions.set(values_of(z))
-        return _ln_likelihood(model, batches) - 0.5 * z.square().sum().item()
+        value = _ln_likelihood(model, batches) - 0.5 * z.square().sum().item()
+        return value if math.isfinite(value) else -math.inf
 
     expansion = expand(model, functions, batches)
-    z = _solved(expansion, roots, expansion.pull(functions.values()))
+    z = _solved(expansion, roots, expansion.pull(functions.values() - centres))
     value = ln_posterior(z)
     for _ in range(_STEPS):
         expansion = expand(model, functions, batches)
-        target = _solved(expansion, roots, expansion.gradient + expansion.pull(functions.values()))
+        target = _solved(expansion, roots, expansion.gradient + expansion.pull(functions.values() - centres))
         for share in _SHARES:
             moved = z + share * (target - z)
             after = ln_posterior(moved)
@@ -116,7 +136,8 @@ def _choose(values: Tensor, expansion: Expansion, choices: Sequence[Sequence[Ker
     """The prior of the most evidence for each function, given the others."""
     out = []
     for f, kernels in enumerate(choices):
-        pull = expansion.gradient[f] + expansion.times(f, f, values[f][:, None])[:, 0]
+        off = values[f] - kernels[0].centre
+        pull = expansion.gradient[f] + expansion.times(f, f, off[:, None])[:, 0]
         evidence = []
         for kernel in kernels:
             root = kernel.root(values.shape[1])

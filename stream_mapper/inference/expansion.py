@@ -92,7 +92,7 @@ def expand(model: Model, functions: Functions, batches: Sequence[Batch]) -> Expa
     """
     out = Expansion.zero(len(functions), functions.size)
     parts = list(functions.parts.values())
-    chunks = [chunk for batch in batches for chunk in batch.split(_STARS)]
+    chunks = [chunk for batch in batches for chunk in batch.split(_STARS) if len(chunk)]
     of_weights = _weights_of(model, parts, chunks)
     for i, chunk in enumerate(chunks):
         scores = star_scores(model, parts, chunk)
@@ -101,18 +101,23 @@ def expand(model: Model, functions: Functions, batches: Sequence[Batch]) -> Expa
         for where, values in of_weights:
             curvature[:, where, where] += torch.diag_embed(values[i])
         _add(out, functions, parts, scores, slopes, curvature)
-    for residuals, scores in guide_scores(model, parts):
+    for residuals, scores in _guides(model, parts):
         slopes = _stacked(parts, scores)
         rising = -residuals.double().cpu()[:, None] * slopes
         _add(out, functions, parts, scores, rising, slopes[:, :, None] * slopes[:, None, :])
     return out
 
 
+def _guides(model: Model, parts: list[ParametricModel]) -> list[tuple[Tensor, list[Scores]]]:
+    """Residuals of the guides of these parts, and their derivatives; others hold whatever the functions are."""
+    return [(r, scores) for r, scores in guide_scores(model, parts) if any(len(s.inputs) for s in scores)]
+
+
 def _weights_of(
     model: Model, parts: Sequence[ParametricModel], chunks: Sequence[Batch]
 ) -> list[tuple[slice, list[Tensor]]]:
     """Where the weights of a mixture are among the functions, and what their squared scores lack in each chunk."""
-    if not (isinstance(model, MixtureModel) and has_weights(model)):
+    if not (chunks and isinstance(model, MixtureModel) and has_weights(model)):
         return []
     where = [place for part, place in _slices(parts) if part is model.weights]
     return [(place, weight_information(model, model.weights, chunks)) for place in where]

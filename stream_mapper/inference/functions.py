@@ -11,6 +11,7 @@ from stream_mapper.inference.scores import trained_parts
 from stream_mapper.models.base import Model, ParametricModel
 from stream_mapper.models.known import Batch
 from stream_mapper.nn import GridFunction
+from stream_mapper.params.bounds import SigmoidBounds
 
 GRID = 200
 """Nodes of the grid."""
@@ -19,8 +20,8 @@ GRID = 200
 class Functions:
     """Every output of every network of one coordinate, at the nodes of a grid, before the bounds.
 
-    Networks of several coordinates, and frozen ones, are left out. ``networks`` are the outputs of each without its
-    correction, (F, G).
+    Networks of several coordinates, of another one than the first of the model's, and frozen ones, are left out.
+    ``networks`` are the outputs of each without its correction, (F, G).
 
     Arguments:
         model: The model.
@@ -29,8 +30,7 @@ class Functions:
     """
 
     def __init__(self, model: Model, batches: Sequence[Batch], size: int = GRID) -> None:
-        found = trained_parts(model).items()
-        self.parts: dict[str, ParametricModel] = {n: p for n, p in found if p.correction is not None}
+        self.parts = _along_the_stream(model)
         self.size, self.ends = size, _range(self.parts, batches)
         self.nodes = torch.linspace(*self.ends, size, dtype=torch.float64)
         self.networks = [self._of_network(part) for part in self.parts.values()]
@@ -42,6 +42,12 @@ class Functions:
     def names(self) -> list[tuple[str, str]]:
         """The path of the part and the name of the parameter of each output, F of them."""
         return [(path, name) for path, part in self.parts.items() for name in part.params.names]
+
+    @property
+    def bounded(self) -> list[bool]:
+        """Whether each output is that of a parameter with bounds that set its unit."""
+        each = [(part.params, name) for part in self.parts.values() for name in part.params.names]
+        return [isinstance(params[name].bounds, SigmoidBounds) for params, name in each]
 
     def position(self, part: ParametricModel, inputs: Tensor) -> Tensor:
         """Places (N,) in the coordinate's unit of the standardised inputs (N, 1) of a part's network."""
@@ -85,10 +91,18 @@ def _corrected(part: ParametricModel, network: Tensor, nodes: Tensor) -> Tensor:
     return network + correction(nodes.to(correction.values)).T.double().cpu()
 
 
+def _along_the_stream(model: Model) -> dict[str, ParametricModel]:
+    """The parts, by path, whose network is trained and is of the first coordinate of the model that any is of alone."""
+    parts = {path: part for path, part in trained_parts(model).items() if part.correction is not None}
+    found = [part.indep_coord_names for part in parts.values()]
+    along = next(((name,) for name in model.indep_coord_names if (name,) in found), None)
+    return {path: part for path, part in parts.items() if part.indep_coord_names == along}
+
+
 def _range(parts: dict[str, ParametricModel], batches: Sequence[Batch]) -> tuple[float, float]:
     """First and last place of the stars on the coordinate of the parts; they all are of the same one."""
     names = {part.indep_coord_names[0] for part in parts.values()}
-    values = [batch.stars[name] for batch in batches for name in names]
+    values = [batch.stars[name] for batch in batches for name in names if len(batch)]
     if not values:
         return 0.0, 1.0
     low, high = min(v.min().item() for v in values), max(v.max().item() for v in values)

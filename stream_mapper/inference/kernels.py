@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
@@ -33,15 +33,17 @@ class Kernel:
         offset: Standard deviation of the constant.
         amplitude: That of the process, a; or of the slope over half the range.
         scale: Scale of variation, l, as a share of the range; infinite for a straight line or a constant.
+        centre: Mean of the prior.
     """
 
     offset: float
     amplitude: float = 0.0
     scale: float = math.inf
+    centre: float = 0.0
 
     def root(self, size: int) -> Tensor:
         """R (G, rank) in float64, with R R^T the covariance at G even nodes."""
-        return _root(self, size)
+        return _root(replace(self, centre=0.0), size)
 
 
 @cache
@@ -57,23 +59,28 @@ def _root(kernel: Kernel, size: int) -> Tensor:
     return vector[:, kept] * value[kept].sqrt()
 
 
-def candidates(net: nn.Module | None, width: float, span: float) -> list[Kernel]:
+def candidates(
+    net: nn.Module | None, width: float, span: float, centre: float = 0.0, unit: float = 1.0
+) -> list[Kernel]:
     """The priors that may hold for the outputs of a network: what it can be, and how fast it may vary.
 
     Arguments:
         net: The network. A constant stays one, a single linear layer a straight line.
-        width: Standard deviation of the constant.
+        width: Standard deviation of the constant, in units.
         span: Range of the stars, in the unit of the coordinate.
+        centre: Mean of the prior.
+        unit: Unit of the outputs.
     """
     inner = net.net if isinstance(net, OnGrid) else net
     layers = list(inner) if isinstance(inner, nn.Sequential) else [inner]
+    offset = width * unit
     if isinstance(layers[-1], Constant):
-        return [Kernel(width)]
+        return [Kernel(offset, centre=centre)]
     if len(layers) == 1 and isinstance(layers[0], nn.Linear):
-        return [Kernel(width, width)]
+        return [Kernel(offset, offset, centre=centre)]
     given = net.scale if isinstance(net, OnGrid) else None
     scales = SCALES if given is None else (given / span,)
-    return [Kernel(width, amplitude, scale) for scale in scales for amplitude in AMPLITUDES]
+    return [Kernel(offset, amplitude * unit, scale, centre) for scale in scales for amplitude in AMPLITUDES]
 
 
 def first_of(kernels: Sequence[Kernel]) -> Kernel:

@@ -44,7 +44,7 @@ class FunctionPosterior(nn.Module):
         self.prior_width = prior_width
         self.register_buffer("factor", torch.zeros(0, 0))
         self.register_buffer("moves", torch.zeros(0, 0))
-        self.kernels = nn.Module()  # a buffer (F, 3) for each network, by the path of its part
+        self.kernels = nn.Module()  # a buffer (F, 4) for each network, by the path of its part
 
     @property
     def is_fitted(self) -> bool:
@@ -107,7 +107,7 @@ class FunctionPosterior(nn.Module):
             span: What the scales are a share of, in the unit of the coordinate; 1 for scales in that unit.
         """
         named = self.kernels.named_buffers()
-        return {_path(key): [Kernel(o, a, scale / span) for o, a, scale in rows.tolist()] for key, rows in named}
+        return {_path(key): [Kernel(o, a, scale / span, c) for o, a, scale, c in rows.tolist()] for key, rows in named}
 
     def _corrections(self, model: Model) -> list[GridFunction]:
         parts = [model.get_submodule(_path(key)) for key, _ in self.kernels.named_buffers()]
@@ -115,7 +115,7 @@ class FunctionPosterior(nn.Module):
 
     def _keep(self, functions: Functions, kernels: Sequence[Kernel]) -> None:
         span = functions.ends[1] - functions.ends[0]
-        rows = iter([(kernel.offset, kernel.amplitude, span * kernel.scale) for kernel in kernels])
+        rows = iter([(kernel.offset, kernel.amplitude, span * kernel.scale, kernel.centre) for kernel in kernels])
         self._set_kernels(
             {path: torch.tensor([next(rows) for _ in p.params.names]) for path, p in functions.parts.items()}
         )

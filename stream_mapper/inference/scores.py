@@ -66,6 +66,11 @@ def _net(part: ParametricModel) -> nn.Module:
     return part.net
 
 
+def _slopes(values: Tensor, leaves: list[Tensor]) -> tuple[Tensor, ...]:
+    """Derivatives of the sum of values; none where no network was asked, as by the guide of a frozen one."""
+    return torch.autograd.grad(values.sum(), leaves, allow_unused=True, materialize_grads=True) if leaves else ()
+
+
 def _derivatives(parts: list[ParametricModel], terms: Callable[[], Tensor]) -> tuple[Tensor, list[Scores]]:
     """The terms (N,), each of which depends on its own row alone, and their derivatives."""
     seen: dict[int, tuple[Tensor, Tensor]] = {}
@@ -83,7 +88,7 @@ def _derivatives(parts: list[ParametricModel], terms: Callable[[], Tensor]) -> t
             stack.enter_context(hooked(part, cut(i)))
         values = terms()
         leaves = [leaf for _, leaf in seen.values()]
-        slopes = torch.autograd.grad(values.sum(), leaves, allow_unused=True, materialize_grads=True)
+        slopes = _slopes(values, leaves)
     by_part = {i: Scores(x, g) for (i, (x, _)), g in zip(seen.items(), slopes, strict=True)}
     empty = Scores(values.new_zeros(0, 1), values.new_zeros(0, 0))
     return values.detach(), [by_part.get(i, empty) for i in range(len(parts))]
