@@ -115,14 +115,24 @@ class Background(Population):
         return draws.gather(-1, which[:, None])[:, 0]
 
 
+_RED, _BLUE, _OF_HALO = (1.35, 0.0, 0.12), (0.45, 0.09, 0.16), (0.3, 0.025, 0.08)
+
+
 def disc(size: int, expected: float | None = None) -> Background:
     """The stars of the disc: two colours, broad proper motions, more of them at low phi1 and phi2."""
-    red, blue = Colour(0.45, 1.35, 0.0, 0.12), Colour(0.55, 0.45, 0.09, 0.16)
+    colours = Colour(0.45, *_RED), Colour(0.55, *_BLUE)
     motions = ProperMotion(-2.5, 0.03, 4.2), ProperMotion(-3.5, -0.015, 3.4)
-    return Background(size, (0.008, 0.12, -0.25), (red, blue), motions, 0.35, expected)
+    return Background(size, (0.008, 0.12, -0.25), colours, motions, 0.35, expected)
 
 
 def halo(size: int, expected: float | None = None) -> Background:
     """The stars of the halo: faint, of one colour and of narrower proper motions, uniform on the sky."""
     motions = ProperMotion(-6.0, 0.01, 1.8), ProperMotion(-2.6, 0.0, 1.6)
-    return Background(size, (0.0, 0.0, -0.75), (Colour(1.0, 0.3, 0.025, 0.08),), motions, 0.1, expected)
+    return Background(size, (0.0, 0.0, -0.75), (Colour(1.0, *_OF_HALO),), motions, 0.1, expected)
+
+
+def well_mixed(size: int, expected: float | None = None) -> Background:
+    """Stars of the colours of disc and halo, in the same proportions everywhere."""
+    colours = Colour(0.35, *_RED), Colour(0.4, *_BLUE), Colour(0.25, *_OF_HALO)
+    motions = ProperMotion(-3.4, 0.0, 4.0), ProperMotion(-3.3, 0.0, 3.1)
+    return Background(size, (0.008, 0.06, -0.4), colours, motions, 0.3, expected)
