@@ -36,7 +36,7 @@ _GUIDED = {
 }
 _LN_WEIGHT = [-14, -0.5]
 _BOUNDS = {
-    "position": {"phi2": {"mu": [-3.8, 3.8], "ln-sigma": [-4, -0.3]}},
+    "position": {"phi2": {"mu": [-3.8, 3.8], "ln-sigma": [-4, -0.5]}},
     "proper_motion": {
         "pm_phi1": {"mu": [-11, -2], "ln-sigma": [-5, 0]},
         "pm_phi2": {"mu": [-6, 1], "ln-sigma": [-5, 0]},
