@@ -29,8 +29,8 @@ class RandomMock(Simulator):
     """A stream drawn at random, in the window and with the errors of the survey mock, and its truth at any phi1.
 
     Stars have phi1, phi2, g, r and the errors of the magnitudes; a ``survey`` has proper motions, too, and lacks some
-    values, as :class:`SurveyMock` does. The background of a survey is disc and halo; in that of a ``photometric`` one,
-    position and magnitudes are independent of each other. Numbers of stars are Poisson draws about the expected ones,
+    values, as :class:`SurveyMock` does. The background of a survey is disc and halo; that of a ``photometric`` one has
+    one broad range of colours, the same everywhere. Numbers of stars are Poisson draws about the expected ones,
     of which ``true_weight``, ``true_density`` (of the stream, per deg) and ``true_p_member`` are.
 
         >>> mock = RandomMock(seed=3, n_background=500)

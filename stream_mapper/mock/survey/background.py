@@ -132,7 +132,6 @@ def halo(size: int, expected: float | None = None) -> Background:
 
 
 def well_mixed(size: int, expected: float | None = None) -> Background:
-    """Stars of the colours of disc and halo, in the same proportions everywhere."""
-    colours = Colour(0.35, *_RED), Colour(0.4, *_BLUE), Colour(0.25, *_OF_HALO)
+    """Stars of one broad range of colours and proper motions, the same everywhere: what a flow can learn exactly."""
     motions = ProperMotion(-3.4, 0.0, 4.0), ProperMotion(-3.3, 0.0, 3.1)
-    return Background(size, (0.008, 0.06, -0.4), colours, motions, 0.3, expected)
+    return Background(size, (0.008, 0.06, -0.4), (Colour(1.0, 0.6, 0.05, 0.3),), motions, 0.3, expected)
