@@ -17,7 +17,9 @@ from stream_mapper.results.annotation import Intake
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 BENCHMARKS = EXPERIMENTS / "benchmarks"
 CHECKS = EXPERIMENTS / "checks"
+COVERAGE = EXPERIMENTS / "coverage"
 SHARED = {"common": "fitted", "cases": "cases"}  # what other scripts import, and a function of each
+SHARED |= {"judge": "judge", "zones": "zones_of", "streams": "case", "outcomes": "outcome", "summaries": "summary"}
 SCRIPTS = sorted(EXPERIMENTS.rglob("*.py"))
 WINDOW = {"phi2": (-2.0, 10.0)}
 
@@ -25,7 +27,7 @@ WINDOW = {"phi2": (-2.0, 10.0)}
 @pytest.fixture(autouse=True)
 def _beside(monkeypatch):
     """The scripts find what lies beside them, as when they are run from there; nothing else does afterwards."""
-    for folder in (BENCHMARKS, CHECKS):
+    for folder in (BENCHMARKS, CHECKS, COVERAGE):
         monkeypatch.syspath_prepend(str(folder))
     yield
     for name in SHARED:

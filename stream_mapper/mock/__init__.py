@@ -2,7 +2,9 @@
 
 from stream_mapper.mock.base import Simulator
 from stream_mapper.mock.pal5 import Pal5Mock
+from stream_mapper.mock.random_mock import RandomMock
 from stream_mapper.mock.survey import SurveyMock
 from stream_mapper.mock.tailored import TailoredMock
+from stream_mapper.mock.truth import Dip, StreamTruth
 
-__all__ = ["Pal5Mock", "Simulator", "SurveyMock", "TailoredMock"]
+__all__ = ["Dip", "Pal5Mock", "RandomMock", "Simulator", "StreamTruth", "SurveyMock", "TailoredMock"]

@@ -46,6 +46,7 @@ class Background(Population):
         colours: Parts of the law of g - r; their shares sum to one.
         motions: Laws of pm_phi1 and pm_phi2.
         correlation: Correlation of the two.
+        expected: Number of stars that the density is of, as of `Population`.
     """
 
     def __init__(
@@ -55,8 +56,9 @@ class Background(Population):
         colours: Sequence[Colour],
         motions: tuple[ProperMotion, ProperMotion],
         correlation: float,
+        expected: float | None = None,
     ) -> None:
-        super().__init__(size)
+        super().__init__(size, expected)
         self.phi1, self.phi2, self.g = (
             TruncatedExponential(*torch.tensor([rate, *window], dtype=torch.float64))
             for rate, window in zip(decay, (PHI1, PHI2, G), strict=True)
@@ -74,7 +76,7 @@ class Background(Population):
 
     def ln_number(self, phi1: Tensor) -> Tensor:
         """Ln of the expected stars per deg of phi1."""
-        return self.phi1.log_prob(phi1) + phi1.new_tensor(self.size).log()
+        return self.phi1.log_prob(phi1) + phi1.new_tensor(self.expected).log()
 
     def ln_phi2(self, stars: Stars) -> Tensor:
         """Log density of phi2, the same at every phi1."""
@@ -111,3 +113,25 @@ class Background(Population):
         noise = normal(len(g), generator)
         draws = torch.stack([self._mean_colour(g, law) + law.sigma * noise for law in self.colours], -1)
         return draws.gather(-1, which[:, None])[:, 0]
+
+
+_RED, _BLUE, _OF_HALO = (1.35, 0.0, 0.12), (0.45, 0.09, 0.16), (0.3, 0.025, 0.08)
+
+
+def disc(size: int, expected: float | None = None) -> Background:
+    """The stars of the disc: two colours, broad proper motions, more of them at low phi1 and phi2."""
+    colours = Colour(0.45, *_RED), Colour(0.55, *_BLUE)
+    motions = ProperMotion(-2.5, 0.03, 4.2), ProperMotion(-3.5, -0.015, 3.4)
+    return Background(size, (0.008, 0.12, -0.25), colours, motions, 0.35, expected)
+
+
+def halo(size: int, expected: float | None = None) -> Background:
+    """The stars of the halo: faint, of one colour and of narrower proper motions, uniform on the sky."""
+    motions = ProperMotion(-6.0, 0.01, 1.8), ProperMotion(-2.6, 0.0, 1.6)
+    return Background(size, (0.0, 0.0, -0.75), (Colour(1.0, *_OF_HALO),), motions, 0.1, expected)
+
+
+def well_mixed(size: int, expected: float | None = None) -> Background:
+    """Stars of one broad range of colours and proper motions, the same everywhere: what a flow can learn exactly."""
+    motions = ProperMotion(-3.4, 0.0, 4.0), ProperMotion(-3.3, 0.0, 3.1)
+    return Background(size, (0.008, 0.06, -0.4), (Colour(1.0, 0.6, 0.05, 0.3),), motions, 0.3, expected)

@@ -11,11 +11,11 @@ from torch import Tensor
 from stream_mapper.builtin.isochrone import Isochrone, PowerLawMassFunction
 from stream_mapper.errors import InputError, check_at_least
 from stream_mapper.mock.base import Column, Gap, Simulator, Stars, shuffled
-from stream_mapper.mock.survey.background import Background, Colour, ProperMotion
+from stream_mapper.mock.survey.background import disc, halo
 from stream_mapper.mock.survey.measurement import measure
 from stream_mapper.mock.survey.photometry import CurvePhotometry
 from stream_mapper.mock.survey.population import Population
-from stream_mapper.mock.survey.stream import Stream, track
+from stream_mapper.mock.survey.stream import Stream, Tapered, track
 
 
 class SurveyMock(Simulator):
@@ -93,13 +93,14 @@ class SurveyMock(Simulator):
         self.missing_photometry, self.missing_pm = missing_photometry, missing_pm
         curve = isochrone or Isochrone.synthetic(bands=("g", "r"))
         photometry = CurvePhotometry(curve, PowerLawMassFunction(-0.5), scatter, depth)
-        offset = {"phi2": 0.8, "pm_phi1": 0.3}
+        long = Tapered((-32.0, 33.0), 8.0, width, dispersion, tuple(gaps))
+        short = Tapered((-8.0, 9.0), 5.0, 0.15, dispersion, offset={"phi2": 0.8, "pm_phi1": 0.3})
         n_halo = round(halo_share * n_background)
         self.populations: list[tuple[str, Population]] = [
-            ("stream", Stream(n_stream, (-32.0, 33.0), 8.0, photometry, width, dispersion, gaps)),
-            ("spur", Stream(n_spur, (-8.0, 9.0), 5.0, photometry, 0.15, dispersion, (), offset)),
-            ("background", _disc(n_background - n_halo)),
-            ("background", _halo(n_halo)),
+            ("stream", Stream(n_stream, long, photometry)),
+            ("spur", Stream(n_spur, short, photometry)),
+            ("background", disc(n_background - n_halo)),
+            ("background", halo(n_halo)),
         ]
 
     def simulate(self) -> dict[str, Column]:
@@ -135,14 +136,3 @@ class SurveyMock(Simulator):
 def _check_shares(**shares: float) -> None:
     if wrong := {name: share for name, share in shares.items() if not 0 <= share < 1}:
         raise InputError(f"the shares of SurveyMock must be 0 or more and below 1; got {wrong}.")
-
-
-def _disc(size: int) -> Background:
-    red, blue = Colour(0.45, 1.35, 0.0, 0.12), Colour(0.55, 0.45, 0.09, 0.16)
-    motions = ProperMotion(-2.5, 0.03, 4.2), ProperMotion(-3.5, -0.015, 3.4)
-    return Background(size, (0.008, 0.12, -0.25), (red, blue), motions, 0.35)
-
-
-def _halo(size: int) -> Background:
-    motions = ProperMotion(-6.0, 0.01, 1.8), ProperMotion(-2.6, 0.0, 1.6)
-    return Background(size, (0.0, 0.0, -0.75), (Colour(1.0, 0.3, 0.025, 0.08),), motions, 0.1)

@@ -19,10 +19,11 @@ class Population(ABC):
 
     Arguments:
         size: Number of stars inside the window.
+        expected: Number of them that the density is of; by default as many as there are.
     """
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    def __init__(self, size: int, expected: float | None = None) -> None:
+        self.size, self.expected = size, float(size) if expected is None else expected
 
     @abstractmethod
     def sample(self, generator: torch.Generator) -> Stars:

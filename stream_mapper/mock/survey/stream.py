@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -31,55 +33,86 @@ _LEAST_SHARE = 1e-4  # of its stars inside the window, with which they can still
 
 def track(phi1: Tensor) -> Stars:
     """Centre of the stream at phi1 [deg] in phi2, both proper motions and the distance modulus, each (N,)."""
-    return {name: _polynomial(phi1 / 40, coefficients) for name, coefficients in TRACK.items()}
+    return {name: polynomial(phi1 / 40, coefficients) for name, coefficients in TRACK.items()}
 
 
-class Stream(Population):
-    """Stars about a track, thinned by gaps and tapered at both ends, with the photometry of an isochrone.
+class Shape(Protocol):
+    """Where the stars of a stream are, and how they move."""
+
+    @property
+    def extent(self) -> tuple[float, float]:
+        """First and last phi1 [deg] of any star."""
+
+    @property
+    def dispersion(self) -> float:
+        """Intrinsic dispersion of each proper motion [mas/yr]."""
+
+    def centre(self, phi1: Tensor) -> Stars:
+        """Centre of the stream at phi1, as `track`."""
+
+    def width(self, phi1: Tensor) -> Tensor:
+        """Intrinsic width in phi2 [deg] at phi1, (N,)."""
+
+    def number(self, phi1: Tensor) -> Tensor:
+        """Number of stars of any magnitude at phi1, (N,), in any unit of which there is at most one."""
+
+
+@dataclass(frozen=True)
+class Tapered:
+    """The survey's track, thinned by gaps and tapered at both ends.
 
     Arguments:
-        size: Number of stars inside the window.
         extent: First and last phi1 [deg], between which the number of stars rises from zero and falls to zero.
         taper: Length of the rise, and of the fall, as a sine squared [deg].
-        photometry: Observed magnitudes of the stars.
-        width: Intrinsic width in phi2 [deg].
+        width_phi2: Intrinsic width in phi2 [deg].
         dispersion: Intrinsic dispersion of each proper motion [mas/yr].
         gaps: (centre [deg], width [deg], depth in 0..1) of each gap.
         offset: What is added to the track, by coordinate.
+    """
+
+    extent: tuple[float, float]
+    taper: float
+    width_phi2: float
+    dispersion: float
+    gaps: Sequence[Gap] = ()
+    offset: Mapping[str, float] = field(default_factory=dict)
+
+    def centre(self, phi1: Tensor) -> Stars:
+        """The track with the offset."""
+        return {name: values + self.offset.get(name, 0.0) for name, values in track(phi1).items()}
+
+    def width(self, phi1: Tensor) -> Tensor:
+        """The same at every phi1."""
+        return torch.full_like(phi1, self.width_phi2)
+
+    def number(self, phi1: Tensor) -> Tensor:
+        """Relative to that without taper and gaps."""
+        low, high = self.extent
+        rise = torch.minimum(phi1 - low, high - phi1).clamp(0, self.taper) / self.taper
+        return torch.sin(0.5 * math.pi * rise).square() * kept_by_gaps(phi1, self.gaps)
+
+
+class Stream(Population):
+    """Stars about a track, with the photometry of an isochrone.
+
+    Arguments:
+        size: Number of stars inside the window.
+        shape: Where they are.
+        photometry: Their observed magnitudes.
+        expected: Number of stars that the density is of, as of `Population`.
 
     Raises:
         InputError: If the window of g leaves almost no star.
     """
 
-    def __init__(
-        self,
-        size: int,
-        extent: tuple[float, float],
-        taper: float,
-        photometry: CurvePhotometry,
-        width: float,
-        dispersion: float,
-        gaps: Sequence[Gap] = (),
-        offset: dict[str, float] | None = None,
-    ) -> None:
-        super().__init__(size)
-        self.extent, self.taper, self.gaps, self.offset = extent, taper, tuple(gaps), offset or {}
-        self.photometry, self.width, self.dispersion = photometry, width, dispersion
-        self.places = torch.linspace(*self.extent, _PLACES, dtype=torch.float64)
-        self.shares = photometry.share(self.centre(self.places)["distmod"])
+    def __init__(self, size: int, shape: Shape, photometry: CurvePhotometry, expected: float | None = None) -> None:
+        super().__init__(size, expected)
+        self.shape, self.photometry = shape, photometry
+        self.places = torch.linspace(*shape.extent, _PLACES, dtype=torch.float64)
+        self.shares = photometry.share(shape.centre(self.places)["distmod"])
         if not bool((self.shares > _LEAST_SHARE).all()):
             raise InputError(f"no star of the isochrone is inside {G[0]} < g < {G[1]} mag everywhere along the stream.")
-        self.total = torch.trapezoid(self.before_cut(self.places) * self.shares, self.places)
-
-    def centre(self, phi1: Tensor) -> Stars:
-        """Track of these stars at phi1, as `track`."""
-        return {name: values + self.offset.get(name, 0.0) for name, values in track(phi1).items()}
-
-    def before_cut(self, phi1: Tensor) -> Tensor:
-        """Number of stars of any magnitude at phi1, relative to that without taper and gaps."""
-        low, high = self.extent
-        rise = torch.minimum(phi1 - low, high - phi1).clamp(0, self.taper) / self.taper
-        return torch.sin(0.5 * math.pi * rise).square() * kept_by_gaps(phi1, self.gaps)
+        self.total = torch.trapezoid(shape.number(self.places) * self.shares, self.places)
 
     def sample(self, generator: torch.Generator) -> Stars:
         """All the stars: as many as needed are made, and those outside the window of g are left out."""
@@ -90,7 +123,7 @@ class Stream(Population):
 
     def ln_number(self, phi1: Tensor) -> Tensor:
         """Ln of the expected stars per deg of phi1; -inf beyond the ends."""
-        return (self.before_cut(phi1) * self._share(phi1) * self.size / self.total).log()
+        return (self.shape.number(phi1) * self._share(phi1) * self.expected / self.total).log()
 
     def ln_phi2(self, stars: Stars) -> Tensor:
         """Log density of phi2."""
@@ -98,40 +131,41 @@ class Stream(Population):
 
     def ln_proper_motion(self, stars: Stars) -> Tensor:
         """Log density of both proper motions."""
-        centre, out = self.centre(stars["phi1"]), torch.zeros_like(stars["phi1"])
+        centre, out = self.shape.centre(stars["phi1"]), torch.zeros_like(stars["phi1"])
         for name in PROPER_MOTIONS:
-            sigma = (stars[f"{name}_err"].square() + self.dispersion**2).sqrt()
+            sigma = (stars[f"{name}_err"].square() + self.shape.dispersion**2).sqrt()
             out += ln_normal(stars[name], centre[name], sigma)
         return out
 
     def ln_photometry(self, stars: Stars) -> Tensor:
         """Log density of both magnitudes."""
-        distmod = self.centre(stars["phi1"])["distmod"]
+        distmod = self.shape.centre(stars["phi1"])["distmod"]
         return self.photometry.ln_density(stars["g"], stars["r"], distmod) - self._share(stars["phi1"]).log()
 
     def _tried(self, generator: torch.Generator) -> Stars:
         """Stars inside the window, out of a batch."""
         size = _BATCH * self.size
-        phi1 = uniform(size, *self.extent, generator)
-        phi1 = phi1[uniform(size, 0, 1, generator) < self.before_cut(phi1)]
-        g, r = self.photometry.sample(self.centre(phi1)["distmod"], generator)
+        phi1 = uniform(size, *self.shape.extent, generator)
+        phi1 = phi1[uniform(size, 0, 1, generator) < self.shape.number(phi1)]
+        g, r = self.photometry.sample(self.shape.centre(phi1)["distmod"], generator)
         seen = (g >= G[0]) & (g <= G[1])
         phi1, size = phi1[seen], int(seen.sum())
         phi2 = self._across(phi1).icdf(uniform(size, 0, 1, generator))
-        centre = self.centre(phi1)
-        pm = {name: centre[name] + self.dispersion * normal(size, generator) for name in PROPER_MOTIONS}
+        centre = self.shape.centre(phi1)
+        pm = {name: centre[name] + self.shape.dispersion * normal(size, generator) for name in PROPER_MOTIONS}
         return {"phi1": phi1, "phi2": phi2, **pm, "g": g[seen], "r": r[seen]}
 
     def _across(self, phi1: Tensor) -> TruncatedNormal:
         """Law of phi2."""
-        return TruncatedNormal(self.centre(phi1)["phi2"], self.width, *PHI2)
+        return TruncatedNormal(self.shape.centre(phi1)["phi2"], self.shape.width(phi1), *PHI2)
 
     def _share(self, phi1: Tensor) -> Tensor:
         """Probability that a star of any magnitude is inside the window of g."""
         return torch.from_numpy(np.interp(phi1.numpy(), self.places.numpy(), self.shares.numpy()))
 
 
-def _polynomial(x: Tensor, coefficients: Sequence[float]) -> Tensor:
+def polynomial(x: Tensor, coefficients: Sequence[float]) -> Tensor:
+    """A polynomial of its coefficients, the constant first, at x, (N,)."""
     value = torch.zeros_like(x)
     for coefficient in reversed(coefficients):
         value = value * x + coefficient
