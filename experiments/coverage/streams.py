@@ -34,6 +34,7 @@ _GUIDED = {
     "pm_phi2.mu": ("pm_phi2", 0.15, 0.6),
     "distmod.mu": ("distmod", 0.1, 0.4),
 }
+_END_OFF, _END_REACH = 2.0, 8.0  # standard deviation of a guessed end about the truth, and half the interval [deg]
 _LN_WEIGHT = [-14, -0.5]
 _BOUNDS = {
     "position": {"phi2": {"mu": [-3.8, 3.8], "ln-sigma": [-4, -0.5]}},
@@ -129,7 +130,7 @@ def configuration(mock: RandomMock, seed: int, size: Size) -> Config:
     config = _checks().survey()
     rng = np.random.default_rng((seed, 1))
     mixture = config["model"]["model"]["init_args"]
-    mixture.pop("priors")
+    mixture["ends"] = _ends(mock.truth, rng)
     mixture["params"]["init_args"]["params"] = {"stream.ln-weight": _LN_WEIGHT}
     parts = mixture["components"]["stream"]["init_args"]["components"]
     if mock.kind == "photometric":
@@ -157,6 +158,19 @@ def _guides(truth: StreamTruth, param: str, rng: np.random.Generator) -> Config:
     centre = centre + off * (rng.normal() + rng.normal() * np.linspace(-1, 1, _GUIDES)) / math.sqrt(2)
     centre = centre + 0.3 * off * rng.normal(size=_GUIDES)
     return {"phi1": phi1.tolist(), "center": centre.round(2).tolist(), "width": width}
+
+
+def _ends(truth: StreamTruth, rng: np.random.Generator) -> Config:
+    """Where the stream may begin and end, by eye: 16 deg about a guess, for an end inside the field."""
+    low, high = truth.extent
+    guesses = {
+        side: (round(float(place + _END_OFF * rng.normal()), 1), low < place < high)
+        for side, place in (("begin", truth.begin), ("end", truth.end))
+    }
+    found = {side: [guess - _END_REACH, guess + _END_REACH] for side, (guess, inside) in guesses.items() if inside}
+    if len(found) == 2 and found["begin"][1] > found["end"][0]:
+        found["begin"][1] = found["end"][0] = (found["begin"][1] + found["end"][0]) / 2
+    return {"stream": {"class_path": "stream_mapper.Ends", "init_args": found}} if found else {}
 
 
 def _without_motions(config: Config) -> None:
