@@ -19,7 +19,7 @@ from simulated import Stream
 
 from stream_mapper.inference.features.search import find_features
 
-RATES = (0.05, 0.01, 0.002)
+RATES = (0.05, 0.01, 0.003)
 STARS, CONTAMINATION = (60, 200, 600, 2000), (1, 4, 20)
 DENSITIES, ENDS = ("flat", "gradient", "waves", "hump"), ("sharp", "soft", "none")
 Row = dict[str, str | float]

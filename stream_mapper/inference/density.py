@@ -124,7 +124,8 @@ def counting_draws(profile: Tensor, at: Tensor, count: int, seed: int = 0) -> Te
     step, rng = nodes[1] - nodes[0], np.random.default_rng(seed)
     each = np.divide(squared, density, out=np.ones_like(density), where=density > 0)
     noise = each * rng.gamma(density * step / each, size=(count, len(nodes))) - density * step
-    width = kernel_width(float(density.sum() * step), float(nodes[-1] - nodes[0]))
+    stars = density.sum() ** 2 / squared.sum() * step  # as many, if all count alike
+    width = kernel_width(float(stars), float(nodes[-1] - nodes[0]))
     drawn = np.clip(density + noise @ _reflected(nodes, width), 0, None)
     places = at.double().numpy()
     return torch.from_numpy(np.stack([np.interp(places, nodes, row) for row in drawn])).to(at)

@@ -46,7 +46,7 @@ class ResultOptions:
 
     draws: int = 32
     track_draws: int = 200
-    false_alarm: float = 0.01
+    false_alarm: float = 0.003
     formats: Sequence[str] = ("parquet",)
     best: int = 50
     name: str = ""
