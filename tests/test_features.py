@@ -67,7 +67,6 @@ def test_likelihood_of_odds_is_that_of_the_mixture():
     ln_odds = torch.sin(stars.places)
     width = stars.places[1] - stars.places[0]
     rows = ((places - stars.places[0]) / width).round().long().clamp(0, len(stars.places) - 1)
-    rows = (places[:, None] - stars.places).abs().argmin(1) if rows.min() < 0 else rows
     f = ln_odds.sigmoid()[rows]
     truth = (f * ln_ratio.exp() + 1 - f).log().sum()
     torch.testing.assert_close(stars.ln_likelihood(ln_odds), truth, rtol=2e-3, atol=2.0)
@@ -98,7 +97,7 @@ def test_chance_of_a_maximum_of_gaussians(z):
 
 
 def test_gaps_and_a_peak_are_found_and_measured(experiment):
-    """Truth within 1.5 times the band of a fixed draw; nothing else is listed."""
+    """The truth is within twice the 90 % band; nothing else is listed."""
     truth = [(38.0, 1.0, 0.9), (50.0, 0.8, -1.5), (62.0, 2.0, 0.8)]
     stream = experiment[1].Stream(1500, contamination=3, gaps=truth)
     found = find_features(*stream.simulate(3), false_alarm=0.01)
@@ -108,7 +107,7 @@ def test_gaps_and_a_peak_are_found_and_measured(experiment):
         missing = per_degree * abs(depth) * width * np.sqrt(2 * np.pi)
         for name, value in {"phi1": centre, "width": width, "depth": abs(depth), "stars": missing}.items():
             low, best, high = (getattr(feature, name + ending) for ending in ("_05", "", "_95"))
-            margin = 0.25 * (high - low)
+            margin = 0.5 * (high - low)
             assert low - margin < value < high + margin, (name, value, feature)
             assert low <= best <= high
         assert feature.z < -5 if feature.kind == "gap" else feature.z > 5
