@@ -21,19 +21,20 @@ from stream_mapper.catalog import read_table, to_table
 from stream_mapper.data import Data
 from stream_mapper.description import describe
 from stream_mapper.errors import InputError
-from stream_mapper.inference.density import GRID, density, grid_over, smooth_density
+from stream_mapper.inference.density import GRID, counting_draws, density, grid_over, smooth_density
 from stream_mapper.inference.draws import Draw
 from stream_mapper.inference.ensemble import Ensemble
+from stream_mapper.inference.features.component import features
 from stream_mapper.inference.membership import memberships
 from stream_mapper.inference.profile import places
 from stream_mapper.inference.track import SHARE, track
-from stream_mapper.models.known import KnownDensities
+from stream_mapper.models.known import Batch, KnownDensities
 from stream_mapper.models.mixture import MixtureModel
 from stream_mapper.results.annotation import Annotation, Intake, rename_clashes
 from stream_mapper.results.checkpoint import header_of, read_checkpoint, write_checkpoint
 from stream_mapper.results.provenance import CHECKPOINT, DATE, FIT_DATE, Facts, digest, facts_of, now
-from stream_mapper.results.run_folder import ResultOptions, RunTables, only_selected, write_run
-from stream_mapper.results.tables import component_table
+from stream_mapper.results.run_folder import ResultOptions, RunTables, only_selected, rows_selected, write_run
+from stream_mapper.results.tables import component_table, features_table
 from stream_mapper.track import interpolate
 
 Places = float | Sequence[float] | NDArray[Any] | Tensor
@@ -72,7 +73,7 @@ class Fit:
         ensemble: Its fits and their posteriors.
         intake: How stars are taken from a table.
         facts: What its results say of their origin.
-        profile: Places along the stream and the density of all fitted stars there, (2, G); None if the fit was stopped.
+        profile: What :func:`profile_of` gave of all fitted stars, (3, G); None if the fit was stopped.
         checks: The judgement of the fit, a row a check; see :doc:`/checks`.
         metrics: Numbers of the run.
         options: What a run folder of it holds.
@@ -169,16 +170,39 @@ class Fit:
     def density(self, at: Places | None = None, draws: int | None = None) -> Table:
         """Weight and linear density of each component at places along the stream; arguments as of :meth:`track`.
 
-        The density of all stars, of which that of a component is its share, is linear between 1021 places.
+        The density of all stars, of which that of a component is its share, is linear between 1021 places. The band
+        has the noise of counting in it, see :doc:`/density`.
 
         Raises:
             InputError: If the fit was stopped before that was found.
         """
         grid, draws = self._places(at), self.options.track_draws if draws is None else draws
-        nodes, values = self._profile
-        total = interpolate(grid, nodes.tolist(), values.tolist())
-        columns = density(self.model, grid, total, self.draw if draws else None, draws, self.ensemble.fits)
+        profile = self._profile
+        total = interpolate(grid, profile[0].tolist(), profile[1].tolist())
+        totals = counting_draws(profile, grid, draws)
+        columns = density(self.model, grid, total, self.draw if draws else None, draws, self.ensemble.fits, totals)
         return component_table(self._place, grid, columns)
+
+    def features(self, false_alarm: float | None = None, known: KnownDensities | None = None) -> Table:
+        """Gaps and peaks of the linear density of each component; see :doc:`/density`.
+
+        Arguments:
+            false_alarm: In which share of streams without any, one or more may be listed; by default that of the
+                fit's options.
+            known: The frozen densities of the stars of the fit, if they are known.
+
+        Returns:
+            A row a gap or peak, none where there is none: ``component, kind, phi1, width, depth, stars``, the quantiles
+            ``_05`` and ``_95`` of these four, ``z`` and ``p_chance``; see
+            :class:`stream_mapper.inference.features.search.Feature`.
+
+        Raises:
+            InputError: If the fitted table is not at hand, or the share is not between 0 and 1.
+        """
+        of, rate = self._catalogue, self.options.false_alarm if false_alarm is None else false_alarm
+        batch = Batch(of.stars) if known is None else Batch(of.stars, known)
+        kept = torch.from_numpy(rows_selected(of.table)).nonzero()[:, 0]
+        return features_table(self._place, features(self.model, batch[kept], rate, self.ensemble.fits))
 
     @torch.no_grad()
     def draws(self, count: int = 100, at: Places | None = None) -> dict[str, NDArray[np.float64]]:
@@ -269,22 +293,33 @@ class Fit:
         noted = replace(self, facts=facts).annotation.note(tables.memberships)
         return write_run(folder, replace(tables, memberships=noted), facts, self.metrics, self.options)
 
-    def tables(self) -> RunTables:
+    def tables(self, known: KnownDensities | None = None) -> RunTables:
         """The tables of a run.
+
+        Arguments:
+            known: The frozen densities of the stars of the fit, if they are known.
 
         Raises:
             InputError: If the fitted table is not at hand.
         """
         of = self._catalogue
         return RunTables(
-            self.model, self.intake, of.table, self.track(), self.density(), of.stars, of.cuts, self.checks
+            self.model,
+            self.intake,
+            of.table,
+            self.track(),
+            self.density(),
+            of.stars,
+            of.cuts,
+            self.checks,
+            self.features(known=known),
         )
 
     def _nearby(self, grid: Tensor) -> Tensor | None:
         """Number of all stars in a twentieth of their range about each place, (G,); None if the fit was stopped."""
         if self.profile is None:
             return None
-        nodes, values = self.profile
+        nodes, values, _ = self.profile
         return interpolate(grid, nodes.tolist(), values.tolist()) * (nodes[-1] - nodes[0]) * SHARE
 
     @property
@@ -333,9 +368,16 @@ def load(path: str | os.PathLike[str]) -> Fit:
 
 
 def profile_of(positions: Tensor, counts: Tensor | None = None) -> Tensor:
-    """Places along the stream and the density of stars there, (2, G), from their positions and counts, (N,) each."""
+    """Places along the stream, the density of stars there, and the same with the squares of the counts, (3, G).
+
+    Arguments:
+        positions: Places of the stars, (N,).
+        counts: How many stars each counts for, (N,); one by default.
+    """
     nodes = grid_over(positions, _NODES)
-    return torch.stack([nodes, smooth_density(nodes, positions, counts)])
+    values = smooth_density(nodes, positions, counts)
+    squared = values if counts is None else smooth_density(nodes, positions, counts.square())
+    return torch.stack([nodes, values, squared])
 
 
 def _from_checkpoint(path: Path) -> Fit:

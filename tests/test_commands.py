@@ -40,6 +40,7 @@ RUN = {
     "memberships.parquet",
     "track.ecsv",
     "density.ecsv",
+    "features.ecsv",
     "metrics.json",
     "figures/sky.png",
     "figures/colour_magnitude.png",
@@ -119,6 +120,11 @@ def test_track_and_density_have_their_columns(run):
     assert np.sum(density["total_density"]) * step == pytest.approx(
         len(read_table(run / "memberships.parquet")), rel=0.02
     )
+    wider = (density["density_95"] / density["density_05"]) / (density["weight_95"] / density["weight_05"])
+    assert np.median(np.asarray(wider)) > 1
+    features = read_table(run / "features.ecsv")
+    assert features.colnames[:3] == ["component", "kind", "phi1"]
+    assert features["width"].unit == u.deg
     members = json.loads((run / "metrics.json").read_text())["expected_members"]
     assert np.sum(density["density"]) * step == pytest.approx(members, rel=0.1)
 

@@ -61,6 +61,7 @@ def test_the_page_from_python_runs(tmp_path, monkeypatch, capsys):
     assert (np.asarray(names["bare"]["n_missing"]) == 2).all()
     np.testing.assert_allclose(names["track"]["phi2"], [-0.25, 0.0, 0.25], atol=0.1)
     assert names["density"]["total_density"][0] == pytest.approx(75, rel=0.3)
+    assert len(names["gaps"]) == 0
     assert names["functions"]["stream.sky.phi2.mu"].shape == (20, 2)
     assert set(names["mock"]["component"]) == {"stream", "background"}
     assert names["figures"].keys() >= {"sky", "track", "colour_magnitude"}

@@ -235,7 +235,13 @@ def test_a_saved_fit_is_the_fit(fit, saved):
     assert again.facts["OBJECT"] == "Clumpy"
     assert again.verdict == fit.verdict
     assert again.figures().keys() == fit.figures().keys() >= {"sky", "track", "colour_magnitude"}
-    assert {path.name for path in saved.iterdir()} >= {"track.ecsv", "density.ecsv", "selection.ecsv", "members.tex"}
+    assert {path.name for path in saved.iterdir()} >= {
+        "track.ecsv",
+        "density.ecsv",
+        "features.ecsv",
+        "selection.ecsv",
+        "members.tex",
+    }
 
 
 def test_the_command_predicts_with_a_fit_from_python(fit, saved, tmp_path):
@@ -369,3 +375,13 @@ def test_what_a_fit_needs_is_said(tmp_path):
         sml.fit(model_of(), stars()["phi1", "phi2"], Reading(["phi1", "phi2", "g", "r", "g_err", "r_err"]))
     with pytest.raises(sml.InputError, match=r"is not the folder of a finished fit|no such checkpoint"):
         sml.load(tmp_path)
+
+
+def test_a_loaded_fit_has_the_same_density_and_features(fit, tmp_path):
+    """From a checkpoint the bands, the noise of counting included; from a folder the stars, and so their features."""
+    again = sml.load(fit.save(tmp_path / "run"))
+    for name in ("density_05", "density_95"):
+        np.testing.assert_allclose(again.density([-5.0, 4.0])[name], fit.density([-5.0, 4.0])[name], rtol=1e-5)
+    assert len(fit.features()) == len(again.features()) == 0  # the stream is even
+    with pytest.raises(sml.InputError, match="not at hand"):
+        sml.load(tmp_path / "run" / "checkpoints" / "best.ckpt").features()

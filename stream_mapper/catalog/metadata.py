@@ -86,6 +86,12 @@ _MEMBERSHIPS = {
         "meta.code", "whether the component is there: at least one star of it is expected in a twentieth of the range"
     ),
     "density": Note("", "stars of the component per degree of phi1"),
+    "kind": Note("meta.code.class", "gap or peak"),
+    "width": Note("", "width of the feature: standard deviation of a Gaussian"),
+    "depth": Note("", "share of the stars at the centre that are missing, of a gap, or in excess, of a peak"),
+    "stars": Note("meta.number", "stars that are missing, of a gap, or in excess, of a peak"),
+    "z": Note("stat.snr", "significance at its place in sigma; negative for a gap"),
+    "p_chance": Note("stat.probability", "how often a component without features shows one so significant anywhere"),
     "total_density": Note("", "stars of all components per degree of phi1"),
 }
 _ENDINGS = {

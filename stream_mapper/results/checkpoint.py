@@ -42,7 +42,7 @@ class Checkpoint:
         ensemble: Its fits and their posteriors.
         intake: How its stars were taken from their table.
         facts: What the fit says of its origin; empty before the end of a fit.
-        profile: Places along the stream and the density of all fitted stars there, (2, G); None before the end.
+        profile: Places along the stream and the density of all fitted stars there, (3, G); None before the end.
         checks: The judgement of the fit, row by row.
         options: What its run folder holds; None before the end.
     """

@@ -38,6 +38,7 @@ def figures(
     density: Table,
     photometry: Sequence[str] = (),
     isochrone: Array | None = None,
+    features: Table | None = None,
 ) -> Iterator[tuple[str, Figure]]:
     """Name and figure of everything the columns allow.
 
@@ -48,6 +49,7 @@ def figures(
         density: Table of :func:`stream_mapper.results.track.density_table` at the same phi1.
         photometry: Names of F magnitudes, blue to red.
         isochrone: Absolute magnitudes along the stream's isochrone, (K, F).
+        features: Gaps and peaks, which the figure of the density marks.
     """
     there = np.asarray(track["supported"])
     track = track[there]
@@ -59,7 +61,8 @@ def figures(
     if len(photometry) > 1 and np.isfinite(stars[photometry[0]] - stars[photometry[-1]]).any():
         yield "colour_magnitude", colour_magnitude(stars, p, track, photometry, isochrone)
     yield "weight", along(stars, density, there, "weight", "weight of the component")
-    yield "density", along(stars, density, there, "density", "density of the component [1/deg]")
+    number = along(stars, density, there, "density", "density of the component [1/deg]")
+    yield "density", number if features is None else _marked(number, density, features)
     names = [name for name in track.colnames if f"{name}_sigma" in track.colnames]
     if names:
         yield "track", tracks(stars, p, track, names)
@@ -198,6 +201,17 @@ def _curves(axes: Axes, table: Table, column: str) -> None:
         if _drawn(rows, f"{column}_05"):
             low, high = (np.asarray(rows[f"{column}_{q}"]) for q in ("05", "95"))
             axes.fill_between(phi1, low, high, alpha=0.3, color=f"C{i}", lw=0, label=_BAND)
+
+
+def _marked(figure: Figure, density: Table, features: Table) -> Figure:
+    """The figure with each gap and peak, within its width, in the faint colour of its component."""
+    axes, names = figure.axes[0], [name for name, _ in _components(density)]
+    for row in features:
+        colour = f"C{names.index(str(row['component']))}"
+        axes.axvspan(row["phi1"] - row["width"], row["phi1"] + row["width"], color=colour, alpha=0.12, lw=0)
+        name = {"x": row["phi1"], "y": 0.98, "s": row["kind"], "transform": axes.get_xaxis_transform()}
+        axes.text(**name, ha="center", va="top", fontsize="small", color=colour)
+    return figure
 
 
 def _truth(axes: Axes, stars: dict[str, Array], column: str) -> None:

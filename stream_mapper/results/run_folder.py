@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from stream_mapper.catalog import replace_file, with_units, write_table
 from stream_mapper.data import Data
-from stream_mapper.errors import check_at_least
+from stream_mapper.errors import InputError, check_at_least
 from stream_mapper.models.base import Model
 from stream_mapper.models.mixture import MixtureModel
 from stream_mapper.results.annotation import SELECTED, Intake
@@ -35,16 +35,18 @@ class ResultOptions:
     Arguments:
         draws: Draws of the posterior for the quantiles of the memberships.
         track_draws: Draws for the quantiles of the track and of the density.
+        false_alarm: In which share of streams without gaps and peaks one or more may be listed.
         formats: Formats of the membership table: parquet, ecsv, fits, votable.
         best: Members in the short table for a paper, ``members.ecsv`` and ``members.tex``.
         name: Name of the stream, for the metadata of the tables.
 
     Raises:
-        InputError: If a number is below 1 or a format is not known.
+        InputError: If a number is below 1, the share is not between 0 and 1, or a format is not known.
     """
 
     draws: int = 32
     track_draws: int = 200
+    false_alarm: float = 0.003
     formats: Sequence[str] = ("parquet",)
     best: int = 50
     name: str = ""
@@ -53,6 +55,8 @@ class ResultOptions:
         """Refuse what cannot be done."""
         for key in ("draws", "track_draws", "best"):
             check_at_least(f"results.{key}", getattr(self, key))
+        if not 0 < self.false_alarm < 1:
+            raise InputError(f"results.false_alarm is a probability between 0 and 1; got {self.false_alarm}.")
         check_formats(self.formats)
 
 
@@ -69,6 +73,7 @@ class RunTables:
         stars: The N stars.
         cuts: What each cut of the selection removed, if there is one.
         checks: The judgement of the fit, if there is one.
+        features: Gaps and peaks of the density, if they were looked for.
     """
 
     model: MixtureModel
@@ -79,6 +84,7 @@ class RunTables:
     stars: Data
     cuts: Table | None = None
     checks: Table | None = None
+    features: Table | None = None
 
     @property
     def place(self) -> str:
@@ -104,7 +110,7 @@ class RunTables:
         inside = np.asarray(table["in_window"])
         shown = {name: values[inside] for name, values in _values(stars, table).items()}
         p = np.asarray(table["p_member"])[inside]
-        return dict(figures(shown, p, self.track, self.density, *photometry(self.model)))
+        return dict(figures(shown, p, self.track, self.density, *photometry(self.model), features=self.features))
 
     def best(self, count: int) -> Table:
         """The stars of the highest membership, with units."""
@@ -149,7 +155,8 @@ def write_run(
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_memberships(tables.memberships, folder, options.formats)
-    found = {"track": tables.track, "density": tables.density, "selection": tables.cuts, "checks": tables.checks}
+    found = {"track": tables.track, "density": tables.density, "features": tables.features}
+    found |= {"selection": tables.cuts, "checks": tables.checks}
     for name, table in found.items():
         if table is not None:
             write_table(with_facts(table, facts, {n: n for n in table.colnames}), folder / f"{name}.ecsv")
@@ -179,8 +186,13 @@ def only_selected(table: Table, stars: Data) -> tuple[Table, Data]:
     """The rows of a table of memberships, and of its stars, that the selection lets in; all without a selection."""
     if SELECTED not in table.colnames:
         return table, stars
-    kept = np.asarray(table[SELECTED])
+    kept = rows_selected(table)
     return table[kept], stars[torch.from_numpy(kept)]
+
+
+def rows_selected(table: Table) -> np.ndarray:
+    """Whether the selection lets in each row of a table of memberships, (N,)."""
+    return np.asarray(table[SELECTED]) if SELECTED in table.colnames else np.ones(len(table), dtype=bool)
 
 
 def photometry(model: Model) -> tuple[list[str], np.ndarray | None]:

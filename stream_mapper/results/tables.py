@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
 import numpy as np
 from astropy.table import Table, vstack
@@ -11,8 +11,9 @@ from torch import Tensor
 
 from stream_mapper.catalog import with_units
 from stream_mapper.inference.checks import Check
+from stream_mapper.inference.features.search import Feature
 
-_PER_DEGREE = "1 / deg"
+_PER_DEGREE, _ALONG = "1 / deg", "deg"
 
 
 def component_table(place: str, at: Tensor, columns: Mapping[str, Mapping[str, Tensor]]) -> Table:
@@ -31,6 +32,23 @@ def component_table(place: str, at: Tensor, columns: Mapping[str, Mapping[str, T
 def checks_table(checks: Sequence[Check]) -> Table:
     """A table with a row a check: ``name, component, verdict, value, limit, message``."""
     return Table(rows=[asdict(check) for check in checks])
+
+
+def features_table(place: str, found: Mapping[str, Sequence[Feature]]) -> Table:
+    """A table with a row a gap or peak: ``component`` and the fields of a feature; without rows where there is none.
+
+    Arguments:
+        place: Name of the coordinate along the stream, by which ``phi1`` and its quantiles go.
+        found: The features of each component.
+    """
+    names = [field.name for field in fields(Feature)]
+    columns = {"component": [q for q, each in found.items() for _ in each]}
+    columns |= {name: [getattr(feature, name) for each in found.values() for feature in each] for name in names}
+    table = Table(columns, dtype=[str if name in ("component", "kind") else float for name in columns])
+    along = [name for name in names if name.split("_")[0] in ("phi1", "width")]
+    table = with_units(table, {name: _ALONG if name in along else "" for name in names[1:]})
+    table.rename_columns(along, [name.replace("phi1", place) for name in along])
+    return table
 
 
 def _table(component: str, place: str, at: Tensor, columns: Mapping[str, Tensor]) -> Table:
