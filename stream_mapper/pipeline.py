@@ -334,7 +334,7 @@ def collect(
     table = fitted.annotation.table(stars.table, fitted.annotation.arrays(stars.stars, columns))
     catalogue = Catalogue(table, stars.stars, Table(stars.cuts) if stars.cuts else None)
     fitted = replace(fitted, catalogue=catalogue)
-    tables = fitted.tables()
+    tables = fitted.tables(known)
     metrics = tables.metrics() | {"seconds_fit": trained.seconds, "epochs": trained.epochs}
     metrics |= {} if trained.best_epoch is None else {"best_epoch": trained.best_epoch}
     rows = pretrained.rows

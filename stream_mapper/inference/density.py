@@ -49,8 +49,8 @@ def density(
         fits: The fits of an ensemble; their mean is given.
 
     Returns:
-        Columns (G,) by name, of each component: ``weight, weight_05, weight_95, density, density_05, density_95``
-        and ``total_density``.
+        Columns (G,) by name, of each component: ``weight``, ``density``, each followed by its quantiles ``_05`` to
+        ``_95``, and ``total_density``.
     """
 
     def functions(params: Params, q: str) -> Columns:

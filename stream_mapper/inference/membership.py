@@ -14,15 +14,13 @@ from stream_mapper.inference.screening import screened_for_all
 from stream_mapper.models.base import Params
 from stream_mapper.models.known import Batch, KnownDensities
 from stream_mapper.models.mixture import BACKGROUND, MixtureModel
+from stream_mapper.quantiles import QUANTILE_NAMES
 
 _CHUNK, _CHUNK_ELSEWHERE = 16_384, 1 << 19  # stars whose densities are computed at once: what a CPU's cache holds
 _BLOCK = 16_384  # stars whose draws are in memory at once
 _NEGLIGIBLE = 1e-7  # membership below which the draws do not compute a component's density anew
 _NO_BACKGROUND = 1e-4  # probability of the background below which draws do not matter
 _LARGEST = 1 << 24  # numbers that torch finds quantiles of at once
-
-QUANTILE_NAMES = ("05", "50", "95")
-"""Endings of the columns of quantiles."""
 
 
 @torch.no_grad()
@@ -37,7 +35,7 @@ def memberships(
     """Membership columns of each star.
 
     The draws are computed for the stars whose p_member they can change: one below 1e-7, or above 0.9999, has its
-    p_member as all three quantiles. (Where few stars fix the weight, a draw may raise a low p_member by much.)
+    p_member as all its quantiles. (Where few stars fix the weight, a draw may raise a low p_member by much.)
 
     Arguments:
         model: The fitted mixture.
@@ -48,8 +46,8 @@ def memberships(
         fits: The fits of an ensemble; their mean is given.
 
     Returns:
-        ``p_<component>`` summing to one, ``p_member`` = 1 - p_background, its quantiles ``p_member_05/_50/_95`` (NaN
-        without draws), ``n_missing`` (coordinates not measured) and ``in_window``, each (N,), on the CPU. A star
+        ``p_<component>`` summing to one, ``p_member`` = 1 - p_background, its quantiles ``p_member_05`` to ``_95``
+        (NaN without draws), ``n_missing`` (coordinates not measured) and ``in_window``, each (N,), on the CPU. A star
         without one of the independent coordinates, such as phi1, has no membership: NaN.
     """
     device = next(model.parameters()).device
@@ -58,7 +56,8 @@ def memberships(
     inside, p = torch.cat([chunk[0] for chunk in chunks]), torch.cat([chunk[1] for chunk in chunks])
     columns = {f"p_{name}": p[:, i] for i, name in enumerate(model.components)}
     columns["p_member"] = p_member(model, p)
-    spread = columns["p_member"].expand(3, -1) if draw is not None else torch.full((3, len(stars)), torch.nan)
+    spread = columns["p_member"] if draw is not None else torch.full((len(stars),), torch.nan)
+    spread = spread.expand(len(QUANTILE_NAMES), -1)
     if draw is not None and len(rows := _uncertain(model, p).nonzero()[:, 0]):
         open_ones = Batch.cat([chunk[2] for chunk in chunks if chunk[2] is not None])
         spread = spread.index_copy(1, rows, _spread(model, open_ones, draw, draws, fits).to(spread))
@@ -103,7 +102,7 @@ def _uncertain(model: MixtureModel, p: Tensor) -> Tensor:
 
 
 def _spread(model: MixtureModel, batch: Batch, draw: Draw, draws: int, fits: Fits) -> Tensor:
-    """Quantiles of p_member over the draws, (3, N)."""
+    """Quantiles of p_member over the draws, (5, N)."""
     if len(model.components) > 2:  # of two, an uncertain star has some of each
         batch = screened_for_all(model, batch, _NEGLIGIBLE, fits)
     size = min(_BLOCK, max(1, _LARGEST // draws))

@@ -34,7 +34,7 @@ class ResultOptions:
 
     Arguments:
         draws: Draws of the posterior for the quantiles of the memberships.
-        track_draws: Draws for the quantiles of the track and of the density.
+        track_draws: Draws for the quantiles of the track, of the density and of the number of members.
         formats: Formats of the membership table: parquet, ecsv, fits, votable.
         best: Members in the short table for a paper, ``members.ecsv`` and ``members.tex``.
         name: Name of the stream, for the metadata of the tables.
@@ -69,6 +69,7 @@ class RunTables:
         stars: The N stars.
         cuts: What each cut of the selection removed, if there is one.
         checks: The judgement of the fit, if there is one.
+        components: Members and ends of each component, if they were found.
     """
 
     model: MixtureModel
@@ -79,6 +80,7 @@ class RunTables:
     stars: Data
     cuts: Table | None = None
     checks: Table | None = None
+    components: Table | None = None
 
     @property
     def place(self) -> str:
@@ -92,7 +94,7 @@ class RunTables:
     def metrics(self) -> dict[str, Any]:
         """Numbers of the run, and how they compare with the truth where the table carries it."""
         table, stars = self.selected()
-        out: dict[str, Any] = membership_metrics(table) | {"stars": len(self.memberships)}
+        out: dict[str, Any] = membership_metrics(table, self.components) | {"stars": len(self.memberships)}
         out |= {"selected": len(table)} if self.cuts is not None else {}
         out["magnitudes_without_errors"] = bare_magnitudes(self.model, self.stars)
         out |= truth_metrics(table, _incomplete(self.model, stars))
@@ -149,7 +151,8 @@ def write_run(
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_memberships(tables.memberships, folder, options.formats)
-    found = {"track": tables.track, "density": tables.density, "selection": tables.cuts, "checks": tables.checks}
+    found = {"track": tables.track, "density": tables.density, "components": tables.components}
+    found |= {"selection": tables.cuts, "checks": tables.checks}
     for name, table in found.items():
         if table is not None:
             write_table(with_facts(table, facts, {n: n for n in table.colnames}), folder / f"{name}.ecsv")
@@ -179,8 +182,13 @@ def only_selected(table: Table, stars: Data) -> tuple[Table, Data]:
     """The rows of a table of memberships, and of its stars, that the selection lets in; all without a selection."""
     if SELECTED not in table.colnames:
         return table, stars
-    kept = np.asarray(table[SELECTED])
+    kept = rows_selected(table)
     return table[kept], stars[torch.from_numpy(kept)]
+
+
+def rows_selected(table: Table) -> np.ndarray:
+    """Whether the selection lets in each row of a table of memberships, (N,)."""
+    return np.asarray(table[SELECTED]) if SELECTED in table.colnames else np.ones(len(table), dtype=bool)
 
 
 def photometry(model: Model) -> tuple[list[str], np.ndarray | None]:
