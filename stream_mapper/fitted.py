@@ -23,10 +23,12 @@ from stream_mapper.description import describe
 from stream_mapper.errors import InputError
 from stream_mapper.inference.density import GRID, counting_draws, density, grid_over, smooth_density
 from stream_mapper.inference.draws import Draw
+from stream_mapper.inference.ends import ends
 from stream_mapper.inference.ensemble import Ensemble
 from stream_mapper.inference.features.component import features
+from stream_mapper.inference.members import members
 from stream_mapper.inference.membership import memberships
-from stream_mapper.inference.profile import places
+from stream_mapper.inference.profile import places, streams
 from stream_mapper.inference.track import SHARE, track
 from stream_mapper.models.known import Batch, KnownDensities
 from stream_mapper.models.mixture import MixtureModel
@@ -34,7 +36,7 @@ from stream_mapper.results.annotation import Annotation, Intake, rename_clashes
 from stream_mapper.results.checkpoint import header_of, read_checkpoint, write_checkpoint
 from stream_mapper.results.provenance import CHECKPOINT, DATE, FIT_DATE, Facts, digest, facts_of, now
 from stream_mapper.results.run_folder import ResultOptions, RunTables, only_selected, rows_selected, write_run
-from stream_mapper.results.tables import component_table, features_table
+from stream_mapper.results.tables import component_table, features_table, members_table
 from stream_mapper.track import interpolate
 
 Places = float | Sequence[float] | NDArray[Any] | Tensor
@@ -42,6 +44,7 @@ Places = float | Sequence[float] | NDArray[Any] | Tensor
 CHECKPOINT_FILE = Path("checkpoints") / "best.ckpt"
 """Where a run folder keeps its fit."""
 
+_MOST_DRAWS = 64  # of the number of members, most of whose band is of single stars and needs none
 _NODES = 4 * (GRID - 1) + 1  # of the density of all stars; every fourth is one of a run's table
 
 
@@ -160,8 +163,8 @@ class Fit:
             draws: Draws for the quantiles; by default those of the fit's options.
 
         Returns:
-            ``component, phi1, weight, supported`` and, for every coordinate c, the distance [kpc] included, ``c``,
-            ``c_sigma``, ``c_05`` and ``c_95``.
+            ``component, phi1, weight, supported`` and, for every coordinate c, the distance [kpc] included, ``c`` and
+            ``c_sigma``, each followed by its quantiles ``_05``, ``_16``, ``_50``, ``_84`` and ``_95``.
         """
         grid, draws = self._places(at), self.options.track_draws if draws is None else draws
         columns = track(self.model, grid, self.draw if draws else None, draws, self.ensemble.fits, self._nearby(grid))
@@ -203,6 +206,32 @@ class Fit:
         batch = Batch(of.stars) if known is None else Batch(of.stars, known)
         kept = torch.from_numpy(rows_selected(of.table)).nonzero()[:, 0]
         return features_table(self._place, features(self.model, batch[kept], rate, self.ensemble.fits))
+
+    def components(self, draws: int | None = None, known: KnownDensities | None = None) -> Table:
+        """Number of members of each component among the fitted stars, and where it begins and ends.
+
+        Arguments:
+            draws: Draws for the quantiles; by default those of the fit's options, at most 64.
+            known: The frozen densities of the stars of the fitted table, if they are known.
+
+        Returns:
+            A row a component but the background and, where there are several, one of all of them, ``member``:
+            ``component, members`` and, where the model has ends, ``begin, begin_width, end, end_width`` [deg], NaN for
+            a component without; each followed by its quantiles ``_05``, ``_16``, ``_50``, ``_84`` and ``_95``. The band
+            of ``members`` is that of the true number, see :func:`stream_mapper.inference.members.members`.
+
+        Raises:
+            InputError: If the fitted table is not at hand.
+        """
+        table, stars = self._catalogue.table, self._catalogue.stars
+        draws = min(self.options.track_draws, _MOST_DRAWS) if draws is None else draws
+        rows = torch.from_numpy(rows_selected(table) & np.asarray(table["in_window"])).nonzero()[:, 0]
+        p = torch.tensor(np.stack([np.asarray(table[f"p_{q}"]) for q in streams(self.model)], -1))
+        batch = Batch(stars) if known is None else Batch(stars, known)
+        draw = self.draw if draws else None
+        found = members(self.model, batch[rows], p[rows], draw, draws, self.ensemble.resampled)
+        at = stars[self._place][rows][:1].cpu()
+        return members_table(self._place, found, ends(self.model, at, draw, draws, self.ensemble.fits))
 
     @torch.no_grad()
     def draws(self, count: int = 100, at: Places | None = None) -> dict[str, NDArray[np.float64]]:
@@ -297,7 +326,7 @@ class Fit:
         """The tables of a run.
 
         Arguments:
-            known: The frozen densities of the stars of the fit, if they are known.
+            known: The frozen densities of the stars of the fitted table, if they are known.
 
         Raises:
             InputError: If the fitted table is not at hand.
@@ -313,6 +342,7 @@ class Fit:
             of.cuts,
             self.checks,
             self.features(known=known),
+            self.components(known=known),
         )
 
     def _nearby(self, grid: Tensor) -> Tensor | None:

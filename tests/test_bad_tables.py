@@ -14,6 +14,7 @@ from stream_mapper.catalog import read_table, write_table
 from stream_mapper.fit import main as fit
 from stream_mapper.fitted import load
 from stream_mapper.predict import main as predict
+from stream_mapper.quantiles import QUANTILE_NAMES
 
 N = 300
 CONFIG = """
@@ -294,7 +295,7 @@ def test_what_is_outside_or_has_no_place_is_kept_with_a_flag(way, folder, tmp_pa
     assert np.asarray(found["n_missing"])[[3, 6, 7]].tolist() == [0, 1, 0]
     p = np.stack([np.asarray(found["p_stream"]), np.asarray(found["p_background"])])
     assert p[:, [3, 4]].tolist() == [[0, 0], [1, 1]]
-    names = ("p_stream", "p_background", "p_member", "p_member_05", "p_member_50", "p_member_95")
+    names = ("p_stream", "p_background", "p_member", *(f"p_member_{q}" for q in QUANTILE_NAMES))
     assert np.isnan([np.asarray(found[name])[5] for name in names]).all()
     assert np.allclose(np.delete(p, 5, 1).sum(0), 1)
 

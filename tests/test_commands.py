@@ -23,6 +23,7 @@ from stream_mapper.models import MixtureModel
 from stream_mapper.nn import Constant
 from stream_mapper.params import ModelParameters
 from stream_mapper.predict import main as predict
+from stream_mapper.quantiles import QUANTILE_NAMES
 from stream_mapper.query import main as query
 from stream_mapper.results.annotation import membership_names
 from stream_mapper.simulate import main as simulate
@@ -41,6 +42,7 @@ RUN = {
     "track.ecsv",
     "density.ecsv",
     "features.ecsv",
+    "components.ecsv",
     "metrics.json",
     "figures/sky.png",
     "figures/colour_magnitude.png",
@@ -75,6 +77,7 @@ def test_run_folder_is_complete_and_finds_the_stream(run):
     assert metrics["average_precision"] > 0.97
     assert metrics["optimal_average_precision"] > 0.99
     assert metrics["expected_members"] == pytest.approx(metrics["true_members"], rel=0.1)
+    assert metrics["expected_members_05"] < metrics["expected_members"] < metrics["expected_members_95"]
     assert metrics["distance_rms_relative"] < 0.1
     assert metrics["epochs"] == 30
     assert "best_epoch" not in metrics
@@ -94,19 +97,20 @@ def test_memberships_keep_the_table_and_are_probabilities(run, stars):
     parts = [np.asarray(table[f"p_{q}"]) for q in ("stream", "background")]
     assert np.allclose(sum(parts), 1, atol=1e-6)
     assert np.allclose(table["p_member"], parts[0], atol=1e-6)
-    low, middle, high = (np.asarray(table[f"p_member_{q}"]) for q in ("05", "50", "95"))
-    assert (low <= middle).all()
-    assert (middle <= high).all()
-    assert (high - low).max() > 1e-3
+    bands = np.stack([np.asarray(table[f"p_member_{q}"]) for q in QUANTILE_NAMES])
+    assert (np.diff(bands, axis=0) >= 0).all()
+    assert (bands[-1] - bands[0]).max() > 1e-3
     assert (np.asarray(table["n_missing"]) == 0).all()
 
 
 def test_track_and_density_have_their_columns(run):
     track, density = read_table(run / "track.ecsv"), read_table(run / "density.ecsv")
     for name, unit in {"phi2": u.deg, "parallax": u.mas, "distmod": u.mag, "distance": u.kpc}.items():
-        for column in (name, f"{name}_sigma", f"{name}_05", f"{name}_95"):
-            assert track[column].unit == unit, column
-        assert (np.asarray(track[f"{name}_05"]) <= np.asarray(track[f"{name}_95"])).all()
+        for column in (name, f"{name}_sigma"):
+            bands = [f"{column}_{q}" for q in QUANTILE_NAMES]
+            assert all(track[one].unit == unit for one in (column, *bands)), column
+            assert (np.diff(np.stack([np.asarray(track[one]) for one in bands]), axis=0) >= 0).all(), column
+        assert (track[f"{name}_sigma_05"] > 0).all()
     weight = np.asarray(density["weight"])
     assert np.allclose(track["weight"], weight, rtol=1e-6)
     assert track["weight"].unit is None

@@ -25,6 +25,7 @@ def track(component="stream", **other):
     columns = {"component": [component] * len(PHI1), "phi1": PHI1, "weight": 0.2, "supported": np.abs(PHI1) <= 5}
     for name, value in {"phi2": PHI1 / 10, "distmod": 15.0, "distance": 10.0}.items():
         columns |= {name: value, f"{name}_sigma": 0.1, f"{name}_05": value - 0.1, f"{name}_95": value + 0.1}
+        columns |= {f"{name}_sigma_05": 0.06, f"{name}_sigma_95": 0.15}
     return Table({name: np.broadcast_to(x, len(PHI1)) for name, x in (columns | other).items()})
 
 
@@ -71,7 +72,7 @@ def test_legends_say_what_is_drawn(usual):
         "weight": everything,
         "density": everything,
         "track": everything,
-        "widths": ["stream", "truth"],
+        "widths": everything,
     }
     for name in ("sky", "proper_motions", "colour_magnitude"):
         assert usual[name].axes[-1].get_ylabel() == "membership p (coloured: p > 0.1)"
@@ -112,6 +113,14 @@ def test_axes_are_tight_about_lines_and_supported_bands(usual):
 def test_the_track_is_drawn_where_it_is_supported(usual):
     for axes in (*usual["track"].axes, *usual["widths"].axes):
         assert line(axes, "stream")[0].tolist() == list(range(-5, 6))
+
+
+def test_widths_are_drawn_with_their_bands(usual):
+    for axes in usual["widths"].axes:
+        (band,) = axes.collections
+        heights = band.get_paths()[0].vertices[:, 1]
+        assert (heights.min(), heights.max()) == pytest.approx((0.06, 0.15))
+    assert "band: 5-95 %" in legend(usual["widths"])
 
 
 def test_a_component_without_a_coordinate_or_quantiles():

@@ -19,6 +19,7 @@ from stream_mapper.catalog import Reading, read_table, write_table
 from stream_mapper.inference.frozen import known_densities
 from stream_mapper.inference.track import supported
 from stream_mapper.predict import predict
+from stream_mapper.quantiles import QUANTILE_NAMES
 from stream_mapper.results.run_folder import ResultOptions, photometry
 from stream_mapper.selection import Cut
 from stream_mapper.training import BackgroundStage, OffStream
@@ -178,6 +179,30 @@ def test_a_track_at_any_place(fit):
     assert np.isnan(fit.track([0.0], draws=0)["phi2_05"][0])
 
 
+@pytest.mark.parametrize("name", ["phi2", "phi2_sigma", "g_sigma"])
+def test_bands_of_a_track_are_in_order_about_its_best(fit, name):
+    table = fit.track(np.linspace(-9, 9, 5), draws=200)
+    bands = np.stack([np.asarray(table[f"{name}_{q}"]) for q in QUANTILE_NAMES])
+    assert (np.diff(bands, axis=0) > 0).all()
+    assert (np.abs(table[name] - bands[2]) < 0.5 * (bands[3] - bands[1])).all()
+    assert (bands > 0).all() or not name.endswith("_sigma")
+
+
+def test_members_and_their_band(fit):
+    """A number is the sum of memberships among the fitted stars, and the truth is within its band or near."""
+    (row,) = fit.components(draws=64)
+    of = fit.catalogue.table[np.asarray(fit.catalogue.table["selected"])]
+    assert row["component"] == "stream"
+    assert row["members"] == pytest.approx(np.sum(of["p_stream"]), rel=1e-6)
+    bands = [row[f"members_{q}"] for q in QUANTILE_NAMES]
+    assert np.all(np.diff(bands) > 0)
+    assert bands[0] < row["members"] < bands[-1]
+    assert abs(row["members"] - np.sum(of["member"])) < bands[-1] - bands[0]
+    assert (fit.components(draws=64)["members_95"] == row["members_95"]).all()
+    assert np.isnan(fit.components(draws=0)["members_50"]).all()
+    assert fit.metrics["expected_members_50"] == fit.components()["members_50"][0]
+
+
 def test_a_density_at_any_place(fit):
     whole = fit.density()
     step = np.diff(whole["phi1"])[0]
@@ -232,6 +257,7 @@ def test_a_saved_fit_is_the_fit(fit, saved):
     for made, kept in ((fit.track([1.0]), again.track([1.0])), (fit.density([1.0]), again.density([1.0]))):
         for name in made.colnames[2:]:
             assert made[name][0] == pytest.approx(kept[name][0], rel=1e-6), name
+    assert list(read_table(saved / "components.ecsv")[0]) == pytest.approx(list(again.components()[0]), rel=1e-6)
     assert again.facts["OBJECT"] == "Clumpy"
     assert again.verdict == fit.verdict
     assert again.figures().keys() == fit.figures().keys() >= {"sky", "track", "colour_magnitude"}

@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "stream_mapper"
 HEAVY = ("lightning", "astropy", "matplotlib", "zuko", "jsonargparse", "pyarrow", "torchmetrics", "tensorboard")
 
-BASE = {"errors", "description", "data", "utils", "devices", "track", "footprint"}
+BASE = {"errors", "description", "data", "utils", "devices", "track", "footprint", "quantiles"}
 CORE = BASE | {"params", "nn", "prior", "windows"}
 MODELS = CORE | {"distributions", "models", "builtin"}
 WHOLES = MODELS | {"inference", "catalog", "mock", "results", "selection"}
@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "data": {"errors"},
     "track": {"errors"},
     "footprint": {"data", "description", "errors"},
+    "quantiles": set(),
     "utils": BASE,
     "windows": BASE,
     "distributions": {"devices"},

@@ -118,8 +118,19 @@ NAMES = [
     *COLUMNS,
     *(f"{name}_err" for name in (*(n for n, quantity in COLUMNS.items() if quantity.unit), "g", "J")),
     *("pmra_pmdec_corr", "g", "r0", "ps1_i", "G", "BP", "J", "Ks", "whatever"),
-    *("p_stream", "p_member", "p_member_05", "p_member_50", "p_member_95", "n_missing", "in_window", "selected"),
+    *("p_stream", "p_member", "p_member_05", "p_member_50", "p_member_84", "n_missing", "in_window", "selected"),
     *("phi2_sigma", "phi2_05", "distance_95", "distance_sigma", "weight", "weight_05", "density", "component"),
+    *(
+        "phi2_50",
+        "phi2_sigma_16",
+        "distance_sigma_50",
+        "weight_50",
+        "density_95",
+        "members",
+        "members_50",
+        "members_84",
+    ),
+    *("begin", "begin_width", "end_width_05", "end_50"),
 ]
 
 

@@ -26,6 +26,7 @@ from stream_mapper.inference.membership import memberships, p_member
 from stream_mapper.models.mixture import BACKGROUND
 from stream_mapper.predict import main, predict
 from stream_mapper.prediction import Predictor, part_folder, parts, predictor, streamed
+from stream_mapper.quantiles import QUANTILE_NAMES
 from stream_mapper.simulate import main as simulate
 
 ROOT = Path(__file__).parent.parent
@@ -467,7 +468,7 @@ def test_draws_are_computed_where_they_matter_and_change_nothing_elsewhere(best,
         )
     certain = (found["p_member"] < 1e-7) | (found[f"p_{BACKGROUND}"] < 1e-4)
     assert 0.05 < certain.float().mean() < 0.999
-    for i, name in enumerate(("05", "50", "95")):
+    for i, name in enumerate(QUANTILE_NAMES):
         given = found[f"p_member_{name}"]
         torch.testing.assert_close(given[~certain], all_of_them[i][~certain], atol=1e-5, rtol=1e-4)
         off = (given - all_of_them[i]).abs()[certain]  # a draw of a hasty fit may raise a low p_member by much
@@ -507,7 +508,7 @@ def test_lsdb_opens_the_result_and_computes_the_same(best, by_lsdb, tmp_path, mo
     ours, theirs = written.compute(), mapped.compute()
     assert ours["id"].tolist() == theirs["id"].tolist() == given.compute()["id"].tolist()
     assert (ours["p_member_input"] == 7).all()
-    for name in ("p_stream", "p_background", "p_member", "p_member_05", "p_member_50", "p_member_95", "n_missing"):
+    for name in ("p_stream", "p_background", "p_member", *(f"p_member_{q}" for q in QUANTILE_NAMES), "n_missing"):
         np.testing.assert_allclose(ours[name].astype(float), theirs[name].astype(float), atol=1e-6, err_msg=name)
     members = mapped.query("p_member > 0.5").compute()
     assert set(members["id"]) == set(ours["id"][ours["p_member"] > 0.5])

@@ -16,6 +16,7 @@ from astropy.table import Table
 from stream_mapper.catalog.schema import COLUMNS, CORRELATION, default_unit
 from stream_mapper.catalog.surveys import ERROR
 from stream_mapper.errors import InputError
+from stream_mapper.quantiles import QUANTILE_NAMES
 
 UCD = "ucd"
 """Where a column's ``meta`` holds its UCD, as astropy's reader of VOTables has it."""
@@ -74,9 +75,6 @@ _INFRARED = ("J", "H", "K", "Ks")
 _PROBABILITY = "stat.probability"
 _MEMBERSHIPS = {
     "p_member": Note(_PROBABILITY, "probability of any component but the background"),
-    "p_member_05": Note("stat.percentile;stat.probability", "5 % quantile of p_member over the posterior"),
-    "p_member_50": Note("stat.probability;stat.median", "median of p_member over the posterior"),
-    "p_member_95": Note("stat.percentile;stat.probability", "95 % quantile of p_member over the posterior"),
     "n_missing": Note("meta.number", "coordinates of the model that were not measured"),
     "in_window": Note("meta.code", "whether the star is inside the model's window; if not, it belongs to no stream"),
     "selected": Note("meta.code", "whether the star passed the selection of the fit"),
@@ -93,11 +91,17 @@ _MEMBERSHIPS = {
     "z": Note("stat.snr", "significance at its place in sigma; negative for a gap"),
     "p_chance": Note("stat.probability", "how often a component without features shows one so significant anywhere"),
     "total_density": Note("", "stars of all components per degree of phi1"),
+    "members": Note("meta.number", "stars of the component among those that were fitted"),
+    "begin": Note("pos.spherical.azi", "phi1 where the component begins"),
+    "end": Note("pos.spherical.azi", "phi1 where the component ends"),
+    "begin_width": Note("", "width of the edge where the component begins"),
+    "end_width": Note("", "width of the edge where the component ends"),
 }
+_MEDIAN = "stat.median"  # which qualifies another word, and never comes first
 _ENDINGS = {
+    **{f"_{q}": ("stat.percentile", f"{int(q)} % quantile over the posterior: ") for q in QUANTILE_NAMES},
+    "_50": (_MEDIAN, "median over the posterior: "),
     "_sigma": ("stat.stdev", "intrinsic width: "),
-    "_05": ("stat.percentile", "5 % quantile over the posterior: "),
-    "_95": ("stat.percentile", "95 % quantile over the posterior: "),
     ERROR: ("stat.error", "error: "),
 }
 
@@ -116,7 +120,7 @@ def note_of(name: str) -> Note:
     for ending, (word, text) in _ENDINGS.items():
         if name.endswith(ending):
             base = note_of(name.removesuffix(ending))
-            return Note(f"{word};{base.ucd}" if base.ucd else word, f"{text}{base.description}")
+            return Note(_joined_words(word, base.ucd), f"{text}{base.description}")
     if name.endswith(CORRELATION):
         return Note("stat.correlation", f"correlation of the errors of {name.removesuffix(CORRELATION)}")
     if name.startswith("p_"):
@@ -186,6 +190,13 @@ def annotate(table: Table, internal: Mapping[str, str], of_id: str | None = None
 def plain(meta: Mapping[Any, Any]) -> dict[str, Any]:
     """What of the metadata of a table is one number or text by one name, as a header has it."""
     return {str(key): value for key, value in meta.items() if isinstance(value, str | bool | int | float)}
+
+
+def _joined_words(word: str, ucd: str) -> str:
+    """The UCD of a column that is this of another one."""
+    if word == _MEDIAN:
+        return f"{ucd};{word}" if ucd else ""
+    return f"{word};{ucd}" if ucd else word
 
 
 def _of_band(name: str) -> Note:

@@ -9,8 +9,10 @@ from astropy import units as u
 from astropy.table import Table
 
 from stream_mapper.catalog.schema import default_unit
+from stream_mapper.quantiles import QUANTILE_NAMES
 
-_UNITLESS = ("p_", "n_", "in_", "weight", "component", "true_component", "true_p_", "true_weight")
+_ENDINGS = ("_sigma", *(f"_{q}" for q in QUANTILE_NAMES))
+_UNITLESS = ("p_", "n_", "in_", "weight", "component", "members", "true_component", "true_p_", "true_weight")
 
 
 def to_table(columns: Mapping[str, Any]) -> Table:
@@ -21,14 +23,14 @@ def to_table(columns: Mapping[str, Any]) -> Table:
 def with_units(table: Table, units: Mapping[str, str] | None = None) -> Table:
     """The same table with the unit of every column set: the one given, or the default of the name.
 
-    The unit of ``x`` serves ``x_sigma``, ``x_05``, ``x_95`` and ``true_x`` too; probabilities and counts have none.
+    The unit of ``x`` serves ``x_sigma``, ``x_05`` to ``x_95`` and ``true_x`` too; probabilities and counts have none.
     """
     for name in table.colnames:
         if units and name in units:
             table[name].unit = u.Unit(units[name])
         elif table[name].unit is None and table[name].dtype.kind == "f" and not name.startswith(_UNITLESS):
             stem = name.removeprefix("true_")
-            for ending in ("_sigma", "_05", "_95"):
+            for ending in reversed(_ENDINGS):
                 stem = stem.removesuffix(ending)
             table[name].unit = u.Unit(default_unit(stem))
     return table

@@ -58,8 +58,8 @@ def density(
             are those of f_q alone.
 
     Returns:
-        Columns (G,) by name, of each component: ``weight, weight_05, weight_95, density, density_05, density_95``
-        and ``total_density``.
+        Columns (G,) by name, of each component: ``weight``, ``density``, each followed by its quantiles ``_05`` to
+        ``_95``, and ``total_density``.
     """
     counted = _Counted(total)
 

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stream_mapper.models.base import Model
+from stream_mapper.quantiles import QUANTILE_NAMES, QUANTILES
 
 Draw = Callable[[Model, int], AbstractContextManager[None]]
 Array = NDArray[np.float64]
-
-QUANTILES = (0.05, 0.5, 0.95)
 
 
 def over_draws(model: Model, draw: Draw, count: int, function: Callable[[], Tensor]) -> Tensor:
@@ -30,5 +29,17 @@ def over_draws(model: Model, draw: Draw, count: int, function: Callable[[], Tens
 
 
 def quantiles(values: Tensor) -> Tensor:
-    """The 5, 50 and 95 % quantiles over the first axis, shape (3, ...)."""
+    """The 5, 16, 50, 84 and 95 % quantiles over the first axis, shape (5, ...)."""
     return values.quantile(torch.tensor(QUANTILES, device=values.device, dtype=values.dtype), dim=0)
+
+
+def with_quantiles(name: str, best: Tensor, spread: Tensor | None) -> dict[str, Tensor]:
+    """A column and those of its quantiles, ``name``, ``name_05`` to ``name_95``.
+
+    Arguments:
+        name: Name of the column.
+        best: Its values.
+        spread: Their quantiles, with these on the first axis; without them they are NaN.
+    """
+    spread = torch.full_like(best, torch.nan).expand(len(QUANTILES), *best.shape) if spread is None else spread
+    return {name: best} | {f"{name}_{q}": values for q, values in zip(QUANTILE_NAMES, spread, strict=True)}

@@ -13,20 +13,18 @@ from stream_mapper.inference.draws import Draw, quantiles
 from stream_mapper.inference.ensemble import Fits, alone, mean_over
 from stream_mapper.inference.frozen import known_densities
 from stream_mapper.inference.reach import REACHED, Reach, reach_of
-from stream_mapper.inference.resampled import Resampled, shares_of
+from stream_mapper.inference.resampled import Resampled, drawn_of, with_copies
 from stream_mapper.inference.screening import screened
 from stream_mapper.models.base import Params
 from stream_mapper.models.known import Batch, KnownDensities
 from stream_mapper.models.mixture import BACKGROUND, MixtureModel
+from stream_mapper.quantiles import QUANTILE_NAMES
 
 _CHUNK, _CHUNK_ELSEWHERE = 16_384, 1 << 19  # stars whose densities are computed at once: what a CPU's cache holds
 _BLOCK = 16_384  # stars whose draws are in memory at once
 _NEGLIGIBLE = 1e-7  # membership of a fit below which only draws that reach far may raise it
 _NO_BACKGROUND = 1e-6  # probability of the background below which draws do not matter
 _LARGEST = 1 << 24  # numbers that torch finds quantiles of at once
-
-QUANTILE_NAMES = ("05", "50", "95")
-"""Endings of the columns of quantiles."""
 
 
 class _Chunk(NamedTuple):
@@ -67,8 +65,8 @@ def memberships(
         resampled: Copies of the frozen densities, of which a draw has a share.
 
     Returns:
-        ``p_<component>`` summing to one, ``p_member`` = 1 - p_background, its quantiles ``p_member_05/_50/_95`` (NaN
-        without draws), ``n_missing`` (coordinates not measured) and ``in_window``, each (N,), on the CPU. A star
+        ``p_<component>`` summing to one, ``p_member`` = 1 - p_background, its quantiles ``p_member_05`` to ``_95``
+        (NaN without draws), ``n_missing`` (coordinates not measured) and ``in_window``, each (N,), on the CPU. A star
         without one of the independent coordinates, such as phi1, has no membership: NaN.
     """
     device = next(model.parameters()).device
@@ -78,7 +76,8 @@ def memberships(
     inside, p = torch.cat([chunk.inside for chunk in chunks]), torch.cat([chunk.p for chunk in chunks])
     columns = {f"p_{name}": p[:, i] for i, name in enumerate(model.components)}
     columns["p_member"] = p_member(model, p)
-    spread = columns["p_member"].expand(3, -1) if draw is not None else torch.full((3, len(stars)), torch.nan)
+    spread = columns["p_member"] if draw is not None else torch.full((len(stars),), torch.nan)
+    spread = spread.expand(len(QUANTILE_NAMES), -1)
     rows = torch.cat([chunk.uncertain for chunk in chunks]).nonzero()[:, 0]
     if draw is not None and len(rows):
         open_ones = Batch.cat([chunk.open_ones for chunk in chunks if chunk.open_ones is not None])
@@ -144,16 +143,8 @@ def _at_once(device: torch.device) -> int:
 def _spread(model: MixtureModel, batch: Batch, draw: Draw, draws: int, resampled: Resampled | None) -> Tensor:
     """Quantiles of p_member over the draws, (Q, N)."""
     size = min(_BLOCK, max(1, _LARGEST // draws))
-    blocks = [_with_copies(model, block, resampled) for block in batch.split(size)]
+    blocks = [with_copies(model, block, resampled) for block in batch.split(size)]
     return torch.cat([quantiles(_drawn(model, block, draw, draws)) for block in blocks], -1)
-
-
-def _with_copies(model: MixtureModel, batch: Batch, resampled: Resampled | None) -> Batch:
-    """The stars, with what the copies of the frozen densities say of them."""
-    if not resampled:
-        return batch
-    differences = resampled.differences(model.measured(batch.stars), batch.known.frozen)
-    return Batch(batch.stars, batch.known.with_differences(differences))
 
 
 def _drawn(model: MixtureModel, batch: Batch, draw: Draw, draws: int) -> Tensor:
@@ -163,25 +154,13 @@ def _drawn(model: MixtureModel, batch: Batch, draw: Draw, draws: int) -> Tensor:
         with draw(model, index):
             each.append(model(batch.stars))
     params = {name: torch.cat([one[name].expand(len(batch)) for one in each]) for name in each[0]}
-    repeated = _blended(batch, draws)
+    repeated = drawn_of(batch, range(draws))
     p, size = [], _at_once(batch.stars.device)
     for i in range(0, len(repeated), size):
         drawn = {name: values[i : i + size] for name, values in params.items()}
         rows = repeated[i : i + size]
         p.append(p_member(model, model.membership(drawn, rows.stars, rows.known)))
     return torch.cat(p).view(draws, -1)
-
-
-def _blended(batch: Batch, draws: int) -> Batch:
-    """The N stars once a draw, one draw after the other, each with its share of the frozen densities' copies."""
-    rows = torch.arange(len(batch), device=batch.stars.device).repeat(draws)
-    known = batch.known
-    if not known.differences:
-        return batch[rows]
-    copies = next(iter(known.differences.values())).shape[-1]
-    frozen = [known.blended(shares_of(index, copies)).frozen for index in range(draws)]
-    skipped = {name: values[rows] for name, values in known.skipped.items()}
-    return Batch(batch.stars[rows], KnownDensities({n: torch.cat([f[n] for f in frozen]) for n in frozen[0]}, skipped))
 
 
 def p_member(model: MixtureModel, p: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from stream_mapper.data import Data
-from stream_mapper.inference.draws import Draw, over_draws, quantiles
+from stream_mapper.inference.draws import Draw, over_draws, quantiles, with_quantiles
 from stream_mapper.inference.ensemble import Fits, mean_over
 from stream_mapper.models.base import Params
 from stream_mapper.models.mixture import BACKGROUND, MixtureModel
@@ -25,7 +25,7 @@ def profiles(
     draws: int,
     fits: Fits,
 ) -> dict[str, Columns]:
-    """Functions of the parameters of each component at each place, those of widths without quantiles.
+    """Functions of the parameters of each component at each place.
 
     Arguments:
         model: The fitted mixture.
@@ -36,7 +36,7 @@ def profiles(
         fits: The fits of an ensemble; their mean is given.
 
     Returns:
-        By component, the columns, each followed by its quantiles ``_05`` and ``_95``, on the CPU.
+        By component, the columns, each followed by its quantiles ``_05`` to ``_95``, on the CPU.
     """
     grid, out = places(model, at), {}
     for q in streams(model):
@@ -63,11 +63,8 @@ def _stacked(model: MixtureModel, grid: Data, functions: Callable[[Params, str],
 
 
 def _with_quantiles(best: Columns, spread: Tensor | None) -> Columns:
-    """The columns with their quantiles, of which ``spread`` (3, C, G) has the values."""
-    out = {}
+    """The columns with their quantiles, of which ``spread`` (5, C, G) has the values."""
+    out: Columns = {}
     for i, (name, values) in enumerate(best.items()):
-        out[name] = values.cpu()
-        if not name.endswith("_sigma"):
-            low, high = (torch.full_like(values, torch.nan),) * 2 if spread is None else (spread[0, i], spread[2, i])
-            out[f"{name}_05"], out[f"{name}_95"] = low.cpu(), high.cpu()
-    return out
+        out |= with_quantiles(name, values, None if spread is None else spread[:, i])
+    return {name: values.cpu() for name, values in out.items()}

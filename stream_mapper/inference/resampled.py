@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from stream_mapper.data import Data
 from stream_mapper.models.base import Model
 from stream_mapper.models.components import frozen_parts
-from stream_mapper.models.known import Batch
+from stream_mapper.models.known import Batch, KnownDensities
 from stream_mapper.models.mixture import MixtureModel
 
 _NEGLIGIBLE = 1e-6  # probability of all components but one below which no density matters
@@ -80,9 +80,29 @@ def with_differences(model: Model, batch: Batch, resampled: Resampled) -> Batch:
         raise TypeError(f"only a MixtureModel has copies of its densities; got a {type(model).__name__}.")
     p = model.ln_joint(model(batch.stars), batch.stars, batch.known).softmax(-1)
     rows = (p.max(-1).values < 1 - _NEGLIGIBLE).nonzero()[:, 0]
-    chosen = batch[rows]
-    ln_p = {name: chosen.known.frozen[name] for name, _ in resampled.items()}
-    return Batch(chosen.stars, chosen.known.with_differences(resampled.differences(model.measured(chosen.stars), ln_p)))
+    return with_copies(model, batch[rows], resampled)
+
+
+@torch.no_grad()
+def with_copies(model: Model, batch: Batch, resampled: Resampled | None) -> Batch:
+    """The stars, with what the copies say of them, if there are any."""
+    if not resampled:
+        return batch
+    differences = resampled.differences(model.measured(batch.stars), batch.known.frozen)
+    return Batch(batch.stars, batch.known.with_differences(differences))
+
+
+def drawn_of(batch: Batch, indices: Sequence[int]) -> Batch:
+    """The N stars once a draw, one draw after the other, each with its share of the copies' differences."""
+    rows = torch.arange(len(batch), device=batch.stars.device).repeat(len(indices))
+    known = batch.known
+    if not known.differences:
+        return batch[rows]
+    copies = next(iter(known.differences.values())).shape[-1]
+    frozen = [known.blended(shares_of(index, copies)).frozen for index in indices]
+    skipped = {name: values[rows] for name, values in known.skipped.items()}
+    joined = {name: torch.cat([one[name] for one in frozen]) for name in known.frozen}
+    return Batch(batch.stars[rows], KnownDensities(joined, skipped))
 
 
 def shares_of(index: int, count: int) -> Tensor:

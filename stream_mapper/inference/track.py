@@ -41,8 +41,8 @@ def track(
 
     Returns:
         Columns (G,) by name, of each component: ``weight``, ``supported`` (see :func:`supported`; the track means
-        nothing elsewhere), and for every coordinate c, the distance included, ``c``, ``c_sigma``, ``c_05`` and
-        ``c_95``; the quantiles are of the centre.
+        nothing elsewhere), and for every coordinate c, the distance included, ``c`` and ``c_sigma``, each followed by
+        its quantiles: ``c, c_05, c_16, c_50, c_84, c_95, c_sigma, c_sigma_05`` to ``c_sigma_95``.
     """
     curves = profiles(model, at, lambda params, q: _curves(scope(params, q)), draw, draws, fits)
     grid = places(model, at)

@@ -15,9 +15,9 @@ from torch import Tensor
 from stream_mapper.catalog import Reading, check_ids, id_column
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError
-from stream_mapper.inference.membership import QUANTILE_NAMES
 from stream_mapper.models.base import Model
 from stream_mapper.models.mixture import MixtureModel
+from stream_mapper.quantiles import QUANTILE_NAMES
 from stream_mapper.results.provenance import DATE, Facts, internal_names, now, with_facts
 from stream_mapper.selection import Selection
 

@@ -10,9 +10,11 @@ from astropy.table import Table
 
 from stream_mapper.catalog import escaped, write_deluxetable
 from stream_mapper.data import Data
+from stream_mapper.quantiles import QUANTILE_NAMES
 
 _FIRST = ("ra", "dec", "phi1", "phi2", "pmra", "pmdec", "pm_phi1", "pm_phi2", "parallax", "distmod", "distance", "rv")
-_P = ("p_member", "p_member_05", "p_member_50", "p_member_95")
+_P = ("p_member", *(f"p_member_{q}" for q in QUANTILE_NAMES))
+_RANGE = ("p_member", "p_member_05", "p_member_95")
 _LABELS = {
     "ra": r"$\alpha$",
     "dec": r"$\delta$",
@@ -80,7 +82,7 @@ def write_latex(members: Table, path: Path, caption: str) -> None:
         label = _LABELS.get(name, escaped(name))
         out[label] = [_cell(value, name) for value in members[name]]
         out[label].unit = members[name].unit
-    out[r"$p_\mathrm{member}$"] = [_probability(*row) for row in zip(*(members[name] for name in _P), strict=True)]
+    out[r"$p_\mathrm{member}$"] = [_probability(*row) for row in zip(*(members[name] for name in _RANGE), strict=True)]
     write_deluxetable(out, path, caption)
 
 
@@ -93,8 +95,8 @@ def _cell(value: object, name: str) -> str:
     return escaped(str(value))
 
 
-def _probability(p: float, low: float, middle: float, high: float) -> str:
+def _probability(p: float, low: float, high: float) -> str:
     """The membership, with the range of its quantiles where there are draws."""
-    if not np.isfinite(middle):
+    if not np.isfinite(low):
         return f"${p:.3f}$"
     return f"${p:.3f}\\;[{low:.3f}, {high:.3f}]$"

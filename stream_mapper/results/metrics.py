@@ -19,6 +19,7 @@ from torchmetrics.functional.classification import (
 from stream_mapper.data import Data
 from stream_mapper.models.base import Model
 from stream_mapper.models.mixture import BACKGROUND
+from stream_mapper.quantiles import QUANTILE_NAMES
 
 Array = NDArray[np.bool_]
 THRESHOLDS = (0.5, 0.75, 0.9)
@@ -26,16 +27,28 @@ _LIKELY = 0.01  # membership below which a star does not count for the calibrati
 _CUT = 0.8  # membership at which completeness and purity are quoted
 
 
-def membership_metrics(table: Table) -> dict[str, float]:
-    """Number of stars, inside the window, expected members, and members above each threshold."""
+def membership_metrics(table: Table, components: Table | None = None) -> dict[str, float]:
+    """Number of stars, inside the window, expected members, and members above each threshold.
+
+    Arguments:
+        table: The table with the memberships.
+        components: The table of the components, whose last row has the quantiles of the number of members.
+    """
     p = np.asarray(table["p_member"])
     counts = {f"above_{cut}": int((p > cut).sum()) for cut in THRESHOLDS}
     return {
         "stars": len(table),
         "in_window": int(np.sum(table["in_window"])),
         "expected_members": float(np.nansum(p)),
+        **({} if components is None else _quantiles(components)),
         **counts,
     }
+
+
+def _quantiles(components: Table) -> dict[str, float]:
+    """Those of the number of all members, where there are any."""
+    values = {f"expected_members_{q}": float(components[f"members_{q}"][-1]) for q in QUANTILE_NAMES}
+    return {name: value for name, value in values.items() if np.isfinite(value)}
 
 
 def truth_metrics(table: Table, subsets: Mapping[str, Array] | None = None) -> dict[str, float]:

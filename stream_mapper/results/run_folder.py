@@ -34,7 +34,7 @@ class ResultOptions:
 
     Arguments:
         draws: Draws of the posterior for the quantiles of the memberships.
-        track_draws: Draws for the quantiles of the track and of the density.
+        track_draws: Draws for the quantiles of the track, of the density and of the number of members.
         false_alarm: In which share of streams without gaps and peaks one or more may be listed.
         formats: Formats of the membership table: parquet, ecsv, fits, votable.
         best: Members in the short table for a paper, ``members.ecsv`` and ``members.tex``.
@@ -74,6 +74,7 @@ class RunTables:
         cuts: What each cut of the selection removed, if there is one.
         checks: The judgement of the fit, if there is one.
         features: Gaps and peaks of the density, if they were looked for.
+        components: Members and ends of each component, if they were found.
     """
 
     model: MixtureModel
@@ -85,6 +86,7 @@ class RunTables:
     cuts: Table | None = None
     checks: Table | None = None
     features: Table | None = None
+    components: Table | None = None
 
     @property
     def place(self) -> str:
@@ -98,7 +100,7 @@ class RunTables:
     def metrics(self) -> dict[str, Any]:
         """Numbers of the run, and how they compare with the truth where the table carries it."""
         table, stars = self.selected()
-        out: dict[str, Any] = membership_metrics(table) | {"stars": len(self.memberships)}
+        out: dict[str, Any] = membership_metrics(table, self.components) | {"stars": len(self.memberships)}
         out |= {"selected": len(table)} if self.cuts is not None else {}
         out["magnitudes_without_errors"] = bare_magnitudes(self.model, self.stars)
         out |= truth_metrics(table, _incomplete(self.model, stars))
@@ -155,7 +157,12 @@ def write_run(
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_memberships(tables.memberships, folder, options.formats)
-    found = {"track": tables.track, "density": tables.density, "features": tables.features}
+    found = {
+        "track": tables.track,
+        "density": tables.density,
+        "components": tables.components,
+        "features": tables.features,
+    }
     found |= {"selection": tables.cuts, "checks": tables.checks}
     for name, table in found.items():
         if table is not None:

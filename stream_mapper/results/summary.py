@@ -26,7 +26,7 @@ def summary(metrics: Mapping[str, Any], folder: Path) -> str:
     rows = [
         ("stars", f"{metrics['stars']:,}"),
         ("inside the window", f"{metrics['in_window']:,}"),
-        ("expected members", f"{metrics['expected_members']:,.1f}"),
+        ("expected members", f"{metrics['expected_members']:,.1f}{_band(metrics)}"),
         *((f"stars with p > {cut}", f"{metrics[f'above_{cut}']:,}") for cut in THRESHOLDS),
         *((("verdict", str(metrics["verdict"])),) if "verdict" in metrics else ()),
         ("time", f"{metrics['seconds']:.0f} s"),
@@ -38,6 +38,13 @@ def summary(metrics: Mapping[str, Any], folder: Path) -> str:
     ]
     lines = [f"{name:<22} {value}" for name, value in rows]
     return "\n".join(lines + _truth(metrics))
+
+
+def _band(metrics: Mapping[str, Any]) -> str:
+    """The 90 % band of the number of members, where there are draws."""
+    if "expected_members_05" not in metrics:
+        return ""
+    return f" ({metrics['expected_members_05']:,.0f}-{metrics['expected_members_95']:,.0f})"
 
 
 def _truth(metrics: Mapping[str, float]) -> list[str]:

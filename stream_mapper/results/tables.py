@@ -9,9 +9,11 @@ import numpy as np
 from astropy.table import Table, vstack
 from torch import Tensor
 
-from stream_mapper.catalog import with_units
+from stream_mapper.catalog import default_unit, with_units
 from stream_mapper.inference.checks import Check
 from stream_mapper.inference.features.search import Feature
+from stream_mapper.inference.members import ALL
+from stream_mapper.inference.profile import Columns
 
 _PER_DEGREE, _ALONG = "1 / deg", "deg"
 
@@ -27,6 +29,20 @@ def component_table(place: str, at: Tensor, columns: Mapping[str, Mapping[str, T
     densities = {name: _PER_DEGREE for one in columns.values() for name in one if "density" in name}
     tables = [with_units(_table(q, place, at, values), densities) for q, values in columns.items()]
     return vstack(tables, metadata_conflicts="silent")
+
+
+def members_table(place: str, members: Mapping[str, Columns], ends: Mapping[str, Columns]) -> Table:
+    """A table with a row a component, and, where there are several, a last one of all of them, called ``member``.
+
+    Arguments:
+        place: Name of the coordinate along the stream, of whose unit the ends are.
+        members: Columns (1,) of the number of members, by component and of all of them.
+        ends: Columns (1,) of the ends of each component, if any has them.
+    """
+    rows = {q: columns | ends.get(q, {}) for q, columns in members.items() if q != ALL or len(members) > 2}
+    along = {name: default_unit(place) for columns in ends.values() for name in columns}
+    tables = [Table({"component": [q]} | {n: values.numpy() for n, values in row.items()}) for q, row in rows.items()]
+    return with_units(vstack(tables).filled(np.nan), along)
 
 
 def checks_table(checks: Sequence[Check]) -> Table:
