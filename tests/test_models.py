@@ -457,7 +457,6 @@ CASES = {
     "nsf-2-narrow": lambda: flow("NSF", ("g", "r"), broad=None),
     "nsf-2-broad": lambda: flow("NSF", ("g", "r"), broad=0.3),
     "nsf-chain-2-broad-half-window": lambda: flow("NSF", ("g", "r"), {"g": FLOW_WINDOW["g"]}, transforms=1, broad=0.3),
-    "nsf-2-window-fitted-broad": lambda: flow("NSF", ("g", "r"), FLOW_WINDOW, broad=0.2, fit_broad=True),
     "maf-2": lambda: flow("MAF", ("g", "r")),
     "maf-2-window": lambda: flow("MAF", ("g", "r"), FLOW_WINDOW),
     "maf-2-half-window": lambda: flow("MAF", ("g", "r"), {"r": FLOW_WINDOW["r"]}),

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from stream_mapper.builtin.box import BoxedModel, RotatedBox
-from stream_mapper.builtin.compat.broad import WIDE, Broad, Law, ln_normals
+from stream_mapper.builtin.compat.broad import FITTED, WIDE, Broad, Law, ln_normals
 from stream_mapper.builtin.compat.marginal import at_once, check_count, over_nodes, trapezoid
 from stream_mapper.builtin.compat.support import Support
 from stream_mapper.builtin.window import Stretch
@@ -56,8 +56,8 @@ class FlowModel(BoxedModel):
             check only: the class takes it from its scaler and warns if this one disagrees.
         indep_coord_names: Coordinates the density is conditioned on.
         params: Must be empty: such a density has no named parameters.
-        broad: Share of the broad density, in 0..1; None or 0 for none.
-        fit_broad: Whether that share is trained with the network, from this value.
+        broad: Share of the broad density: a number in 0..1; "fitted" for the likeliest one of stars that the network
+            was not trained on, see :meth:`stream_mapper.builtin.compat.broad.Broad.fit`; None or 0 for none.
 
     Raises:
         InputError: If there are parameters, the box is over other coordinates or over some with a window, or the share
@@ -76,8 +76,7 @@ class FlowModel(BoxedModel):
         jacobian_logdet: float | Tensor | None = None,
         indep_coord_names: Sequence[str] = ("phi1",),
         params: ModelParameters | None = None,
-        broad: float | None = 0.01,
-        fit_broad: bool = False,
+        broad: float | str | None = FITTED,
     ) -> None:
         super().__init__(indep_coord_names=indep_coord_names, coord_names=coord_names, coord_bounds=coord_bounds)
         if params is not None and len(params):
@@ -91,7 +90,7 @@ class FlowModel(BoxedModel):
         names = (*self.indep_coord_names, *self.coord_names)
         self.scaler = (data_scaler or StandardScaler(names))[names]
         self.err_scaler = StandardScaler(self.err_names)
-        self.broad = Broad(broad, fit_broad) if broad else None
+        self.broad = Broad(broad) if broad else None
         self.support = Support(len(names) + len(self.err_names))
         self.jacobian_logdet = None if jacobian_logdet is None else float(jacobian_logdet)
         self._check_jacobian()
@@ -111,12 +110,19 @@ class FlowModel(BoxedModel):
         return {}
 
     def pretrain(self, stars: Data, stage: Pretraining) -> None:
-        """Fit the scalers on the stars, then the network to them, and keep where they were."""
+        """Fit the scalers on the stars, then the network to them, and keep where they were and who surprises it."""
         self.fit_scalers(stars)
         self.support.fit_(*self._seen(stars))
         stage.maximise(_OfCompleteStars(self), stars)
         with torch.no_grad():
             self.support.fit_density(self._ln_flow(stars))
+            self._fit_broad(stage.held_out(stars))
+
+    def _fit_broad(self, stars: Data) -> None:
+        """Fit the share of the broad density on stars that lack no coordinate."""
+        if self.broad is not None:
+            u, _ = self._standardised(self._values(stars))
+            self.broad.fit(self._ln_flow(stars), ln_normals(u, self._broad_law()).sum(-1))
 
     @torch.no_grad()
     def is_supported(self, stars: Data) -> Tensor:

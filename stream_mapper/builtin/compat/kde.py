@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from stream_mapper.builtin.compat.broad import WIDE, Broad, Law, ln_normals
+from stream_mapper.builtin.compat.broad import FITTED, WIDE, Broad, Law, ln_normals
 from stream_mapper.data import Data
 from stream_mapper.distributions import TruncatedNormal
 from stream_mapper.distributions._stable import HALF_LN_2PI, ln_normal_interval
@@ -46,7 +46,8 @@ class KDEModel(Model):
         max_points: Stars to keep; drawn at random from more.
         seed: Seed of that draw.
         indep_coord_names: Coordinates the density is conditioned on, D of them.
-        broad: Share of the broad density, in 0..1; None or 0 for none.
+        broad: Share of the broad density: a number in 0..1; "fitted" for the likeliest one of the points, each seen
+            from the others, see :meth:`stream_mapper.builtin.compat.broad.Broad.fit`; None or 0 for none.
 
     Raises:
         InputError: If a bandwidth is not positive or is that of another coordinate, or the share is no share.
@@ -64,7 +65,7 @@ class KDEModel(Model):
         max_points: int = 5000,
         seed: int = 0,
         indep_coord_names: Sequence[str] = ("phi1",),
-        broad: float | None = 0.01,
+        broad: float | str | None = FITTED,
     ) -> None:
         super().__init__(indep_coord_names=indep_coord_names, coord_names=coord_names, coord_bounds=coord_bounds)
         names = (*self.indep_coord_names, *self.coord_names)
@@ -102,6 +103,13 @@ class KDEModel(Model):
         order = torch.randperm(len(points), generator=torch.Generator().manual_seed(self.seed))[: self.max_points]
         self.points = points[order.to(points.device)]
         self.bandwidths = self._widths(self.points)
+        if self.broad is not None and self.broad.fitted:
+            self._fit_broad(self.broad, data[complete][order.to(points.device)])
+
+    def _fit_broad(self, broad: Broad, points: Data) -> None:
+        """Fit the share of the broad density on the points, each of which is left out of its own density."""
+        ln_narrow = [self._ln_narrow(list(self._kernels(part)), part) for part in self._parts(points)]
+        broad.fit(torch.cat(ln_narrow), self._ln_broad(points))
 
     def _widths(self, points: Tensor) -> Tensor:
         quartiles = torch.quantile(points, points.new_tensor([0.25, 0.75]), dim=0)
@@ -124,9 +132,13 @@ class KDEModel(Model):
         """Log density of the measured coordinates, shape (N,), in nats."""
         self._check_points()
         fixed = None if self.windows.move else list(self._kernels(data))
-        parts = data.select(self.columns).split(max(1, _PAIRS // len(self.points)))
+        parts = self._parts(data)
         ln_p = torch.cat([self._ln_density(fixed or list(self._kernels(part)), part) for part in parts])
         return torch.where(self.in_window(data), ln_p, -torch.inf)
+
+    def _parts(self, data: Data) -> Iterable[Data]:
+        """So many stars at once that the table of them and the points fits in memory."""
+        return data.select(self.columns).split(max(1, _PAIRS // len(self.points)))
 
     def simulate(self, params: Params, data: Data) -> dict[str, Tensor]:  # noqa: ARG002
         """One draw of each coordinate for each star, (N,) by name, inside the window."""
@@ -153,12 +165,16 @@ class KDEModel(Model):
         return torch.minimum(torch.maximum(places, low), high)
 
     def _ln_density(self, kernels: Sequence[_Kernel], data: Data) -> Tensor:
+        ln_p = self._ln_narrow(kernels, data)
+        return ln_p if self.broad is None else self.broad.mixed(ln_p, self._ln_broad(data))
+
+    def _ln_narrow(self, kernels: Sequence[_Kernel], data: Data) -> Tensor:
+        """Log density of the kernels alone, (N,)."""
         places, x, where = data[self.indep_coord_names], data[self.coord_names], data.where[self.coord_names]
         terms = self._ln_weights(self._kept(places), x, where)
         for kernel, value, measured in zip(kernels, x.unbind(-1), where.unbind(-1), strict=True):
             terms = terms + torch.where(measured[:, None], kernel.ln_density(value), 0)
-        ln_p = terms.logsumexp(-1)
-        return ln_p if self.broad is None else self.broad.mixed(ln_p, self._ln_broad(data))
+        return terms.logsumexp(-1)
 
     def _ln_broad(self, data: Data) -> Tensor:
         """Log of the broad density of the measured coordinates, shape (N,): even over a finite window."""
