@@ -12,7 +12,7 @@ from stream_mapper.distributions._stable import HALF_LN_2PI
 from stream_mapper.errors import InputError
 
 FITTED = "fitted"
-_START = 0.01  # the share while the network is trained, and until then
+_START = 1e-4  # the share while the network is trained, which is to learn the tails that it can
 _LEAST, _TYPICAL, _MOST = 1e-4, 0.01, 0.1
 _HALVINGS = 50
 _OVERFLOW = 300.0  # nats
