@@ -26,10 +26,13 @@ class KnownDensities:
         frozen: Log densities of every star, (N,), by name: of densities that are no longer trained.
         skipped: Log densities of the stars for which a component of the model cannot matter, (N,), by component; NaN
             for the others, whose density is to be computed. Of K fits side by side, (N, K).
+        seen: Log probabilities, (N,), by name, that a star of a frozen density with a footprint is where the survey
+            looked at the place of each star.
     """
 
     frozen: Mapping[str, Tensor] = field(default_factory=dict)
     skipped: Mapping[str, Tensor] = field(default_factory=dict)
+    seen: Mapping[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def cat(cls, blocks: Sequence[KnownDensities]) -> KnownDensities:
@@ -38,10 +41,11 @@ class KnownDensities:
         return cls(
             {name: torch.cat([block.frozen[name] for block in blocks]) for name in first.frozen},
             {name: torch.cat([block.skipped[name] for block in blocks]) for name in first.skipped},
+            {name: torch.cat([block.seen[name] for block in blocks]) for name in first.seen},
         )
 
     def __bool__(self) -> bool:
-        return bool(self.frozen or self.skipped)
+        return bool(self.frozen or self.skipped or self.seen)
 
     def __getitem__(self, rows: Rows) -> KnownDensities:
         return self._mapped(lambda values: values[rows])
@@ -52,20 +56,23 @@ class KnownDensities:
 
     def below(self, component: str) -> KnownDensities:
         """What is known of the parts of a component, by the names they have there."""
-        prefix = f"{component}."
-        return KnownDensities(
-            {name.removeprefix(prefix): values for name, values in self.frozen.items() if name.startswith(prefix)}
-        )
+        return KnownDensities(_below(component, self.frozen), {}, _below(component, self.seen))
 
     def with_skipped(self, skipped: Mapping[str, Tensor]) -> KnownDensities:
         """The frozen densities, with these of components that need not be computed, in place of any before."""
-        return KnownDensities(self.frozen, skipped)
+        return KnownDensities(self.frozen, skipped, self.seen)
 
     def _mapped(self, change: Callable[[Tensor], Tensor]) -> KnownDensities:
         return KnownDensities(
             {name: change(values) for name, values in self.frozen.items()},
             {name: change(values) for name, values in self.skipped.items()},
+            {name: change(values) for name, values in self.seen.items()},
         )
+
+
+def _below(component: str, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    prefix = f"{component}."
+    return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
 
 
 @dataclass(frozen=True)
