@@ -8,7 +8,8 @@ import torch
 
 import stream_mapper as sml
 from stream_mapper.inference.checks import CHECKS, Check, Evidence, Inspection, Schedule, judge, verdict
-from stream_mapper.inference.checks.flips import Comparison, counts, gumbel_tail, kolmogorov
+from stream_mapper.inference.checks.flips import Comparison, counts, kolmogorov, tail
+from stream_mapper.inference.checks.residuals import _scores
 from stream_mapper.inference.checks.terms import terms
 from stream_mapper.nn import Constant
 from stream_mapper.params import ModelParameters
@@ -291,25 +292,32 @@ def test_terms_are_those_of_the_mixture(stars):
     assert torch.allclose(found.ln_without("stream", ("phi2",)), alone, atol=1e-3)
 
 
-def test_p_values_of_pairs_that_may_be_exchanged_are_even():
-    """Of 200 comparisons of two samples of one law, the p-values are spread evenly, tails included."""
-    found = []
-    for seed in range(200):
-        generator = torch.Generator().manual_seed(1000 + seed)
-        cells = torch.randint(0, 40, (2, 500), generator=generator)
-        one = torch.ones(500, dtype=torch.float64)
-        table = counts((cells[0], cells[1]), (one, one), 40, 100, 0)
-        found.append(Comparison(kolmogorov(table, 4)).p_value)
-    p = torch.tensor(found)
-    assert 0.4 < p.median() < 0.6
-    assert (p < 0.05).float().mean() < 0.1  # 0.05 +- 0.015
+def compared(seed, size, pairs, statistic):
+    """The p-value of two samples of one law in cells."""
+    generator = torch.Generator().manual_seed(1000 + seed)
+    cells = torch.randint(0, size, (2, pairs), generator=generator)
+    one = torch.ones(pairs, dtype=torch.float64)
+    return Comparison(statistic(counts((cells[0], cells[1]), (one, one), size, 100, seed))).p_value
+
+
+@pytest.mark.parametrize(
+    ("size", "pairs", "statistic"), [(40, 300, lambda table: kolmogorov(table, 4)), (150, 900, _scores)]
+)
+def test_p_values_of_pairs_that_may_be_exchanged_are_even(size, pairs, statistic):
+    """Of 600 comparisons of two samples of one law, the p-values are spread evenly, tails included."""
+    p = torch.tensor([compared(seed, size, pairs, statistic) for seed in range(600)])
+    assert 0.45 < p.median() < 0.55
+    for share, most in ((0.1, 1.4), (0.05, 1.5), (0.01, 2.2)):  # three standard errors above
+        assert (p < share).double().mean() < most * share
     assert p.min() > 1e-4
 
 
 def test_the_tail_of_maxima():
     uniform = torch.rand(4000, generator=torch.Generator().manual_seed(0))
     maxima = -(-uniform.log()).log()  # a standard Gumbel law
-    assert gumbel_tail(5.0, maxima) == pytest.approx(-math.expm1(-math.exp(-5.0)), rel=0.2)
+    for value, within in ((-1.0, 0.05), (1.0, 0.1), (3.0, 0.2), (5.0, 0.3), (8.0, 0.6)):
+        assert tail(value, maxima) == pytest.approx(-math.expm1(-math.exp(-value)), rel=within)
+    assert tail(2.0, torch.zeros(100)) == pytest.approx(1 / 101)
 
 
 def test_verdicts():

@@ -8,6 +8,7 @@ import torch
 import stream_mapper as sml
 from stream_mapper import Data
 from stream_mapper.builtin.compat import FlowModel, ZukoFlowModel, flow, marginal
+from stream_mapper.builtin.compat.broad import likeliest_share
 from stream_mapper.inference.frozen import known_densities
 from stream_mapper.training import BackgroundStage, train_background
 from stream_mapper.training.background import BackgroundTraining
@@ -285,25 +286,55 @@ def test_supported_stars_are_like_the_training_stars():
     assert model.is_supported(sml.Data(columns)).tolist() == [row[3] for row in rows.values()]
 
 
-def test_a_fitted_share_is_that_of_the_stars_far_from_the_others():
-    """A fifth of the stars are even over the window, the others within a hundredth of it."""
+@pytest.mark.parametrize("share", [0.03, 0.002])
+def test_a_fitted_share_is_that_of_the_stars_that_surprise_the_others(share):
+    """Some stars are even over the window, the others within a hundredth of it."""
     torch.manual_seed(0)
-    n, window = 4000, {"g": (10.0, 24.0)}
-    even = torch.rand(n) < 0.2
+    n, window = 20_000, {"g": (10.0, 24.0)}
+    even = torch.rand(n) < share
     g = torch.where(even, torch.empty(n).uniform_(10, 24), 17 + 0.1 * torch.randn(n))
     stars = sml.Data({"phi1": torch.zeros(n), "g": g})
     net = flow(1, kind="MAF", transforms=1)  # one normal law
-    model = ZukoFlowModel(net=net, coord_names=("g",), coord_bounds=window, broad=0.05, fit_broad=True)
-    model.fit_scalers(stars)
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-2)
-    for _ in range(300):
-        optimizer.zero_grad()
-        (-model.ln_likelihood({}, stars).mean()).backward()
-        optimizer.step()
-    assert model.broad.share == pytest.approx(0.2, abs=0.02)
+    model = ZukoFlowModel(net=net, coord_names=("g",), coord_bounds=window)
+    stage = BackgroundTraining(BackgroundStage(max_epochs=40, learning_rate=3e-2, val_fraction=0.5))
+    model.pretrain(stars, stage)
+    held_out = even[torch.randperm(n, generator=torch.Generator().manual_seed(0))[: n // 2]]
+    assert model.broad.share == pytest.approx(held_out.double().mean().item(), rel=0.1, abs=1 / n)
 
 
-@pytest.mark.parametrize("share", [-0.1, 1.0, 2.0])
+def test_the_likeliest_share_is_where_its_posterior_is_highest():
+    ln_ratio = torch.cat([torch.linspace(-8, 0.5, 400), torch.tensor([25.0, 1e4])]).double()
+    shares = torch.logspace(-4, -1, 5001, dtype=torch.float64)
+    ln_p = torch.logaddexp((-shares).log1p(), shares.log() + ln_ratio[:, None]).sum(0)
+    best = shares[(ln_p + 0.5 * shares.log() - 100 * shares).argmax()]
+    assert likeliest_share(ln_ratio) == pytest.approx(best.item(), rel=2e-3)
+    assert likeliest_share(torch.full((400,), -20.0).double()) == pytest.approx(0.5 / 500, rel=1e-2)
+    assert likeliest_share(torch.full((10**6,), -20.0).double()) == pytest.approx(1e-4)
+    assert likeliest_share(torch.full((100,), 20.0).double()) == pytest.approx(0.1)
+
+
+def test_a_number_for_the_share_stays():
+    model, stars = narrow(0.03)
+    assert model.broad.share == pytest.approx(0.03)
+    kernels = sml.builtin.compat.KDEModel(coord_names=("g",), broad=0.03)
+    kernels.fit_points(stars)
+    assert kernels.broad.share == pytest.approx(0.03)
+
+
+def test_kernels_take_the_share_of_the_points_that_surprise_the_others():
+    torch.manual_seed(1)
+    even = torch.rand(4000) < 0.02
+    g = torch.where(even, torch.empty(4000).uniform_(10, 24), 17 + 0.02 * torch.randn(4000))
+    kernels = sml.builtin.compat.KDEModel(
+        coord_names=("g",), coord_bounds={"g": (10.0, 24.0)}, bandwidth={"phi1": 1.0, "g": 0.004}
+    )
+    kernels.fit_points(sml.Data({"phi1": torch.zeros(4000).uniform_(-1, 1), "g": g}))
+    again = sml.builtin.compat.KDEModel(coord_names=("g",), coord_bounds={"g": (10.0, 24.0)})
+    again.load_state_dict(kernels.state_dict())
+    assert again.broad.share == kernels.broad.share == pytest.approx(even.double().mean().item(), rel=0.15)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, 2.0, "free"])
 def test_a_share_that_is_none_is_refused(share):
     with pytest.raises(sml.InputError, match="broad is the share"):
         ZukoFlowModel(net=flow(1), coord_names=("g",), broad=share)

@@ -14,6 +14,7 @@ from matplotlib.path import Path as Polyline
 from scipy import stats
 
 import stream_mapper as sml
+from stream_mapper.builtin.compat import FlowModel, ZukoFlowModel, flow
 from stream_mapper.catalog import SkyFrame, read_footprint
 from stream_mapper.description import build, describe
 from stream_mapper.distributions import TruncatedNormal
@@ -21,12 +22,14 @@ from stream_mapper.distributions.interval import ln_interval
 from stream_mapper.inference.checks import Evidence
 from stream_mapper.inference.checks.terms import terms
 from stream_mapper.inference.density import smooth_density, stars_behind
+from stream_mapper.inference.frozen import known_densities
 from stream_mapper.inference.screening import screened
 from stream_mapper.models.known import Batch
 from stream_mapper.nn import Constant
 from stream_mapper.params import ModelParameter, ModelParameters
 from stream_mapper.selection import ClusterMask
 from stream_mapper.selection.cuts import separation
+from stream_mapper.training.background import BackgroundStage, BackgroundTraining
 from stream_mapper.training.cli import StreamCLI
 
 MOCK = Path(__file__).parent.parent / "experiments" / "mock" / "config.yaml"
@@ -108,6 +111,79 @@ def test_a_description_makes_it_again():
 def test_what_is_no_footprint_is_refused(make, message):
     with pytest.raises(sml.InputError, match=message):
         make()
+
+
+def position_flow(names=("phi2",), transforms=1, **kwargs):
+    columns = ("phi1", *names)
+    scale = sml.utils.StandardScaler(columns, mean=[0.0] * len(columns), scale=[6.0] + [2.0] * len(names))
+    net = flow(len(names), transforms=transforms, hidden_features=[8])
+    return ZukoFlowModel(net=net, coord_names=names, data_scaler=scale, footprint=FOOTPRINT, **kwargs)
+
+
+def boxed(box):
+    names = ("phi2", "pm_phi1", "pm_phi2")
+    return sml.builtin.MultivariateNormal(coord_names=names, box=box, footprint=FOOTPRINT)
+
+
+BOX = sml.builtin.RotatedBox(("pm_phi1", "pm_phi2"), "pm_angle", (-5.0, 5.0), (-5.0, 5.0))
+TURNED = sml.builtin.RotatedBox(("phi2", "pm_phi2"), "pm_angle", (-5.0, 5.0), (-5.0, 5.0))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: position_flow(("phi2", "g"), transforms=2), "cannot be normalised over a footprint of phi2"),
+        (lambda: position_flow(("g", "phi2")), "with phi2 first in coord_names"),
+        (lambda: position_flow(("phi2", "pm_phi2"), box=TURNED), "in no box"),
+        (lambda: position_flow(("g",)), "footprint of phi2 along phi1"),
+        (lambda: FlowModel(net=torch.nn.Identity(), coord_names=["phi2"], footprint=FOOTPRINT), "a flow of zuko"),
+        (lambda: boxed(BOX), "a box or a footprint, not both"),
+    ],
+)
+def test_a_footprint_that_a_density_cannot_take_is_refused(make, message):
+    with pytest.raises(sml.InputError, match=message):
+        make()
+
+
+def test_what_was_seen_of_a_frozen_density_is_known_beforehand():
+    """A flow over positions beside a stream: the mixture is the same with the densities that are known."""
+    torch.manual_seed(2)
+    stream = sml.builtin.TruncatedNormal(
+        coord_names=["phi2"],
+        coord_bounds={"phi2": (-6.0, 6.0)},
+        footprint=FOOTPRINT,
+        net=Constant(2),
+        params=ModelParameters({"phi2": {"mu": (-1.0, 1.0), "ln-sigma": (-2.0, 0.0)}}),
+    )
+    background = position_flow(coord_bounds={"phi2": (-6.0, 6.0)}).requires_grad_(False)
+    weights = ModelParameters({"stream.ln-weight": (-3.0, -1.0)})
+    model = sml.MixtureModel({"stream": stream, "background": background}, net=Constant(1), params=weights)
+    model.fit_scalers(places(300))
+    stars = model.sample(torch.empty(300).uniform_(-9.9, 19), seed=1)
+    known = known_densities(model, stars)
+    assert set(known.seen) == set(known.frozen) == {"background"}
+    params = model(stars)
+    torch.testing.assert_close(model.ln_joint(params, stars, known), model.ln_joint(params, stars))
+    torch.testing.assert_close(model.ln_seen(params, stars, known), model.ln_seen(params, stars))
+    some = torch.arange(0, 300, 7)
+    other = known[some].with_skipped({})
+    torch.testing.assert_close(
+        model.ln_joint(model(stars[some]), stars[some], other), model.ln_joint(params, stars)[some]
+    )
+
+
+def test_a_flow_learns_the_density_of_all_stars_beside_a_hole():
+    """Stars normal in phi2, of which a half was not seen at some places: what was seen tells of what was not."""
+    torch.manual_seed(4)
+    n = 12_000
+    stars = sml.Data({"phi1": torch.empty(n).uniform_(-10, 10), "phi2": 0.5 + torch.randn(n)})
+    footprint = sml.Footprint.of_polygons([FIELD], [[(0.0, 0.5), (8.0, 0.5), (8.0, 3.1), (0.0, 3.1)]])
+    seen = stars[footprint.holds(stars)]
+    net = flow(1, kind="MAF", transforms=1, hidden_features=[8])  # one normal law at each phi1
+    model = ZukoFlowModel(net=net, coord_names=["phi2"], coord_bounds={"phi2": (-60.0, 60.0)}, footprint=footprint)
+    model.pretrain(seen, BackgroundTraining(BackgroundStage(max_epochs=30)))
+    at = sml.Data({"phi1": torch.tensor([-5.0, 4.0])})
+    assert model.ln_seen({}, at).exp().tolist() == pytest.approx([0.993, 0.5], abs=0.04)
 
 
 def test_the_probability_of_an_interval_holds_far_in_the_tails():

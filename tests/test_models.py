@@ -235,6 +235,51 @@ def half_seen_mixture():
     return Case(sml.MixtureModel(parts, net=net(2), data_scaler=scaler(), params=params), {"phi2": (-2.0, 3.0, 20_001)})
 
 
+def half_seen_multivariate():
+    """Positions correlated with a proper motion, both with errors."""
+    names = ("phi2", "pm_phi1")
+    params = ModelParameters(
+        {name: normal(ln_sigma=(-1.0, -0.7)) for name in names} | {"phi2.pm_phi1.corr": (0.5, 0.7)}
+    )
+    model = sml.builtin.MultivariateNormal(
+        coord_names=names,
+        coord_err_names=["phi2_err", "pm_phi1_err"],
+        coord_bounds=WINDOW,
+        data_scaler=scaler(),
+        net=net(len(params)),
+        params=params,
+        footprint=FOOTPRINT,
+    )
+    return Case(model, {"phi2": (*WINDOW["phi2"], 4001), "pm_phi1": (-4.0, 4.0, 61)})
+
+
+def half_seen_kernels(window=WINDOW, **kwargs):
+    """Kernels about a slanted line in (phi2, g)."""
+    bandwidth = {"phi1": 20.0, "phi2": 0.7, "g": 0.6}
+    model = sml.builtin.compat.KDEModel(
+        coord_names=("phi2", "g"), coord_bounds=window, bandwidth=bandwidth, footprint=FOOTPRINT, **kwargs
+    )
+    phi1, phi2 = torch.empty(25).uniform_(-40, 40), torch.empty(25).uniform_(-2, 3)
+    g = 19 + phi2 + 0.01 * phi1 + 0.3 * torch.randn(25)
+    model.fit_points(sml.Data({"phi1": phi1, "phi2": phi2, "g": g}))
+    edges = edges_at(window["phi2"], 0.0) if isinstance(window.get("phi2"), sml.WindowAlong) else (-4.0, 5.0)
+    return Case(model, {"phi2": (*(window.get("phi2") if window == WINDOW else edges), 4001), "g": (-1.0, 40.0, 81)})
+
+
+def half_seen_flow(names=("phi2", "g"), window=WINDOW, kind="NSF", transforms=1, nodes=4001, **kwargs):
+    """A flow over positions, and over a magnitude if ``names`` has it."""
+    network = getattr(zuko.flows, kind)(len(names), 1, transforms=transforms, hidden_features=[8, 8])
+    columns = ("phi1", "phi2", "g")
+    numbers = sml.utils.StandardScaler(columns, mean=[3.0, 0.3, 20.0], scale=[20.0, 1.2, 1.5])
+    model = sml.builtin.compat.ZukoFlowModel(
+        net=network, coord_names=names, coord_bounds=window, data_scaler=numbers, footprint=FOOTPRINT, **kwargs
+    )
+    phi2 = window.get("phi2", (-5.0, 5.0))
+    edges = edges_at(phi2, 0.0) if isinstance(phi2, sml.WindowAlong) else phi2
+    box = {"phi2": (*edges, nodes), "g": (5.0, 35.0, 81)}
+    return Case(model, {name: box[name] for name in names})
+
+
 FLOW_WINDOW = {"g": (17.0, 23.0), "r": (16.5, 22.0)}
 
 
@@ -459,6 +504,15 @@ CASES = {
         b.TruncatedSkewNormal, skewed((-0.5, 0.5), (-0.5, 0.5), (-2.0, 4.0)), errors=True
     ),
     "half-seen-mixture": half_seen_mixture,
+    "multivariate-normal-half-seen": half_seen_multivariate,
+    "kernels-half-seen": lambda: half_seen_kernels(broad=0.02),
+    "kernels-moves-half-seen": lambda: half_seen_kernels({"phi2": TURN}, broad=0.2),
+    "kernels-open-half-seen": lambda: half_seen_kernels({}, broad=0.02),
+    "nsf-1-half-seen": lambda: half_seen_flow(("phi2",), transforms=2, nodes=20_001, broad=0.2),
+    "maf-1-open-half-seen": lambda: half_seen_flow(("phi2",), {}, "MAF", nodes=20_001),
+    "nsf-chain-2-half-seen": lambda: half_seen_flow(broad=0.2),
+    "nsf-chain-2-moves-half-seen": lambda: half_seen_flow(window={"phi2": TURN}),
+    "nsf-chain-2-open-half-seen": lambda: half_seen_flow(window={}, broad=None),
     "nsf-1": lambda: flow("NSF", ("g",)),
     "nsf-1-window": lambda: flow("NSF", ("g",), {"g": FLOW_WINDOW["g"]}),
     "nsf-2": lambda: flow("NSF", ("g", "r")),
@@ -468,7 +522,6 @@ CASES = {
     "nsf-2-narrow": lambda: flow("NSF", ("g", "r"), broad=None),
     "nsf-2-broad": lambda: flow("NSF", ("g", "r"), broad=0.3),
     "nsf-chain-2-broad-half-window": lambda: flow("NSF", ("g", "r"), {"g": FLOW_WINDOW["g"]}, transforms=1, broad=0.3),
-    "nsf-2-window-fitted-broad": lambda: flow("NSF", ("g", "r"), FLOW_WINDOW, broad=0.2, fit_broad=True),
     "maf-2": lambda: flow("MAF", ("g", "r")),
     "maf-2-window": lambda: flow("MAF", ("g", "r"), FLOW_WINDOW),
     "maf-2-half-window": lambda: flow("MAF", ("g", "r"), {"r": FLOW_WINDOW["r"]}),
@@ -493,7 +546,7 @@ def stars(case, n=40, spread=1.0):
     for name, (low, high, _) in case.box.items():
         columns[name] = (low + high) / 2 + spread * (high - low) * torch.empty(n).uniform_(-0.499, 0.499)
         columns[name], _ = moved(case, name, columns[name], columns["phi1"])
-        if spread <= 1 and case.model.has_footprint:
+        if spread <= 1 and case.model.has_footprint and name == "phi2":
             columns[name] = to_what_was_seen(case, columns[name], columns["phi1"])
     extra = {
         "pm_corr": torch.empty(n).uniform_(-0.9, 0.9),
@@ -517,7 +570,7 @@ def moved(case, name, x, phi1):
 def to_what_was_seen(case, x, phi1):
     """The next place that was seen inside the window."""
     low, high, seen = FOOTPRINT.strips(phi1)
-    window = next(part.windows["phi2"] for part in case.model.parts() if "phi2" in part.windows)
+    window = next(part.windows["phi2"] for part in case.model.parts() if "phi2" in part.coord_names)
     bottom, top = (edge[:, None] for edge in window.at(phi1))
     low, high = torch.maximum(low, bottom) + 1e-3, torch.minimum(high, top) - 1e-3
     inside = torch.minimum(torch.maximum(x[:, None], low), high)
@@ -646,6 +699,8 @@ def uniforms(case, rows):
             left = torch.trapezoid(left, later)
         near = tuple(((x[:, j] - other[0]) / (other[1] - other[0])).round().long() for j, other in enumerate(lines[:i]))
         below = torch.nn.functional.pad(torch.cumulative_trapezoid(left, line), (1, 0))
+        for step in (1, -1) if i else ():  # the node next to a draw may be beyond the edge of what was seen
+            below = torch.where(below[..., -1:] == 0, below.roll(step, i - 1), below)
         below = (below / below[..., -1:])[near].expand(len(x), -1)
         position = (x[:, i] - line[0]) / (line[1] - line[0])
         k = position.long().clamp(0, len(line) - 2)[:, None]

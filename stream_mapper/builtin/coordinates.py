@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from stream_mapper.builtin.measured import MeasuredModel
-from stream_mapper.builtin.seen import SeenLaw
+from stream_mapper.builtin.seen import SeenLaw, SeenModel
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError
 from stream_mapper.footprint import Footprint
@@ -22,7 +21,7 @@ from stream_mapper.utils import StandardScaler
 from stream_mapper.windows import Bounds
 
 
-class CoordinateModel(MeasuredModel):
+class CoordinateModel(SeenModel, MeasuredModel):
     """Independent coordinates, each with a one-dimensional density.
 
     Arguments:
@@ -71,18 +70,8 @@ class CoordinateModel(MeasuredModel):
             coord_bounds=coord_bounds,
             priors=priors,
         )
-        # a copy, for a footprint is that of many models, of which one may be moved to another device
-        self.footprint = copy.deepcopy(footprint)
         self._check_parameters()
-        self._check_footprint()
-
-    def _check_footprint(self) -> None:
-        seen = self.footprint
-        if seen is not None and not (seen.coord in self.coord_names and seen.along in self.indep_coord_names):
-            raise InputError(
-                f"{type(self).__name__} over {list(self.coord_names)}, which depends on "
-                f"{list(self.indep_coord_names)}, has a footprint of {seen.coord} along {seen.along}."
-            )
+        self._take_footprint(footprint)
 
     def _check_parameters(self) -> None:
         kind, given = type(self).__name__, set(self.params.names)
@@ -114,11 +103,6 @@ class CoordinateModel(MeasuredModel):
         """
         return {name: self._law(params, data, name).sample() for name in self.coord_names}
 
-    @property
-    def has_footprint(self) -> bool:
-        """Whether a footprint was given."""
-        return self.footprint is not None
-
     def ln_seen(self, params: Params, data: Data) -> Tensor:
         """Log probability that a star of this density is where the survey looked, at the place of each star, (N,)."""
         if self.footprint is None:
@@ -134,11 +118,6 @@ class CoordinateModel(MeasuredModel):
     def _seen(self, params: Params, data: Data, footprint: Footprint) -> SeenLaw:
         name = footprint.coord
         return SeenLaw(self.distribution(params, data, name), *self._window(data, name), footprint, data)
-
-    def _in_own_window(self, data: Data) -> Tensor:
-        """Whether the star has a place, is inside the windows and where the survey looked, (N,)."""
-        inside = super()._in_own_window(data)
-        return inside if self.footprint is None else inside & self.footprint.holds(data)
 
     def _window(self, data: Data, name: str) -> tuple[Tensor, Tensor]:
         """Edges of a coordinate's window, one a star, (N,)."""

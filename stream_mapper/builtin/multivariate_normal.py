@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import combinations
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Normal
 
 from stream_mapper.builtin.box import BoxedModel, RotatedBox
 from stream_mapper.builtin.measured import MeasuredModel
+from stream_mapper.builtin.seen import SeenLaw, SeenModel, draw_seen
 from stream_mapper.data import Data
 from stream_mapper.distributions._mvn import (
     Triangle,
+    conditional,
     correlation_triangle,
     ln_normal_density,
     scaled_rows,
     triangle,
 )
 from stream_mapper.errors import InputError
-from stream_mapper.models.base import Params
+from stream_mapper.footprint import Footprint
+from stream_mapper.models.base import Params, rows_of
 from stream_mapper.params import ModelParameters
 from stream_mapper.prior import Prior
 from stream_mapper.utils import StandardScaler
@@ -32,7 +37,7 @@ _LEAST_SHARE = 1e-4  # of a density inside its box that is still drawn from
 _CANDIDATES = 100_000  # draws a round, shared by the stars that have none yet
 
 
-class MultivariateNormal(BoxedModel, MeasuredModel):
+class MultivariateNormal(SeenModel, BoxedModel, MeasuredModel):
     r"""A Gaussian of several coordinates, with the full covariance of each star's errors.
 
     .. math:: p(x) = N(x \mid \mu, S + E_n)
@@ -61,9 +66,13 @@ class MultivariateNormal(BoxedModel, MeasuredModel):
         params: The parameters the network gives.
         indep_coord_names: Coordinates the parameters depend on.
         priors: Log priors, on the names seen from here.
+        footprint: Where the survey looked, of which one of the coordinates is: the density is divided by the
+            probability of the part that was seen at the star's place, within that coordinate's window, and is zero
+            elsewhere. Not together with a box.
 
     Raises:
-        InputError: If a parameter is unknown, or an error, a correlation or the box does not fit the coordinates.
+        InputError: If a parameter is unknown, or an error, a correlation, the box or the footprint does not fit the
+            coordinates.
     """
 
     def __init__(
@@ -79,6 +88,7 @@ class MultivariateNormal(BoxedModel, MeasuredModel):
         params: ModelParameters | None = None,
         indep_coord_names: Sequence[str] = ("phi1",),
         priors: Sequence[Prior] = (),
+        footprint: Footprint | None = None,
     ) -> None:
         super().__init__(
             net=net,
@@ -92,9 +102,10 @@ class MultivariateNormal(BoxedModel, MeasuredModel):
             priors=priors,
         )
         self.box = box
-        self._check_names()
+        self._check_names(footprint)
+        self._take_footprint(footprint)
 
-    def _check_names(self) -> None:
+    def _check_names(self, footprint: Footprint | None) -> None:
         names, given = list(self.coord_names), self.params.names
         known = [f"{c}.{p}" for c in names for p in ("mu", "ln-sigma")] + list(self._corr_names())
         if not names or set(given) - set(known):
@@ -103,6 +114,11 @@ class MultivariateNormal(BoxedModel, MeasuredModel):
             raise InputError(
                 f"MultivariateNormal: coord_corr_names {self.corr_names} must hold different pairs of "
                 f"coordinates with an error; those are {list(self.error_names)}."
+            )
+        if self.box is not None and footprint is not None:
+            raise InputError(
+                "MultivariateNormal takes a box or a footprint, not both: the probability of the two together has no "
+                f"closed form. Give {footprint.coord} a density of its own."
             )
         if self.box is not None and not set(self.box.coord_names) <= set(names):
             raise InputError(f"MultivariateNormal over {names} has a box over {list(self.box.coord_names)}.")
@@ -113,7 +129,36 @@ class MultivariateNormal(BoxedModel, MeasuredModel):
         where = [self.is_measured(data, name) for name in self.coord_names]
         residuals = [data[name] - _get(params, f"{name}.mu") for name in self.coord_names]
         ln_p = ln_normal_density(residuals, rows, where)
+        if self.footprint is not None:
+            return ln_p + self._ln_seen_more(self.footprint, rows, where, params, data)
         return ln_p if self.box is None else self._inside(self.box, ln_p, rows, where, params, data)
+
+    def ln_seen(self, params: Params, data: Data) -> Tensor:
+        """Log probability that a star of this density is where the survey looked, at the place of each star, (N,)."""
+        if self.footprint is None:
+            return super().ln_seen(params, data)
+        row = self._covariance_rows(params, data)[self.coord_names.index(self.footprint.coord)]
+        mean = _get(params, f"{self.footprint.coord}.mu")
+        return self._ln_strips(self.footprint, mean, row.square().sum(-1).sqrt(), data)
+
+    def _ln_seen_more(
+        self, footprint: Footprint, rows: list[Tensor], where: list[Tensor], params: Params, data: Data
+    ) -> Tensor:
+        """What the footprint adds to the log density of the measured coordinates, (N,); -inf where it is not seen."""
+        i, own = self.coord_names.index(footprint.coord), _get(params, f"{footprint.coord}.mu")
+        others = [j for j in range(len(rows)) if j != i]
+        residuals = [data[self.coord_names[j]] - _get(params, f"{self.coord_names[j]}.mu") for j in others]
+        shift, scale = conditional(residuals, [rows[j] for j in (*others, i)], [where[j] for j in others])
+        # of a star without the coordinate all that is known of it comes from the others
+        unknown = self._ln_strips(footprint, own + shift, scale, data)
+        total = self.ln_seen(params, data)
+        more = torch.where(total.isneginf(), 0.0, torch.where(where[i], 0.0, unknown) - total)
+        return torch.where(footprint.holds(data) | ~where[i], more, -torch.inf)
+
+    def _ln_strips(self, footprint: Footprint, mean: Tensor, scale: Tensor, data: Data) -> Tensor:
+        """Log probability that a normal variable is where the survey looked, (N,)."""
+        edges = self.windows.edges(footprint.coord, data, scale.dtype)
+        return SeenLaw(Normal(mean, scale, validate_args=False), *edges, footprint, data).ln_share()
 
     def simulate(self, params: Params, data: Data) -> dict[str, Tensor]:
         """One draw of each coordinate for each star, (N,) by name, errors and box included.
@@ -121,6 +166,18 @@ class MultivariateNormal(BoxedModel, MeasuredModel):
         Raises:
             InputError: If the box holds less than 1e-4 of the density of some star.
         """
+        if self.footprint is not None:
+            seen = partial(self._is_seen, self.footprint)
+            return draw_seen(lambda rows: self._simulate(*rows_of(params, data, rows)), seen, data)
+        return self._simulate(params, data)
+
+    def _is_seen(self, footprint: Footprint, data: Data) -> Tensor:
+        """Whether the coordinate of the footprint is inside it and its own window, (N,)."""
+        x = data[footprint.coord]
+        low, high = self.windows.edges(footprint.coord, data, x.dtype)
+        return footprint.holds(data) & (x >= low) & (x <= high)
+
+    def _simulate(self, params: Params, data: Data) -> dict[str, Tensor]:
         rows = self._covariance_rows(params, data)
         mean = torch.stack([_get(params, f"{name}.mu") for name in self.coord_names], -1).to(rows[0].dtype)
         if self.box is None:

@@ -93,11 +93,35 @@ def ln_normal_density(residuals: Sequence[Tensor], rows: Sequence[Tensor], where
         rows: Rows of the covariance, F tensors of shape (N, K).
         where: Whether each coordinate is measured, F masks of shape (N,); a star without any has zero.
     """
-    white, terms = list[Tensor](), list[Tensor]()
-    for residual, entries, measured in zip(residuals, triangle(rows, where), where, strict=True):
+    lower = triangle(rows, where)
+    white = _whitened(residuals, lower, where)
+    terms = [
+        -0.5 * value.square() - entries[-1].log() - HALF_LN_2PI * measured.to(value.dtype)
+        for value, entries, measured in zip(white, lower, where, strict=True)
+    ]
+    return torch.stack(terms).sum(0)
+
+
+def conditional(residuals: Sequence[Tensor], rows: Sequence[Tensor], where: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean, as a distance from that of the law, and standard deviation of one more coordinate given others, (N,) each.
+
+    Arguments:
+        residuals: Distances of the others from the mean, F - 1 tensors of shape (N,).
+        rows: Rows of the covariance, F tensors of shape (N, K), that of the coordinate last.
+        where: Whether each of the others is measured, F - 1 masks of shape (N,).
+    """
+    lower = triangle(rows, [*where, torch.ones_like(rows[-1][:, 0], dtype=torch.bool)])
+    white = _whitened(residuals, lower[:-1], where)
+    *entries, scale = lower[-1]
+    return sum((a * b for a, b in zip(entries, white, strict=True)), torch.zeros_like(scale)), scale
+
+
+def _whitened(residuals: Sequence[Tensor], lower: Triangle, where: Sequence[Tensor]) -> list[Tensor]:
+    """The measured coordinates as independent standard normal ones, F tensors of shape (N,); zero for the others."""
+    white = list[Tensor]()
+    for residual, entries, measured in zip(residuals, lower, where, strict=True):
         left = torch.where(measured, residual, 0)
         for entry, known in zip(entries, white, strict=False):
             left = left - entry * known
         white.append(left / entries[-1])
-        terms.append(-0.5 * white[-1].square() - entries[-1].log() - HALF_LN_2PI * measured.to(residual.dtype))
-    return torch.stack(terms).sum(0)
+    return white

@@ -26,7 +26,7 @@ def _alone(compute: Callable[[Data], dict[str, Tensor]], stars: Data, device: to
 def known_densities(
     model: Model, stars: Data, device: torch.device | None = None, share: Share = _alone
 ) -> KnownDensities:
-    """The log density of every frozen density of a model at stars.
+    """The log density of every frozen density of a model at stars, and what was seen of those with a footprint.
 
     Arguments:
         model: The model; it stays where it is.
@@ -35,22 +35,25 @@ def known_densities(
         share: How several processes share the work.
     """
     device = device or stars.device
-    frozen: dict[str, Tensor] = {}
+    own, frozen, seen = model.measured(stars), dict[str, Tensor](), dict[str, Tensor]()
     for name, part in frozen_parts(model).items():
         if not any(weight.requires_grad for weight in part.parameters()):
 
-            def compute(rows: Data, part: Model = part, name: str = name) -> dict[str, Tensor]:
-                return {name: _ln_density(part, rows, device)}
+            def compute(rows: Data, part: Model = part) -> dict[str, Tensor]:
+                return _columns(part, rows, device)
 
-            frozen |= share(compute, model.measured(stars), device)
-    return KnownDensities(frozen)
+            columns = share(compute, own, device)
+            frozen[name] = columns["ln_p"]
+            seen |= {name: columns["ln_seen"]} if part.has_footprint else {}
+    return KnownDensities(frozen, seen=seen)
 
 
-def _ln_density(part: Model, stars: Data, device: torch.device) -> Tensor:
-    """The log density of a part, (N,), where the stars are."""
+def _columns(part: Model, stars: Data, device: torch.device) -> dict[str, Tensor]:
+    """What is known of a part, (N,) each, where the stars are."""
     home = next((values.device for values in (*part.buffers(), *part.parameters())), stars.device)
     part.to(device)
-    chunks = (chunk.to(device) for chunk in stars.split(_ROWS))
-    ln_p = [part.ln_likelihood(part(chunk), chunk).to(stars.device) for chunk in chunks]
+    kinds = {"ln_p": part.ln_likelihood} | ({"ln_seen": part.ln_seen} if part.has_footprint else {})
+    chunks = [chunk.to(device) for chunk in stars.split(_ROWS)]
+    columns = {kind: torch.cat([of(part(c), c).to(stars.device) for c in chunks]) for kind, of in kinds.items()}
     part.to(home)
-    return torch.cat(ln_p)
+    return columns

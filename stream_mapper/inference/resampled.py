@@ -99,10 +99,8 @@ def drawn_of(batch: Batch, indices: Sequence[int]) -> Batch:
     if not known.differences:
         return batch[rows]
     copies = next(iter(known.differences.values())).shape[-1]
-    frozen = [known.blended(shares_of(index, copies)).frozen for index in indices]
-    skipped = {name: values[rows] for name, values in known.skipped.items()}
-    joined = {name: torch.cat([one[name] for one in frozen]) for name in known.frozen}
-    return Batch(batch.stars[rows], KnownDensities(joined, skipped))
+    each = [known.blended(shares_of(index, copies)) for index in indices]
+    return Batch(batch.stars[rows], KnownDensities.cat(each))
 
 
 def shares_of(index: int, count: int) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stream_mapper.inference.ensemble import Fits
 from stream_mapper.inference.scores import evaluating
-from stream_mapper.models.known import Batch, KnownDensities
+from stream_mapper.models.known import Batch
 from stream_mapper.models.mixture import BACKGROUND, MixtureModel
 
 _CHUNK = 8192  # stars whose densities are computed at once
@@ -55,10 +55,8 @@ def skipped_by_each(
 def repeated(batch: Batch, count: int) -> Batch:
     """The N stars ``count`` times over, each time with what :func:`skipped_by_each` has of another fit."""
     rows = torch.arange(len(batch), device=batch.stars.device).repeat(count)
-    frozen = {name: values[rows] for name, values in batch.known.frozen.items()}
-    return Batch(
-        batch.stars[rows], KnownDensities(frozen, {n: values.T.flatten() for n, values in batch.known.skipped.items()})
-    )
+    skipped = {name: values.T.flatten() for name, values in batch.known.skipped.items()}
+    return Batch(batch.stars[rows], batch.known.with_skipped({})[rows].with_skipped(skipped))
 
 
 def _reopened(model: MixtureModel, batch: Batch, recheck_below: float) -> Batch:
@@ -78,7 +76,8 @@ def _reopened(model: MixtureModel, batch: Batch, recheck_below: float) -> Batch:
 def _skipped(model: MixtureModel, batch: Batch, skip_below: float) -> dict[str, Tensor]:
     """Log densities of the components but the background, NaN where they are to be computed, (N,)."""
     params = model(batch.stars)
-    joint, shares = model.ln_joint(params, batch.stars, batch.known), model.ln_shares(params, batch.stars)
+    joint = model.ln_joint(params, batch.stars, batch.known)
+    shares = model.ln_shares(params, batch.stars, batch.known)
     negligible = joint - joint.logsumexp(-1, keepdim=True) < math.log(skip_below)
     out = {}
     for i, q in enumerate(model.components):

@@ -58,6 +58,9 @@ class Pretraining(Protocol):
             stars: The stars, of which some are held out.
         """
 
+    def held_out(self, stars: Data) -> Data:
+        """Those of the same stars that `maximise` learns no weights from."""
+
 
 class Model(Described, nn.Module, ABC):
     """A density of some coordinates of a star, given its independent coordinates.

@@ -54,6 +54,19 @@ class ComponentModel(Model):
     def ln_likelihood(self, params: Params, data: Data, known: KnownDensities | None = None) -> Tensor:
         """Log density of each star, shape (N,), in nats, computed as far as it is not known."""
 
+    @abstractmethod
+    def ln_seen(self, params: Params, data: Data, known: KnownDensities | None = None) -> Tensor:
+        """Log probability that a star is where the survey looked, (N,), computed as far as it is not known."""
+
+    def ln_seen_component(self, name: str, params: Params, data: Data, known: KnownDensities | None = None) -> Tensor:
+        """Log probability that a star of a part is where the survey looked, (N,); arguments as of `ln_component`."""
+        model, scoped = self.components[name], scope(params, name)
+        if known and name in known.seen:
+            return known.seen[name]
+        if known and isinstance(model, ComponentModel):
+            return model.ln_seen(scoped, data, known.below(name))
+        return model.ln_seen(scoped, data)
+
     def component_params(self, data: Data) -> Params:
         """Parameters of every part, prefixed by its name."""
         return {f"{q}.{name}": value for q, model in self.components.items() for name, value in model(data).items()}

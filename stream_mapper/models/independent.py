@@ -66,9 +66,9 @@ class IndependentModels(ComponentModel):
         """Whether any part has one."""
         return any(model.has_footprint for model in self.components.values())
 
-    def ln_seen(self, params: Params, data: Data) -> Tensor:
+    def ln_seen(self, params: Params, data: Data, known: KnownDensities | None = None) -> Tensor:
         """Log probability that a star is where the survey looked, (N,): the sum over the parts."""
-        return torch.stack([model.ln_seen(scope(params, q), data) for q, model in self.components.items()]).sum(0)
+        return torch.stack([self.ln_seen_component(q, params, data, known) for q in self.components]).sum(0)
 
     def simulate(self, params: Params, data: Data) -> dict[str, Tensor]:
         """One draw of each coordinate for each star, (N,) by name."""

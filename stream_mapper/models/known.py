@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -26,12 +26,15 @@ class KnownDensities:
         frozen: Log densities of every star, (N,), by name: of densities that are no longer trained.
         skipped: Log densities of the stars for which a component of the model cannot matter, (N,), by component; NaN
             for the others, whose density is to be computed. Of K fits side by side, (N, K).
+        seen: Log probabilities, (N,), by name, that a star of a frozen density with a footprint is where the survey
+            looked at the place of each star.
         differences: Of densities among ``frozen`` that were trained again on resampled stars, what each copy's log
             density is above that of the density itself, (N, R), by name.
     """
 
     frozen: Mapping[str, Tensor] = field(default_factory=dict)
     skipped: Mapping[str, Tensor] = field(default_factory=dict)
+    seen: Mapping[str, Tensor] = field(default_factory=dict)
     differences: Mapping[str, Tensor] = field(default_factory=dict)
 
     @classmethod
@@ -41,11 +44,12 @@ class KnownDensities:
         return cls(
             {name: torch.cat([block.frozen[name] for block in blocks]) for name in first.frozen},
             {name: torch.cat([block.skipped[name] for block in blocks]) for name in first.skipped},
+            {name: torch.cat([block.seen[name] for block in blocks]) for name in first.seen},
             {name: torch.cat([block.differences[name] for block in blocks]) for name in first.differences},
         )
 
     def __bool__(self) -> bool:
-        return bool(self.frozen or self.skipped)
+        return bool(self.frozen or self.skipped or self.seen)
 
     def __getitem__(self, rows: Rows) -> KnownDensities:
         return self._mapped(lambda values: values[rows])
@@ -56,31 +60,34 @@ class KnownDensities:
 
     def below(self, component: str) -> KnownDensities:
         """What is known of the parts of a component, by the names they have there."""
-        prefix = f"{component}."
-        return KnownDensities(
-            {name.removeprefix(prefix): values for name, values in self.frozen.items() if name.startswith(prefix)}
-        )
+        return KnownDensities(_below(component, self.frozen), {}, _below(component, self.seen))
 
     def with_skipped(self, skipped: Mapping[str, Tensor]) -> KnownDensities:
         """The frozen densities, with these of components that need not be computed, in place of any before."""
-        return KnownDensities(self.frozen, skipped, self.differences)
+        return replace(self, skipped=skipped)
 
     def with_differences(self, differences: Mapping[str, Tensor]) -> KnownDensities:
         """The same, with the differences of the densities' copies."""
-        return KnownDensities(self.frozen, self.skipped, differences)
+        return replace(self, differences=differences)
 
     def blended(self, shares: Tensor) -> KnownDensities:
         """The same, with a share (R,) of each copy's difference in every frozen density that has copies."""
         moved = {name: d @ shares.to(d) for name, d in self.differences.items()}
         frozen = {name: values + moved[name] if name in moved else values for name, values in self.frozen.items()}
-        return KnownDensities(frozen, self.skipped)
+        return replace(self, frozen=frozen, differences={})
 
     def _mapped(self, change: Callable[[Tensor], Tensor]) -> KnownDensities:
         return KnownDensities(
             {name: change(values) for name, values in self.frozen.items()},
             {name: change(values) for name, values in self.skipped.items()},
+            {name: change(values) for name, values in self.seen.items()},
             {name: change(values) for name, values in self.differences.items()},
         )
+
+
+def _below(component: str, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    prefix = f"{component}."
+    return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
 
 
 @dataclass(frozen=True)

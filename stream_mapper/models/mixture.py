@@ -147,18 +147,18 @@ class MixtureModel(ComponentModel):
         """
         data = self.measured(data)
         terms = [self.ln_component(q, params, data, known) for q in self.components]
-        return self.ln_shares(params, data) + torch.stack(terms, -1)
+        return self.ln_shares(params, data, known) + torch.stack(terms, -1)
 
     @property
     def has_footprint(self) -> bool:
         """Whether every component has one."""
         return all(model.has_footprint for model in self.components.values())
 
-    def ln_seen(self, params: Params, data: Data) -> Tensor:
+    def ln_seen(self, params: Params, data: Data, known: KnownDensities | None = None) -> Tensor:
         """Log probability that a star of the mixture is where the survey looked, (N,)."""
-        return ln_total(self._ln_seen_weights(params, data))
+        return ln_total(self._ln_seen_weights(params, data, known))
 
-    def ln_shares(self, params: Params, data: Data) -> Tensor:
+    def ln_shares(self, params: Params, data: Data, known: KnownDensities | None = None) -> Tensor:
         r"""Log of the share of each component in the stars that were seen at a place, (N, K).
 
         Where every component has a footprint, the weights are those of all stars, seen or not, and the share of a
@@ -167,16 +167,16 @@ class MixtureModel(ComponentModel):
         """
         if not self.has_footprint:
             return self._ln_weights(params)
-        terms = self._ln_seen_weights(params, data)
+        terms = self._ln_seen_weights(params, data, known)
         nowhere = terms.isneginf().all(-1, keepdim=True)
         return torch.where(nowhere, self._ln_weights(params), torch.where(nowhere, 0.0, terms).log_softmax(-1))
 
     def _ln_weights(self, params: Params) -> Tensor:
         return torch.stack([params[f"{q}.ln-weight"] for q in self.components], -1)
 
-    def _ln_seen_weights(self, params: Params, data: Data) -> Tensor:
+    def _ln_seen_weights(self, params: Params, data: Data, known: KnownDensities | None) -> Tensor:
         """ln(f_q S_q), (N, K)."""
-        seen = [model.ln_seen(scope(params, q), data) for q, model in self.components.items()]
+        seen = [self.ln_seen_component(q, params, data, known) for q in self.components]
         return self._ln_weights(params) + torch.stack(seen, -1)
 
     def ln_likelihood(self, params: Params, data: Data, known: KnownDensities | None = None) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from stream_mapper.builtin.compat.broad import Broad
 from stream_mapper.data import Data
 from stream_mapper.models.base import Model
 from stream_mapper.models.components import frozen_parts
@@ -49,14 +50,16 @@ def background_metrics(
         p_off_stream: The membership of each of the stars it used, (M,); None if it is not known.
 
     Returns:
-        ``val_ln_likelihood_background`` by density; ``outside_support_background``, fitted stars unlike those that some
-        density was trained on; ``stream_share_of_background``, the share of stream stars among these. Nothing of a
-        model without such densities.
+        ``val_ln_likelihood_background`` and ``broad_share_background`` by density; ``outside_support_background``,
+        fitted stars unlike those that some density was trained on; ``stream_share_of_background``, the share of stream
+        stars among these. Nothing of a model without such densities.
     """
     parts = frozen_parts(model)
     if not parts:
         return {}
     out: dict[str, Any] = {"val_ln_likelihood_background": dict(pretrained.val_ln_likelihoods)}
+    if shares := _broad_shares(parts):
+        out["broad_share_background"] = shares
     out["outside_support_background"] = _unsupported(parts, stars)
     if p_off_stream is not None and len(p_off_stream):
         share = out["stream_share_of_background"] = p_off_stream.double().nanmean().item()
@@ -64,6 +67,19 @@ def background_metrics(
         rest = "; those outside its window count as none" if pretrained.rows is None else ""
         _log.info(text, share * len(p_off_stream), len(p_off_stream), 100 * share, rest)
     return out
+
+
+def _broad_shares(parts: Mapping[str, Model]) -> dict[str, float]:
+    """Share of the broad law in each density that has one, by its coordinates."""
+    shares = {
+        ",".join(part.coord_names): module.share
+        for part in parts.values()
+        for module in part.modules()
+        if isinstance(module, Broad)
+    }
+    for names, share in shares.items():
+        _log.info("%.2g of the density of %s is the broad one.", share, names)
+    return shares
 
 
 @torch.no_grad()

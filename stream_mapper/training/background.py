@@ -137,6 +137,10 @@ class BackgroundTraining:
         train = share(chosen.to(device), stage.batch_size, shuffle=True, seed=stage.seed)
         trainer.fit(StreamModule(model, learning_rate=stage.learning_rate), train, share(held_out.to(device)))
 
+    def held_out(self, stars: Data) -> Data:
+        """The stars of the split that `maximise` chooses the best epoch on."""
+        return _split(stars, self.stage)[1]
+
 
 def train_background(
     model: Model, stars: Data, stage: BackgroundStage, hardware: Hardware | None = None

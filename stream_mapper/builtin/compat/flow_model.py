@@ -11,12 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from stream_mapper.builtin.box import BoxedModel, RotatedBox
-from stream_mapper.builtin.compat.broad import WIDE, Broad, Law, ln_normals
+from stream_mapper.builtin.compat.broad import FITTED, WIDE, Broad, Law, ln_normals
 from stream_mapper.builtin.compat.marginal import at_once, check_count, over_nodes, trapezoid
+from stream_mapper.builtin.compat.seen_flow import SeenFlow
+from stream_mapper.builtin.compat.seen_part import SeenPart
 from stream_mapper.builtin.compat.support import Support
+from stream_mapper.builtin.seen import draw_seen
 from stream_mapper.builtin.window import Stretch
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError
+from stream_mapper.footprint import Footprint
 from stream_mapper.models.base import Model, Params, Pretraining
 from stream_mapper.params import ModelParameters
 from stream_mapper.utils import StandardScaler
@@ -25,7 +29,7 @@ from stream_mapper.windows import Bounds
 _ROUGH = 0.3  # nats between two grids, beyond which the finer one is not trusted
 
 
-class FlowModel(BoxedModel):
+class FlowModel(SeenFlow, BoxedModel):
     r"""A conditional density of standardised numbers, :math:`p(x \mid \phi_1)`, in the units of the data.
 
     Coordinates with a window are stretched onto the real line (:class:`stream_mapper.builtin.window.Stretch`), then all
@@ -56,12 +60,16 @@ class FlowModel(BoxedModel):
             check only: the class takes it from its scaler and warns if this one disagrees.
         indep_coord_names: Coordinates the density is conditioned on.
         params: Must be empty: such a density has no named parameters.
-        broad: Share of the broad density, in 0..1; None or 0 for none.
-        fit_broad: Whether that share is trained with the network, from this value.
+        broad: Share of the broad density: a number in 0..1; "fitted" for the likeliest one of stars that the network
+            was not trained on, see :meth:`stream_mapper.builtin.compat.broad.Broad.fit`; None or 0 for none.
+        footprint: Where the survey looked, of which one of the coordinates is: the density is divided by the
+            probability of the part that was seen at the star's place, and is zero elsewhere. A
+            :class:`stream_mapper.builtin.compat.ZukoFlowModel` of one coordinate takes one, and one of a single
+            autoregressive transformation that has this coordinate first; others cannot tell that probability.
 
     Raises:
-        InputError: If there are parameters, the box is over other coordinates or over some with a window, or the share
-            is no share.
+        InputError: If there are parameters, the box is over other coordinates or over some with a window, the share
+            is no share, or the footprint is one that this flow cannot take.
     """
 
     def __init__(
@@ -76,8 +84,8 @@ class FlowModel(BoxedModel):
         jacobian_logdet: float | Tensor | None = None,
         indep_coord_names: Sequence[str] = ("phi1",),
         params: ModelParameters | None = None,
-        broad: float | None = 0.01,
-        fit_broad: bool = False,
+        broad: float | str | None = FITTED,
+        footprint: Footprint | None = None,
     ) -> None:
         super().__init__(indep_coord_names=indep_coord_names, coord_names=coord_names, coord_bounds=coord_bounds)
         if params is not None and len(params):
@@ -91,10 +99,12 @@ class FlowModel(BoxedModel):
         names = (*self.indep_coord_names, *self.coord_names)
         self.scaler = (data_scaler or StandardScaler(names))[names]
         self.err_scaler = StandardScaler(self.err_names)
-        self.broad = Broad(broad, fit_broad) if broad else None
+        self.broad = Broad(broad) if broad else None
         self.support = Support(len(names) + len(self.err_names))
         self.jacobian_logdet = None if jacobian_logdet is None else float(jacobian_logdet)
         self._check_jacobian()
+        self._take_footprint(footprint)
+        self._check_seen()
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -111,12 +121,22 @@ class FlowModel(BoxedModel):
         return {}
 
     def pretrain(self, stars: Data, stage: Pretraining) -> None:
-        """Fit the scalers on the stars, then the network to them, and keep where they were."""
+        """Fit the scalers on the stars, then the network to them, and keep where they were and who surprises it."""
         self.fit_scalers(stars)
         self.support.fit_(*self._seen(stars))
         stage.maximise(_OfCompleteStars(self), stars)
         with torch.no_grad():
             self.support.fit_density(self._ln_flow(stars))
+            self._fit_broad(stage.held_out(stars))
+
+    def _fit_broad(self, stars: Data) -> None:
+        """Fit the share of the broad density on stars that lack no coordinate."""
+        if self.broad is not None:
+            u, _ = self._standardised(self._values(stars))
+            ln_narrow, ln_broad = self._ln_flow(stars), ln_normals(u, self._broad_law()).sum(-1)
+            if part := self._seen_part(stars, self._context(stars)):
+                ln_narrow, ln_broad = ln_narrow - part.ln_narrow(), ln_broad - part.ln_broad
+            self.broad.fit(ln_narrow, ln_broad)
 
     @torch.no_grad()
     def is_supported(self, stars: Data) -> Tensor:
@@ -138,16 +158,19 @@ class FlowModel(BoxedModel):
     def ln_likelihood(self, params: Params, data: Data) -> Tensor:  # noqa: ARG002
         """Log density of the measured coordinates, shape (N,), in nats."""
         data = self.measured(data)
-        ln_p = self._by_pattern(self._values(data), self._context(data), data.where[self.coord_names])
+        context = self._context(data)
+        part = self._seen_part(data, context)
+        ln_p = self._by_pattern(self._values(data), context, data.where[self.coord_names], part)
         return torch.where(self.in_window(data), ln_p + self.windows.ln_slope(data), -torch.inf)
 
     def ln_complete(self, data: Data) -> Tensor:
         """Log density of stars that lack no coordinate, shape (N,), in nats: on a GPU, to look for one is to wait."""
         data = self.measured(data)
-        ln_p = self._in_units(self._values(data), self._context(data))
+        context = self._context(data)
+        ln_p = self._in_units(self._values(data), context, None, self._seen_part(data, context))
         return torch.where(self.in_window(data), ln_p + self.windows.ln_slope(data), -torch.inf)
 
-    def _by_pattern(self, x: Tensor, context: Tensor, where: Tensor) -> Tensor:
+    def _by_pattern(self, x: Tensor, context: Tensor, where: Tensor, part: SeenPart | None) -> Tensor:
         """Log density of the measured coordinates, all stars that lack the same ones together, (N,)."""
         out = x.new_zeros(len(x), dtype=torch.promote_types(x.dtype, self.scaler.mean.dtype))
         code = (where * 2 ** torch.arange(where.shape[-1], device=where.device)).sum(-1)
@@ -156,11 +179,17 @@ class FlowModel(BoxedModel):
             pattern = where[rows[0]]
             if present:
                 incomplete = None if pattern.all() else pattern
-                out = out.index_put((rows,), self._in_units(x[rows], context[rows], incomplete))
+                out = out.index_put((rows,), self._in_units(x[rows], context[rows], incomplete, part and part[rows]))
         return out
 
     def simulate(self, params: Params, data: Data) -> dict[str, Tensor]:  # noqa: ARG002
         """One draw of each coordinate for each star, (N,) by name."""
+        if self.footprint is not None:
+            return draw_seen(lambda rows: self._drawn(data[rows]), self.footprint.holds, data)
+        return self._drawn(data)
+
+    def _drawn(self, data: Data) -> dict[str, Tensor]:
+        """Draws of the whole density, whatever was seen of it."""
         context = self._context(data)
         mean, scale = self._numbers(self.coord_names)
         drawn = torch.cat([self._draw(rows) for rows in context.split(at_once(context))])
@@ -189,16 +218,18 @@ class FlowModel(BoxedModel):
                 f"without coord_bounds; {bounded} have them."
             )
 
-    def _in_units(self, x: Tensor, context: Tensor, pattern: Tensor | None = None) -> Tensor:
+    def _in_units(self, x: Tensor, context: Tensor, pattern: Tensor | None, part: SeenPart | None) -> Tensor:
         """Log density over the coordinates measured in ``pattern`` (F,), or all, in the data's units."""
         u, ln_jacobian = self._standardised(x)
         if pattern is None:
             ln_p = self._whole(u, context)
         else:
-            ln_p = self._marginal(torch.where(pattern, u, 0.0), context, pattern)
+            ln_p = self._marginal(torch.where(pattern, u, 0.0), context, pattern, part)
         if self.broad is not None:
-            ln_broad = ln_normals(u, self._broad_law())
-            ln_p = self.broad.mixed(ln_p, _over(ln_broad, pattern))
+            ln_broad = _over(ln_normals(u, self._broad_law()), pattern)
+            missing = part is not None and part.is_missing(pattern)
+            ln_p = self.broad.mixed(ln_p, ln_broad + part.ln_broad if part is not None and missing else ln_broad)
+        ln_p = ln_p if part is None else ln_p - self._ln_part(part)
         return ln_p + _over(ln_jacobian, pattern)
 
     def _standardised(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -230,8 +261,11 @@ class FlowModel(BoxedModel):
         blocks = zip(u.split(size), context.split(size), strict=True)
         return torch.cat([self._ln_density(*block) for block in blocks])
 
-    def _marginal(self, u: Tensor, context: Tensor, pattern: Tensor) -> Tensor:
-        """Log marginal over the coordinates measured in ``pattern``, in standardised units, shape (N,)."""
+    def _marginal(self, u: Tensor, context: Tensor, pattern: Tensor, part: SeenPart | None) -> Tensor:  # noqa: ARG002
+        """Log marginal over the coordinates measured in ``pattern``, in standardised units, shape (N,).
+
+        Where one that is missing was seen in part, ``part`` says so and it is that over this part.
+        """
         missing = (~pattern).nonzero()[:, 0]
         check_count(len(missing), self.coord_names)
 

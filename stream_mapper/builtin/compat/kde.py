@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution, Normal, Uniform
 
-from stream_mapper.builtin.compat.broad import WIDE, Broad, Law, ln_normals
+from stream_mapper.builtin.compat.broad import FITTED, WIDE, Broad, Law
+from stream_mapper.builtin.seen import SeenLaw, SeenModel, draw_seen, strips_inside
 from stream_mapper.data import Data
 from stream_mapper.distributions import TruncatedNormal
 from stream_mapper.distributions._stable import HALF_LN_2PI, ln_normal_interval
 from stream_mapper.errors import InputError, check_at_least
-from stream_mapper.models.base import Model, Params, Pretraining, masked_sum
+from stream_mapper.footprint import Footprint
+from stream_mapper.models.base import Params, Pretraining, masked_sum
 from stream_mapper.windows import Bounds
 
 _PAIRS = 1_000_000  # pairs of a star and a point at once
 _NORMAL_IQR = 1.3489795  # between the quartiles of a standard normal law
 
 
-class KDEModel(Model):
+class KDEModel(SeenModel):
     r"""A kernel density of the coordinates, conditioned on the independent ones by kernel weights.
 
     .. math:: p(x \mid \phi_1) = \frac{\sum_i K(\phi_1 - \phi_{1,i}) \prod_f k_f(x_f \mid x_{f,i})}
@@ -46,10 +49,14 @@ class KDEModel(Model):
         max_points: Stars to keep; drawn at random from more.
         seed: Seed of that draw.
         indep_coord_names: Coordinates the density is conditioned on, D of them.
-        broad: Share of the broad density, in 0..1; None or 0 for none.
+        broad: Share of the broad density: a number in 0..1; "fitted" for the likeliest one of the points, each seen
+            from the others, see :meth:`stream_mapper.builtin.compat.broad.Broad.fit`; None or 0 for none.
+        footprint: Where the survey looked, of which one of the coordinates is: the density is divided by the
+            probability of the part that was seen at the star's place, and is zero elsewhere.
 
     Raises:
-        InputError: If a bandwidth is not positive or is that of another coordinate, or the share is no share.
+        InputError: If a bandwidth is not positive or is that of another coordinate, the share is no share, or the
+            footprint is of another coordinate or along one that is not known.
     """
 
     points: Tensor
@@ -64,9 +71,11 @@ class KDEModel(Model):
         max_points: int = 5000,
         seed: int = 0,
         indep_coord_names: Sequence[str] = ("phi1",),
-        broad: float | None = 0.01,
+        broad: float | str | None = FITTED,
+        footprint: Footprint | None = None,
     ) -> None:
         super().__init__(indep_coord_names=indep_coord_names, coord_names=coord_names, coord_bounds=coord_bounds)
+        self._take_footprint(footprint)
         names = (*self.indep_coord_names, *self.coord_names)
         self.names = names
         self.bandwidth = dict(bandwidth) if isinstance(bandwidth, Mapping) else bandwidth
@@ -102,6 +111,16 @@ class KDEModel(Model):
         order = torch.randperm(len(points), generator=torch.Generator().manual_seed(self.seed))[: self.max_points]
         self.points = points[order.to(points.device)]
         self.bandwidths = self._widths(self.points)
+        if self.broad is not None and self.broad.fitted:
+            self._fit_broad(self.broad, data[complete][order.to(points.device)])
+
+    def _fit_broad(self, broad: Broad, points: Data) -> None:
+        """Fit the share of the broad density on the points, each of which is left out of its own density."""
+        for_each = [
+            (self._ln_narrow(list(self._kernels(part)), part), self._ln_broad(part)) for part in self._parts(points)
+        ]
+        ln_p = [torch.cat([law[kind][0] - law[kind][1] for law in for_each]) for kind in (0, 1)]
+        broad.fit(*ln_p)
 
     def _widths(self, points: Tensor) -> Tensor:
         quartiles = torch.quantile(points, points.new_tensor([0.25, 0.75]), dim=0)
@@ -124,13 +143,39 @@ class KDEModel(Model):
         """Log density of the measured coordinates, shape (N,), in nats."""
         self._check_points()
         fixed = None if self.windows.move else list(self._kernels(data))
-        parts = data.select(self.columns).split(max(1, _PAIRS // len(self.points)))
+        parts = self._parts(data)
         ln_p = torch.cat([self._ln_density(fixed or list(self._kernels(part)), part) for part in parts])
         return torch.where(self.in_window(data), ln_p, -torch.inf)
+
+    def _parts(self, data: Data) -> Iterable[Data]:
+        """So many stars at once that the table of them and the points fits in memory."""
+        return data.select(self.columns).split(max(1, _PAIRS // len(self.points)))
+
+    def ln_seen(self, params: Params, data: Data) -> Tensor:
+        """Log probability that a star of this density is where the survey looked, at the place of each star, (N,)."""
+        if self.footprint is None:
+            return super().ln_seen(params, data)
+        self._check_points()
+        some = data.select(tuple(dict.fromkeys((*self.indep_coord_names, self.footprint.along))))
+        parts = some.split(max(1, _PAIRS // len(self.points)))
+        return torch.cat([self._ln_seen(self.footprint, part) for part in parts])
+
+    def _ln_seen(self, footprint: Footprint, data: Data) -> Tensor:
+        weights = self._ln_weights(self._kept(data[self.indep_coord_names]))
+        ln_narrow = (weights + self._ln_seen_kernels(footprint, data)).logsumexp(-1)
+        ln_broad = self._ln_seen_broad(footprint, data)
+        total = ln_narrow if self.broad is None else self.broad.mixed(ln_narrow, ln_broad)
+        return torch.where(self._is_anything_seen(footprint, data), total, -torch.inf)
 
     def simulate(self, params: Params, data: Data) -> dict[str, Tensor]:  # noqa: ARG002
         """One draw of each coordinate for each star, (N,) by name, inside the window."""
         self._check_points()
+        if self.footprint is not None:
+            return draw_seen(lambda rows: self._drawn(data[rows]), self._in_own_window, data)
+        return self._drawn(data)
+
+    def _drawn(self, data: Data) -> dict[str, Tensor]:
+        """Draws of the whole density, whatever was seen of it."""
         places = data[self.indep_coord_names].split(max(1, _PAIRS // len(self.points)))
         chosen = torch.cat([torch.multinomial(self._ln_weights(self._kept(part)).exp(), 1)[:, 0] for part in places])
         laws = [
@@ -153,31 +198,70 @@ class KDEModel(Model):
         return torch.minimum(torch.maximum(places, low), high)
 
     def _ln_density(self, kernels: Sequence[_Kernel], data: Data) -> Tensor:
-        places, x, where = data[self.indep_coord_names], data[self.coord_names], data.where[self.coord_names]
-        terms = self._ln_weights(self._kept(places), x, where)
-        for kernel, value, measured in zip(kernels, x.unbind(-1), where.unbind(-1), strict=True):
-            terms = terms + torch.where(measured[:, None], kernel.ln_density(value), 0)
-        ln_p = terms.logsumexp(-1)
-        return ln_p if self.broad is None else self.broad.mixed(ln_p, self._ln_broad(data))
+        (ln_p, ln_seen), (ln_broad, ln_seen_broad) = self._ln_narrow(kernels, data), self._ln_broad(data)
+        if self.broad is None:
+            return ln_p - ln_seen
+        return self.broad.mixed(ln_p, ln_broad) - self.broad.mixed(ln_seen, ln_seen_broad)
 
-    def _ln_broad(self, data: Data) -> Tensor:
-        """Log of the broad density of the measured coordinates, shape (N,): even over a finite window."""
-        terms = []
-        for name, centres, _ in self._columns():
-            low, high = self._edges(name, data)
-            even = math.isfinite(self.windows[name].widest)
-            terms.append(-(high - low).log() if even else ln_normals(data[name], _wide(centres)))
-        return masked_sum(terms, [data.where[name] for name in self.coord_names])
+    def _ln_narrow(self, kernels: Sequence[_Kernel], data: Data) -> tuple[Tensor, Tensor]:
+        """Log density of the kernels alone, before it is divided by what was seen of it, and the log of that, (N,)."""
+        places, x, where = data[self.indep_coord_names], data[self.coord_names], data.where[self.coord_names]
+        weights = terms = self._ln_weights(self._kept(places), x, where)
+        seen = x.new_zeros(()) if self.footprint is None else self._ln_seen_kernels(self.footprint, data)
+        columns = zip(self.coord_names, kernels, x.unbind(-1), where.unbind(-1), strict=True)
+        for name, kernel, value, measured in columns:
+            unknown = seen if self.footprint is not None and name == self.footprint.coord else torch.zeros_like(seen)
+            terms = terms + torch.where(measured[:, None], kernel.ln_density(value), unknown)
+        return terms.logsumexp(-1), (weights + seen).logsumexp(-1)
+
+    def _ln_broad(self, data: Data) -> tuple[Tensor, Tensor]:
+        """The same two of the broad density, (N,): even over a finite window."""
+        laws = [self._broad_law(name, centres, data) for name, centres, _ in self._columns()]
+        # an even law of torch has no upper edge, a window has
+        at = [law.mean if isinstance(law, Uniform) else data[n] for law, n in zip(laws, self.coord_names, strict=True)]
+        terms = [law.log_prob(x) for law, x in zip(laws, at, strict=True)]
+        ln_p = masked_sum(terms, [data.where[name] for name in self.coord_names])
+        seen = torch.zeros_like(ln_p)
+        if self.footprint is not None:
+            seen = self._ln_seen_broad(self.footprint, data)
+            ln_p = ln_p + torch.where(data.where[self.footprint.coord], 0.0, seen)
+        return ln_p, seen
+
+    def _broad_law(self, name: str, centres: Tensor, data: Data) -> Distribution:
+        """The broad law of a coordinate at each star, batch shape (N,)."""
+        low, high = self._edges(name, data)
+        if math.isfinite(self.windows[name].widest):
+            return Uniform(low, high, validate_args=False)
+        mean, scale = _wide(centres)
+        return Normal(mean.expand_as(low), scale.expand_as(low), validate_args=False)
+
+    def _ln_seen_kernels(self, footprint: Footprint, data: Data) -> Tensor:
+        """Log probability that a star of each kernel is where the survey looked, (N, P); zero where it did not look."""
+        centres, width = next((centres, width) for name, centres, width in self._columns() if name == footprint.coord)
+        low, high = self._edges(footprint.coord, data)
+
+        def ln_between(bottom: Tensor, top: Tensor) -> Tensor:
+            return ln_normal_interval((bottom[:, None] - centres) / width, (top[:, None] - centres) / width)
+
+        *edges, seen = strips_inside(footprint, low, high, data)
+        total = torch.where(seen.any(-1, keepdim=True), -torch.inf, ln_between(low, high))
+        for bottom, top, is_seen in zip(*(column.unbind(-1) for column in (*edges, seen)), strict=True):
+            total = torch.logaddexp(total, torch.where(is_seen[:, None], ln_between(bottom, top), -torch.inf))
+        return total - ln_between(low, high)
+
+    def _ln_seen_broad(self, footprint: Footprint, data: Data) -> Tensor:
+        """Log probability that a star of the broad law is where the survey looked, (N,); zero where it did not look."""
+        centres = next(centres for name, centres, _ in self._columns() if name == footprint.coord)
+        law = self._broad_law(footprint.coord, centres, data)
+        share = SeenLaw(law, *self._edges(footprint.coord, data), footprint, data).ln_share()
+        return torch.where(share.isneginf(), 0.0, share)
+
+    def _is_anything_seen(self, footprint: Footprint, data: Data) -> Tensor:
+        return strips_inside(footprint, *self._edges(footprint.coord, data), data)[-1].any(-1)
 
     def _broad_draws(self, data: Data) -> Tensor:
         """Draws of the broad density, (N, F)."""
-        drawn = []
-        for name, centres, _ in self._columns():
-            low, high = self._edges(name, data)
-            mean, scale = _wide(centres)
-            even = math.isfinite(self.windows[name].widest)
-            drawn.append(low + (high - low) * torch.rand_like(low) if even else mean + scale * torch.randn_like(low))
-        return torch.stack(drawn, -1)
+        return torch.stack([self._broad_law(name, centres, data).sample() for name, centres, _ in self._columns()], -1)
 
     def _ln_weights(self, places: Tensor, x: Tensor | None = None, where: Tensor | None = None) -> Tensor:
         """Log weights of the points at places (N, D), shape (N, P), each row's exponentials summing to one.

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from stream_mapper.builtin.compat.flow_model import FlowModel
-from stream_mapper.builtin.compat.marginal import check_count, normal_lattice, over_nodes
+from stream_mapper.builtin.compat.marginal import at_once, check_count, normal_lattice, over_nodes
+from stream_mapper.builtin.compat.seen_part import SeenPart, from_the_seen
 from stream_mapper.description import describes, factory
 from stream_mapper.distributions._stable import HALF_LN_2PI
 from stream_mapper.errors import InputError
@@ -89,10 +90,10 @@ class ZukoFlowModel(FlowModel):
     def _draw(self, context: Tensor) -> Tensor:
         return self.flow(context).sample()
 
-    def _marginal(self, u: Tensor, context: Tensor, pattern: Tensor) -> Tensor:
+    def _marginal(self, u: Tensor, context: Tensor, pattern: Tensor, part: SeenPart | None) -> Tensor:
         chain = self._chain
         if chain is None:
-            return super()._marginal(u, context, pattern)
+            return super()._marginal(u, context, pattern, part)
         order: list[int] = chain.order.argsort().tolist()
         measured: list[bool] = pattern.tolist()
         last = max(rank for rank, i in enumerate(order) if measured[i])
@@ -100,15 +101,39 @@ class ZukoFlowModel(FlowModel):
         if not drawn:
             return _conditionals(chain, u, context)[:, pattern].sum(-1)
         check_count(len(drawn), self.coord_names)
+        missing = part is not None and part.is_missing(pattern)
+        table = part.table() if part is not None and missing else u[:, :0]
 
         def ln_density(rows: Tensor, given: Tensor) -> Tensor:
-            x, z = rows[:, : len(pattern)], rows[:, len(pattern) :]
+            x, strips, z = rows.tensor_split([len(pattern), len(pattern) + table.shape[-1]], -1)
+            if missing:  # the coordinate of the footprint is the first that is drawn
+                z = torch.cat([from_the_seen(z[:, 0], strips)[:, None], z[:, 1:]], -1)
             for j, i in enumerate(drawn):
                 x = x.clone()
                 x[:, i] = _at(chain, x, given).inv(z[:, j, None].expand_as(x))[:, i]
             return _conditionals(chain, x, given)[:, pattern].sum(-1)
 
-        return over_nodes(u, context, *normal_lattice(len(drawn), like=u), ln_density)
+        mean = over_nodes(torch.cat([u, table], -1), context, *normal_lattice(len(drawn), like=u), ln_density)
+        return mean + part.ln_narrow() if part is not None and missing else mean
+
+    def _is_first(self, index: int) -> bool:
+        if len(self.coord_names) == 1:
+            return _is_monotonic(self.flow)
+        chain = self._chain if _has_normal_base(self.flow) else None
+        return chain is not None and chain.order[index].item() == 0
+
+    def _to_base(self, index: int, u: Tensor, context: Tensor) -> Tensor:
+        size = at_once(u)
+        blocks = zip(u.split(size), context.split(size), strict=True)
+        return torch.cat([self._base_numbers(index, *block) for block in blocks])
+
+    def _base_numbers(self, index: int, u: Tensor, context: Tensor) -> Tensor:
+        x = u.new_zeros(len(u), len(self.coord_names)).index_copy(-1, u.new_tensor([index]).long(), u[:, None])
+        if len(self.coord_names) == 1:
+            z: Tensor = self.flow(context).transform(x)
+            return z[:, 0]
+        z, _ = _at(self._chain, x, context).call_and_ladj(x)
+        return z[:, index]
 
     @property
     def _chain(self) -> Any:
@@ -116,10 +141,33 @@ class ZukoFlowModel(FlowModel):
         from zuko.flows.autoregressive import MaskedAutoregressiveTransform  # noqa: PLC0415
         from zuko.lazy import Flow  # noqa: PLC0415
 
-        steps = list(self.flow.transform.transforms) if isinstance(self.flow, Flow) else []
+        steps = _steps(self.flow) if isinstance(self.flow, Flow) else []
         if len(steps) != 1 or not isinstance(steps[0], MaskedAutoregressiveTransform) or steps[0].order is None:
             return None
         return steps[0] if steps[0].passes == len(self.coord_names) else None
+
+
+def _steps(flow: Any) -> list[nn.Module]:
+    """The transformations of a flow of zuko, from the coordinates on."""
+    return list(flow.transform.transforms)
+
+
+def _has_normal_base(flow: nn.Module) -> bool:
+    """Whether a flow makes independent standard normal numbers."""
+    from zuko.distributions import DiagNormal  # noqa: PLC0415
+    from zuko.lazy import Flow, UnconditionalDistribution  # noqa: PLC0415
+
+    base = flow.base if isinstance(flow, Flow) else None
+    return isinstance(base, UnconditionalDistribution) and base.f is DiagNormal
+
+
+def _is_monotonic(flow: nn.Module) -> bool:
+    """Whether a flow over one coordinate makes a standard normal number of it, rising with it."""
+    from zuko.flows.autoregressive import MaskedAutoregressiveTransform  # noqa: PLC0415
+    from zuko.flows.gaussianization import ElementWiseTransform  # noqa: PLC0415
+
+    kinds = MaskedAutoregressiveTransform, ElementWiseTransform
+    return _has_normal_base(flow) and all(isinstance(step, kinds) for step in _steps(flow))
 
 
 def _at(chain: Any, x: Tensor, context: Tensor) -> Any:

@@ -6,14 +6,13 @@ To exchange them at random in each pair therefore is what chance does, and needs
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-_EULER = 0.5772156649
+_UPPER = 4  # the tail is told from the upper quarter of the exchanges
 _CHUNK = 16_384  # pairs whose signs are drawn at once
 _APART = 104_729  # between the seed of the draws and that of the exchanges: they must not be of one sequence
 
@@ -74,12 +73,14 @@ class Comparison:
 
     @cached_property
     def scores(self) -> Tensor:
-        """Each statistic's square over its mean over the exchanges, shape (F + 1, T).
+        """Each statistic's square over its mean over all rows, shape (F + 1, T).
 
         The tails of squares of such statistics are exponential, as those of the largest of many Gaussian numbers are.
+        The first row is in the mean as the others are: if only those were, each would be measured by itself in part,
+        and the largest of them would seem smaller than the first by chance alone.
         """
         squares = self.statistics.square()
-        mean = squares[1:].mean(0)
+        mean = squares.mean(0)
         return torch.where(mean > 0, squares / mean.clamp(min=1e-30), 0.0)
 
     @property
@@ -89,18 +90,26 @@ class Comparison:
 
     @property
     def p_value(self) -> float:
-        """Probability that chance gives a largest score as large, by a Gumbel law through those of the exchanges."""
+        """Probability that chance gives a largest score as large, by those of the exchanges."""
         maxima = self.scores.max(-1).values
-        return gumbel_tail(maxima[0].item(), maxima[1:])
+        return tail(maxima[0].item(), maxima[1:])
 
 
-def gumbel_tail(value: float, maxima: Tensor) -> float:
-    """Probability of a maximum above a value, from a sample of maxima, (F,)."""
-    spread = maxima.std().item() * math.sqrt(6) / math.pi
-    if spread <= 0:
-        return 1.0
-    mode = maxima.mean().item() - _EULER * spread
-    return -math.expm1(-math.exp(min(-(value - mode) / spread, 700.0)))
+def tail(value: float, maxima: Tensor) -> float:
+    r"""Probability of a maximum as large as a value, from a sample of maxima, (F,).
+
+    It is the rank of the value, and beyond the upper quarter, k of F above u, that of an exponential law whose scale is
+    known from these k alone, averaged over what it may be:
+
+    .. math:: p = \frac{k}{F} \left(1 + \frac{x - u}{\sum_i (x_i - u)}\right)^{-k}
+    """
+    ordered = maxima.sort(descending=True).values
+    count = max(1, len(ordered) // _UPPER)
+    above, edge = ordered[:count].double(), ordered[count].item()
+    spread = (above - edge).sum().item()
+    if value <= edge or spread <= 0:
+        return (1 + int((maxima >= value).sum())) / (1 + len(maxima))
+    return count / len(maxima) * (1 + (value - edge) / spread) ** -count
 
 
 def kolmogorov(counts: Counts, slices: int) -> Tensor:

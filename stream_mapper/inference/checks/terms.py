@@ -13,6 +13,7 @@ from stream_mapper.data import Data
 from stream_mapper.inference.checks.base import Evidence
 from stream_mapper.models.base import Model, Params, rows_of, scope
 from stream_mapper.models.independent import IndependentModels
+from stream_mapper.models.known import KnownDensities
 from stream_mapper.models.mixture import MixtureModel
 
 _CHUNK = 16_384  # stars whose densities are computed at once
@@ -123,7 +124,7 @@ def terms(evidence: Evidence, stars: Data | None = None) -> Terms:
     """The terms of the fitted stars, or of others, of which nothing is known beforehand."""
     model, known = evidence.model, evidence.known if stars is None else None
     own = model.measured(evidence.stars if stars is None else stars)
-    params = _of_shares(model, model(own), own)
+    params = _of_shares(model, model(own), own, known)
     parts = {q: _parts(model.components[q], scope(params, q), own) for q in evidence.streams}
     densities = {q: torch.stack(list(each.values())).sum(0) for q, each in parts.items()}
     densities |= {q: model.ln_component(q, params, own, known) for q in model.components if q not in parts}
@@ -131,9 +132,9 @@ def terms(evidence: Evidence, stars: Data | None = None) -> Terms:
     return Terms(model, own, params, joint, parts)
 
 
-def _of_shares(model: MixtureModel, params: Params, stars: Data) -> Params:
+def _of_shares(model: MixtureModel, params: Params, stars: Data, known: KnownDensities | None) -> Params:
     """The parameters with the shares of the stars that were seen for weights: a footprint makes them differ."""
-    shares = model.ln_shares(params, stars).unbind(-1) if model.has_footprint else ()
+    shares = model.ln_shares(params, stars, known).unbind(-1) if model.has_footprint else ()
     return params | {f"{q}.ln-weight": share for q, share in zip(model.components, shares, strict=False)}
 
 
