@@ -54,5 +54,5 @@ def test_what_a_network_can_be_says_which_priors_may_hold():
     free = candidates(sequential(1, 8, 3, 2), 2.0, 10.0)
     assert {(k.amplitude, k.scale) for k in free} == {(a, s) for a in AMPLITUDES for s in SCALES}
     assert {k.scale for k in candidates(on_grid(sequential(1, 8, 3, 2), scale=2.5), 2.0, 10.0)} == {0.25}
-    assert first_of(free) == Kernel(2.0, 2.0, 0.08)
-    assert first_of(candidates(Constant(2), 2.0, 10.0)) == Kernel(2.0)
+    assert first_of(free, 0.1) == Kernel(2.0, 2.0, 0.08)
+    assert first_of(candidates(Constant(2), 2.0, 10.0), 0.1) == Kernel(2.0)

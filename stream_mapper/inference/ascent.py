@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,7 +22,8 @@ PRIOR_WIDTH = 2.0
 
 _ENOUGH, _ENOUGH_SO_FAR = 0.05, 2.0  # a gain in log posterior not worth another step, in nats; while priors may change
 _SHARES = (1.0, 0.5, 0.25, 0.125, 0.03)  # of a step, tried until one gains
-_ROUNDS = 4  # choices of the priors at most
+_FIRST_SCALES = 0.08, 0.32  # of the first priors, one after the other, as shares of the range
+_ROUNDS = 4  # choices of the priors at most, from each
 _STEPS = 10  # of each
 
 
@@ -32,8 +34,8 @@ def ascend(
 
     Gradient descent on batches ends near the top, at a distance that no posterior about it knows of, and at a function
     whose roughness is that of its start. Each output is given the prior of :class:`Kernel`; the top is found by Fisher
-    scoring in the values on a grid, the scale and amplitude of each output by the evidence at the top, in turns. What
-    the networks lack is added as their corrections.
+    scoring in the values on a grid, the scale and amplitude of each output by the evidence, in turns. What the networks
+    lack is added as their corrections.
 
     Arguments:
         model: The model, near its top; the corrections of its networks are set.
@@ -48,13 +50,7 @@ def ascend(
     if not len(functions):
         return []
     with evaluating(model):
-        choices = [] if kernels else _choices(model, functions, batches, width)
-        chosen = list(kernels or [first_of(each) for each in choices])
-        for _ in range(0 if kernels else _ROUNDS):
-            expansion = _climb(model, functions, batches, chosen, _ENOUGH_SO_FAR)
-            before, chosen = chosen, _choose(functions.values(), expansion, choices)
-            if chosen == before:
-                break
+        chosen = list(kernels) if kernels is not None else _chosen(model, functions, batches, width)
         _climb(model, functions, batches, chosen, _ENOUGH)
     return chosen
 
@@ -77,6 +73,29 @@ def _choices(model: Model, functions: Functions, batches: Sequence[Batch], width
     return out
 
 
+def _chosen(model: Model, functions: Functions, batches: Sequence[Batch], width: float) -> list[Kernel]:
+    """The priors of the most evidence, of those found; the functions are left at the top with these.
+
+    At a top those that would have the most evidence are guessed, in rounds. A first prior that lets the mean of a thin
+    component follow its stars one by one makes it thinner yet, and is then believed; one that is smooth may lose a
+    curved track. So both are a start.
+    """
+    choices = _choices(model, functions, batches, width)
+    start = functions.values()
+    tops: list[_Top] = []
+    for scale in _FIRST_SCALES:
+        functions.set(start)
+        guess = [first_of(each, scale) for each in choices]
+        for _ in range(_ROUNDS):
+            if guess in [top.kernels for top in tops]:
+                break
+            tops.append(_climb(model, functions, batches, guess, _ENOUGH_SO_FAR))
+            guess = _choose(tops[-1].values, tops[-1].expansion, choices)
+    best = max(tops, key=lambda top: top.ln_evidence)
+    functions.set(best.values)
+    return best.kernels
+
+
 def in_prior(expansion: Expansion, roots: Sequence[Tensor]) -> Tensor:
     """The information in the priors' own coordinates, (rank, rank), of all functions together."""
     rows = []
@@ -90,10 +109,26 @@ def root_of_precision(information: Tensor) -> Tensor:
     return torch.linalg.cholesky(torch.eye(len(information), dtype=information.dtype) + information)
 
 
+class _Top(NamedTuple):
+    """The top with some priors: the functions there (F, G), the expansion near there, and its log posterior."""
+
+    kernels: list[Kernel]
+    values: Tensor
+    expansion: Expansion
+    ln_posterior: float
+
+    @property
+    def ln_evidence(self) -> float:
+        """Log evidence of the priors by the approximation of Laplace, up to a constant that all share, in nats."""
+        roots = [kernel.root(self.values.shape[1]) for kernel in self.kernels]
+        precision = root_of_precision(in_prior(self.expansion, roots))
+        return self.ln_posterior - precision.diagonal().log().sum().item()
+
+
 def _climb(
     model: Model, functions: Functions, batches: Sequence[Batch], kernels: Sequence[Kernel], enough: float
-) -> Expansion:
-    """To the top with these priors; the expansion near there."""
+) -> _Top:
+    """To the top with these priors."""
     roots = [kernel.root(functions.size) for kernel in kernels]
     sizes = [root.shape[1] for root in roots]
     centres = torch.tensor([[kernel.centre] for kernel in kernels], dtype=torch.float64)
@@ -118,12 +153,12 @@ def _climb(
             if after > value:
                 break
         else:
-            functions.set(values_of(z))
-            return expansion
+            break
         gain, z, value = after - value, moved, after
         if gain < enough:
             break
-    return expansion
+    functions.set(values_of(z))
+    return _Top(list(kernels), values_of(z), expansion, value)
 
 
 def _solved(expansion: Expansion, roots: Sequence[Tensor], pull: Tensor) -> Tensor:

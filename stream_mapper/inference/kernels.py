@@ -83,10 +83,10 @@ def candidates(
     return [Kernel(offset, amplitude * unit, scale, centre) for scale in scales for amplitude in AMPLITUDES]
 
 
-def first_of(kernels: Sequence[Kernel]) -> Kernel:
-    """The prior that a fit begins with: one that hinders no function much."""
+def first_of(kernels: Sequence[Kernel], scale: float) -> Kernel:
+    """The prior of about this scale, as a share of the range, that hinders no function much, to begin a fit with."""
     return min(
-        kernels, key=lambda k: (abs(k.amplitude - 2), abs(math.log(k.scale / 0.08)) if k.scale < math.inf else 0)
+        kernels, key=lambda k: (abs(k.amplitude - 2), abs(math.log(k.scale / scale)) if k.scale < math.inf else 0)
     )
 
 
