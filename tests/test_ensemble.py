@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
+from small_models import state_of
 
 import stream_mapper as sml
 from stream_mapper.catalog import read_table
@@ -276,3 +277,18 @@ def test_a_checkpoint_holds_the_ensemble(tmp_path):
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["average_precision"] > 0.9
     assert metrics["val_ln_likelihood"] > np.mean(metrics["val_ln_likelihood_ensemble"])
+
+
+def test_each_fit_has_corrections_of_its_own():
+    module, stars = finished()
+    again = Ensemble(copy.deepcopy(module.model), 2)
+    again.load_state_dict(state_of(module.ensemble))
+    values = []
+    for ensemble in (module.ensemble, again):
+        for one in ensemble.fits(module.model):
+            with one, torch.no_grad():
+                values.append((module.model.components["stream"].correction.values.clone(), module.model(stars)))
+    assert not torch.equal(values[0][0], values[1][0])
+    for (correction, params), (same, kept) in zip(values[:2], values[2:], strict=True):
+        assert torch.equal(correction, same)
+        assert all(torch.equal(params[name], kept[name]) for name in params)

@@ -3,13 +3,15 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from small_models import normal, state_of
 from torch import nn
 
 from stream_mapper import Data
-from stream_mapper.nn import SharedDropout, draw, has_dropout, on_grid, sequential
+from stream_mapper.errors import InputError
+from stream_mapper.nn import GridFunction, SharedDropout, draw, has_dropout, on_grid, sequential
 
 
 def test_sequential_has_the_shape_asked():
@@ -129,3 +131,41 @@ def test_draws_are_reproducible_and_differ():
     assert torch.equal(net(x), at_rest)
     assert has_dropout(net)
     assert not has_dropout(sequential(1, 4, 2, 1))
+
+
+def test_a_function_on_a_grid_is_linear_between_its_nodes_and_constant_beyond():
+    function = GridFunction(2)
+    assert not function.is_set
+    values = torch.randn(2, 6)
+    function.set(values, (-20.0, 5.0))
+    assert function.is_set
+    x = torch.linspace(-40, 30, 71)
+    expected = np.stack([np.interp(x, np.linspace(-20, 5, 6), row) for row in values], -1)
+    np.testing.assert_allclose(function(x), expected, atol=1e-5)
+    assert function(torch.tensor([math.nan, 0.0])).isnan().tolist() == [[True, True], [False, False]]
+
+
+@pytest.mark.parametrize("size", [0, 4, 9])
+def test_a_function_on_a_grid_of_any_size_is_kept_by_the_state(size):
+    function, other = GridFunction(2), GridFunction(2)
+    if size:
+        function.set(torch.randn(2, size), (1.0, 3.0))
+    other.set(torch.randn(2, 7), (0.0, 9.0))
+    other.load_state_dict(state_of(function))
+    assert other.is_set == bool(size)
+    assert torch.equal(other.values, function.values)
+    assert not other.values.requires_grad
+    if size:
+        assert torch.equal(other(torch.linspace(0, 4, 9)), function(torch.linspace(0, 4, 9)))
+
+
+def test_functions_of_another_number_are_refused():
+    function, other = GridFunction(2), GridFunction(3)
+    function.set(torch.randn(2, 4), (1.0, 3.0))
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        other.load_state_dict(function.state_dict())
+
+
+def test_the_scale_of_a_grid_is_positive():
+    with pytest.raises(InputError, match="scale of a grid"):
+        on_grid(nn.Linear(1, 1), scale=0.0)
