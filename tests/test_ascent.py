@@ -114,7 +114,7 @@ def test_a_mean_does_not_follow_the_noise(seed):
     model = normal(net=sequential(1, 8, 3, 2))
     mean, _ = ascend(model, [Batch(data)])
     assert mean.scale > 0.3
-    assert model(data)["phi2.ln-sigma"].mean().item() == pytest.approx(data["phi2"].std().log().item(), abs=0.12)
+    assert model(data)["phi2.ln-sigma"].mean().item() == pytest.approx(data["phi2"].std().log().item(), abs=0.2)
 
 
 def test_a_scale_that_is_given_is_heeded():

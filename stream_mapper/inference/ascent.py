@@ -20,7 +20,7 @@ from stream_mapper.models.known import Batch
 PRIOR_WIDTH = 2.0
 """Standard deviation of the constant part of a network's output, before the bounds."""
 
-_ENOUGH, _ENOUGH_SO_FAR = 0.05, 2.0  # a gain in log posterior not worth another step, in nats; while priors may change
+_ENOUGH = 0.05  # a gain in log posterior not worth another step, in nats
 _SHARES = (1.0, 0.5, 0.25, 0.125, 0.03)  # of a step, tried until one gains
 _FIRST_SCALES = 0.08, 0.32  # of the first priors, one after the other, as shares of the range
 _ROUNDS = 4  # choices of the priors at most, from each
@@ -50,9 +50,9 @@ def ascend(
     if not len(functions):
         return []
     with evaluating(model):
-        chosen = list(kernels) if kernels is not None else _chosen(model, functions, batches, width)
-        _climb(model, functions, batches, chosen, _ENOUGH)
-    return chosen
+        if kernels is None:
+            return _chosen(model, functions, batches, width)
+        return _climb(model, functions, batches, kernels).kernels
 
 
 def _choices(model: Model, functions: Functions, batches: Sequence[Batch], width: float) -> list[list[Kernel]]:
@@ -89,7 +89,7 @@ def _chosen(model: Model, functions: Functions, batches: Sequence[Batch], width:
         for _ in range(_ROUNDS):
             if guess in [top.kernels for top in tops]:
                 break
-            tops.append(_climb(model, functions, batches, guess, _ENOUGH_SO_FAR))
+            tops.append(_climb(model, functions, batches, guess))
             guess = _choose(tops[-1].values, tops[-1].expansion, choices)
     best = max(tops, key=lambda top: top.ln_evidence)
     functions.set(best.values)
@@ -125,9 +125,7 @@ class _Top(NamedTuple):
         return self.ln_posterior - precision.diagonal().log().sum().item()
 
 
-def _climb(
-    model: Model, functions: Functions, batches: Sequence[Batch], kernels: Sequence[Kernel], enough: float
-) -> _Top:
+def _climb(model: Model, functions: Functions, batches: Sequence[Batch], kernels: Sequence[Kernel]) -> _Top:
     """To the top with these priors."""
     roots = [kernel.root(functions.size) for kernel in kernels]
     sizes = [root.shape[1] for root in roots]
@@ -155,7 +153,7 @@ def _climb(
         else:
             break
         gain, z, value = after - value, moved, after
-        if gain < enough:
+        if gain < _ENOUGH:
             break
     functions.set(values_of(z))
     return _Top(list(kernels), values_of(z), expansion, value)
