@@ -137,7 +137,7 @@ def test_one_member_is_the_fit_it_always_was():
     module, _ = ensemble(size=1)
     assert not list(module.ensemble.parameters())
     names = {f"model.{name}" for name in module.model.state_dict()}
-    assert module.state_dict().keys() == names | {"ensemble.posteriors.0.factor"}
+    assert module.state_dict().keys() == names | {f"ensemble.posteriors.0.{name}" for name in ("factor", "moves")}
 
 
 def test_fits_start_from_networks_of_their_own():
@@ -192,8 +192,7 @@ def finished(**kwargs):
     """An ensemble of two with its posterior, the second stream well off the first's."""
     module, stars = ensemble(2, **kwargs)
     model, batches = module.eval().model, [[screened_as_a_fit(module, stars, one)] for one in range(2)]
-    polish(model, module.ensemble, batches)
-    posterior(model, module.ensemble, batches)
+    posterior(model, module.ensemble, batches, polish(model, module.ensemble, batches))
     bias = module.ensemble.weights[0]["_components/stream/net/net/6/bias"]
     bias.data[0] += 0.5
     return module, stars
