@@ -78,7 +78,7 @@ def test_the_top_of_straight_lines_is_that_which_scipy_finds(make):
     best = optimize.minimize(value, [0.5, 0.4, -1.2, 0.0], method="BFGS")
     with torch.no_grad():
         next(module for module in model.net.modules() if isinstance(module, nn.Linear)).bias[0] -= 0.6
-    assert ascend(model, [Batch(data[:50]), Batch(data[50:])], WIDTH) == [Kernel(WIDTH, WIDTH)] * 2
+    ascend(model, [Batch(data[:50]), Batch(data[50:])], kernels=[Kernel(WIDTH, WIDTH)] * 2)
     low, high = Functions(model, [Batch(data)]).values()[:, [0, -1]].T.numpy()
     found = ((low + high) / 2, (high - low) / 2)
     assert value(np.stack(found, -1).flatten()) - best.fun < 0.1
@@ -90,7 +90,7 @@ def test_the_top_of_a_constant_is_that_which_scipy_finds():
         lambda q: 0.5 * np.sum(np.square(q)) / 0.5**2 - stats.norm(q[0], np.exp(q[1])).logpdf(phi2).sum(), [0.0, 0.0]
     )
     model = normal(net=Constant(2))
-    assert ascend(model, [Batch(phi2_at(*phi2.tolist()))], 0.5) == [Kernel(0.5)] * 2
+    ascend(model, [Batch(phi2_at(*phi2.tolist()))], kernels=[Kernel(0.5)] * 2)
     values = Functions(model, [Batch(phi2_at(*phi2.tolist()))]).values()
     assert values.std(-1).max() < 1e-6
     assert values[:, 0].tolist() == pytest.approx(best.x, abs=0.02)
@@ -123,7 +123,7 @@ def test_a_scale_that_is_given_is_heeded():
     model = normal(net=network(scale=9.0), coord_err_names=("phi2_err",))
     posterior = FunctionPosterior()
     posterior.fit(model, [Batch(data)])
-    assert [scale for scale, _ in posterior.scales()[""]] == pytest.approx([9.0, 9.0])
+    assert [prior.scale for prior in posterior.priors()[""]] == pytest.approx([9.0, 9.0])
     assert [k.scale for k in ascend(model, [Batch(data)])] == pytest.approx([9.0 / span.item()] * 2)
 
 

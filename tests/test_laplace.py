@@ -84,8 +84,8 @@ def test_posterior_of_a_truncated_normal():
     n = 40_000
     law = stats.truncnorm(-2, (3 - mu) / 1.5, mu, 1.5)
     phi2 = torch.tensor(law.ppf((np.arange(n) + 0.5) / n), dtype=torch.float32)
-    posterior = FunctionPosterior(WIDTH)
-    posterior.fit(model, [Batch(Data({"phi1": torch.zeros(n), "phi2": phi2}))])
+    posterior = FunctionPosterior()
+    posterior.fit(model, [Batch(Data({"phi1": torch.zeros(n), "phi2": phi2}))], [Kernel(WIDTH)] * 2)
     expected = np.linalg.inv(n * fisher + np.eye(2) / WIDTH**2)
     rows = posterior.factor[[5, 5 + len(posterior.factor) // 2]]
     np.testing.assert_allclose(rows @ rows.T, expected, rtol=0.02)
@@ -100,7 +100,7 @@ def test_draws_restore_the_functions_and_repeat():
     assert model.training
     before = copy.deepcopy(model.state_dict())
     again.load_state_dict(state_of(posterior))
-    assert again.scales() == posterior.scales()
+    assert again.priors() == posterior.priors()
     values = []
     for source, index in ((posterior, 3), (again, 3), (posterior, 4)):
         with source.draw(model, index):
@@ -128,7 +128,7 @@ def test_a_frozen_network_takes_no_part_in_the_posterior():
     model.components["stream"].requires_grad_(False)
     posterior = FunctionPosterior()
     posterior.fit(model, [Batch(phi2_at(0.0, 0.5, 2.0))])
-    assert list(posterior.scales()) == ["weights"]
+    assert list(posterior.priors()) == ["weights"]
     assert len(posterior.factor) == Functions(model, [Batch(phi2_at(0.0))]).size
 
 
