@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import stream_mapper as sml
-from stream_mapper.inference.checks import CHECKS, Check, Evidence, Inspection, Schedule, judge, verdict
+from stream_mapper.inference.checks import CHECKS, Check, Evidence, Inspection, Schedule, inspection, judge, verdict
 from stream_mapper.inference.checks.flips import Comparison, counts, kolmogorov, tail
 from stream_mapper.inference.checks.residuals import _scores
 from stream_mapper.inference.checks.terms import terms
@@ -318,6 +318,22 @@ def test_the_tail_of_maxima():
     for value, within in ((-1.0, 0.05), (1.0, 0.1), (3.0, 0.2), (5.0, 0.3), (8.0, 0.6)):
         assert tail(value, maxima) == pytest.approx(-math.expm1(-math.exp(-value)), rel=within)
     assert tail(2.0, torch.zeros(100)) == pytest.approx(1 / 101)
+
+
+def test_a_sample_of_the_field_stands_for_all(stars, monkeypatch):
+    """Counts are those of all stars, a fault of the field is still found, and none is made."""
+    monkeypatch.setattr(inspection, "_MOST", N // 3)
+    some = Inspection(Evidence(mixture(), stars))
+    assert len(some.sample) == N // 3
+    assert torch.equal(some.sample, Inspection(Evidence(mixture(), stars)).sample)
+    one = torch.ones(N, dtype=torch.float64)
+    assert [w.sum().item() for w in some.sampled((one, one))] == pytest.approx([N, N])
+    assert verdict(judge(Evidence(mixture(), stars))) == "believable"
+    off = stars[(stars["phi2"] - 0.5).abs() > 1]
+    few = off[off["phi1"] < 0]
+    assert fails("support", Evidence(mixture(background=kernel(few)), stars, off_stream=few))
+    wide_field = mixture(background=wide("pm", 0.0, 1.5, coord_err_names=["pm_err"]))
+    assert any("pm" in message for message in fails("predictive", Evidence(wide_field, stars)))
 
 
 def test_verdicts():

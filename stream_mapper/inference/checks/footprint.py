@@ -20,6 +20,7 @@ P_LIMIT = 1e-4
 HOLE = 0.2
 """Share of the expected stars, below which a place is a hole."""
 _DRAWS, _DRAWS_JOINT = 8, 2  # positions drawn for each star, where a position is cheap and where it is not
+_MOST = 800_000  # positions drawn, but for one a star
 _PIXELS, _PER_STAR = 60_000, 2  # at most, in all and for each star
 _SIDES = (3, 4, 6, 8, 11, 15, 20, 28, 40)  # of rectangles, in pixels
 _RADII = (2.0, 3.0, 4.0, 5.0, 6.5, 8.0, 10.0)  # of discs, in pixels
@@ -65,7 +66,7 @@ def positions(inspection: Inspection, coord: str) -> list[Tensor]:
     stars, out = filled(fitted), []
     with torch.random.fork_rng([]):
         torch.manual_seed(inspection.evidence.seed)
-        for _ in range(_DRAWS if cheap else _DRAWS_JOINT):
+        for _ in range(max(1, min(_DRAWS if cheap else _DRAWS_JOINT, _MOST // max(len(stars), 1)))):
             which = torch.multinomial(weights, 1, generator=generator)[:, 0].to(fitted.joint.device)
             each = [
                 part.simulate(inner(scope(fitted.params, q), path), stars)[coord] for q, (path, part) in parts.items()

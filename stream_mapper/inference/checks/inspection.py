@@ -14,6 +14,8 @@ from stream_mapper.inference.checks.terms import Terms, leaves, range_of, terms
 from stream_mapper.models.base import Model, scope
 
 _LIKELY = 0.5  # membership of a likely member
+_MOST = 100_000  # stars of the field that are looked at
+_SEED = 7
 _RANGE = (0.05, 0.95)  # quantiles of a coordinate between which its background is taken as even
 
 
@@ -50,6 +52,26 @@ class Inspection:
     def places(self) -> Tensor:
         """The independent coordinate of the stars, (N,)."""
         return self.fitted.stars[self.along]
+
+    @cached_property
+    def sample(self) -> Tensor:
+        """Rows of the stars that stand for all where the field is looked at, in order: all, or some at random.
+
+        They are chosen without a look at them, so that a star and its draw may be exchanged as before.
+        """
+        generator = torch.Generator().manual_seed(_SEED)
+        rows = torch.randperm(len(self.fitted), generator=generator)[:_MOST].sort().values
+        return rows.to(self.fitted.joint.device)
+
+    @property
+    def each_counts(self) -> float:
+        """How many stars each of the sample stands for."""
+        return len(self.fitted) / max(len(self.sample), 1)
+
+    def sampled(self, weights: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Weights of stars and of draws, (N,) each, of the sample alone, in sum about those of all."""
+        counted = torch.zeros_like(weights[0]).index_fill(0, self.sample, self.each_counts)
+        return weights[0] * counted, weights[1] * counted
 
     @property
     def along(self) -> str:

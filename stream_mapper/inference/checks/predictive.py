@@ -73,7 +73,7 @@ def predictive(inspection: Inspection) -> list[Check]:
 
 def _of_all(inspection: Inspection, name: str) -> Check:
     data = column(inspection, name)
-    weights = data.where[0].double(), data.where[1].double()
+    weights = inspection.sampled((data.where[0].double(), data.where[1].double()))
     found = compare(inspection, data, weights, weights[0])
     return _check(inspection, "", name, found, EFFECT_ALL)
 

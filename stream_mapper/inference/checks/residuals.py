@@ -79,7 +79,7 @@ def _columns(inspection: Inspection, plane: Plane) -> list[Column]:
 def _of_all(inspection: Inspection, plane: Plane) -> Map:
     x, y = _columns(inspection, plane)
     weights = [(a & b).double() for a, b in zip(x.where, y.where, strict=True)]
-    return largest(inspection, x, y, (weights[0], weights[1]))
+    return largest(inspection, x, y, inspection.sampled((weights[0], weights[1])))
 
 
 def _of_members(inspection: Inspection, component: str, plane: Plane) -> Map:

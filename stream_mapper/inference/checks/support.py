@@ -37,14 +37,14 @@ def support(inspection: Inspection) -> list[Check]:
 def _support(inspection: Inspection, part: Model, training: Data) -> Check:
     names = (*part.indep_coord_names, *part.coord_names)
     stars = inspection.fitted.stars
-    rows = stars.where[names].all(-1).nonzero()[:, 0]
+    rows = inspection.sample[stars.where[names][inspection.sample].all(-1)]
     known = training[training.where[names].all(-1)]
     density = f"the density of {', '.join(part.coord_names)}"
     if len(rows) == 0 or len(known) <= _NEIGHBOUR:
         return Check("support", "", "ok", 0.0, SHARE, f"{density}: no star has all its coordinates")
     far = torch.zeros(len(stars), dtype=torch.bool).index_put((rows,), _far(known[names], stars[rows][names]))
     field = ~_on_track(inspection)
-    share = (far & field).sum().item() / max(int(field.sum()), 1)
+    share = (far & field).sum().item() / max(int(field[inspection.sample].sum()), 1)
     member = _expected(inspection, far, field)
     text = (
         f"{density} is extrapolated for {share:.1%} of the field's stars and {_of_members(inspection, far):.0%} of the "
@@ -70,11 +70,13 @@ def _expected(inspection: Inspection, far: Tensor, field: Tensor) -> float:
     """Stars of the field that are expected on the track among those that have no stars near them to learn from."""
     known = ~far & (inspection.fitted.p_background >= _UNLIKELY)
     beside = (known & field).sum().item()
-    return (far & field).sum().item() * (known & ~field).sum().item() / max(beside, 1)
+    here = (far & field).sum().item() * inspection.each_counts
+    return here * (known & ~field).sum().item() / max(beside, 1)
 
 
 def _of_members(inspection: Inspection, far: Tensor) -> float:
     likely = torch.cat([inspection.likely(q) for q in inspection.evidence.streams]).unique()
+    likely = likely[torch.isin(likely, inspection.sample)]
     return far[likely].float().mean().item() if len(likely) else 0.0
 
 
