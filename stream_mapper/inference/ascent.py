@@ -11,11 +11,13 @@ from torch import Tensor
 
 from stream_mapper.inference.expansion import Expansion, expand
 from stream_mapper.inference.functions import Functions
-from stream_mapper.inference.kernels import Kernel, candidates, first_of, ln_evidence
+from stream_mapper.inference.kernels import Kernel, candidates, first_of, ln_evidence, roughened
 from stream_mapper.inference.scores import evaluating
 from stream_mapper.models.base import Model
 from stream_mapper.models.components import ln_density
 from stream_mapper.models.known import Batch
+from stream_mapper.models.mixture import MixtureModel
+from stream_mapper.params.bounds import SigmoidBounds
 
 PRIOR_WIDTH = 2.0
 """Standard deviation of the constant part of a network's output, before the bounds."""
@@ -25,6 +27,7 @@ _SHARES = (1.0, 0.5, 0.25, 0.125, 0.03)  # of a step, tried until one gains
 _FIRST_SCALES = 0.08, 0.32  # of the first priors, one after the other, as shares of the range
 _ROUNDS = 4  # choices of the priors at most, from each
 _STEPS = 10  # of each
+_HARDLY_MINDED = 2.0  # nats of evidence by which a prior with gaps may be below the one of the most
 
 
 def ascend(
@@ -93,7 +96,34 @@ def _chosen(model: Model, functions: Functions, batches: Sequence[Batch], width:
             guess = _choose(tops[-1].values, tops[-1].expansion, choices)
     best = max(tops, key=lambda top: top.ln_evidence)
     functions.set(best.values)
-    return best.kernels
+    rough = _with_gaps(model, functions, best)
+    return best.kernels if rough == best.kernels else _climb(model, functions, batches, rough).kernels
+
+
+def _with_gaps(model: Model, functions: Functions, top: _Top) -> list[Kernel]:
+    """The priors, those of the weights of a mixture with as much of gaps and peaks as their evidence hardly minds.
+
+    Gaps are few, so that all the stars together say little of how deep another may be.
+    """
+    out, units = list(top.kernels), _units_of_weights(model, functions)
+    for f, unit in units.items():
+        kernels = roughened(out[f], unit)
+        evidence = _evidence(f, top.values, top.expansion, kernels)
+        allowed = [k for k, e in zip(kernels, evidence, strict=True) if e > max(evidence) - _HARDLY_MINDED]
+        most = max(kernel.rough for kernel in allowed)
+        likely = {k: e for k, e in zip(kernels, evidence, strict=True) if k in allowed and k.rough == most}
+        out[f] = max(likely, key=likely.__getitem__)
+    return out
+
+
+def _units_of_weights(model: Model, functions: Functions) -> dict[int, float]:
+    """Outputs that are of the weights of a mixture, and what a change of one in ln f is of each at most."""
+    if not isinstance(model, MixtureModel):
+        return {}
+    parts = [(part, name) for part in functions.parts.values() for name in part.params.names]
+    bounds = {f: part.params[name].bounds for f, (part, name) in enumerate(parts) if part is model.weights}
+    slopes = {f: (b.upper - b.lower) / 4 if isinstance(b, SigmoidBounds) else 1.0 for f, b in bounds.items()}
+    return {f: 1 / slope for f, slope in slopes.items()}
 
 
 def in_prior(expansion: Expansion, roots: Sequence[Tensor]) -> Tensor:
@@ -169,14 +199,17 @@ def _choose(values: Tensor, expansion: Expansion, choices: Sequence[Sequence[Ker
     """The prior of the most evidence for each function, given the others."""
     out = []
     for f, kernels in enumerate(choices):
-        off = values[f] - kernels[0].centre
-        pull = expansion.gradient[f] + expansion.times(f, f, off[:, None])[:, 0]
-        evidence = []
-        for kernel in kernels:
-            root = kernel.root(values.shape[1])
-            evidence.append(ln_evidence(expansion.between(f, f, root, root), root.T @ pull))
+        evidence = _evidence(f, values, expansion, kernels)
         out.append(kernels[max(range(len(kernels)), key=evidence.__getitem__)])
     return out
+
+
+def _evidence(f: int, values: Tensor, expansion: Expansion, kernels: Sequence[Kernel]) -> list[float]:
+    """Log evidence of each prior of one function, given the others, up to a constant that all share, in nats."""
+    off = values[f] - kernels[0].centre
+    pull = expansion.gradient[f] + expansion.times(f, f, off[:, None])[:, 0]
+    roots = [kernel.root(values.shape[1]) for kernel in kernels]
+    return [ln_evidence(expansion.between(f, f, root, root), root.T @ pull) for root in roots]
 
 
 @torch.no_grad()

@@ -18,6 +18,9 @@ SCALES = (0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
 AMPLITUDES = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Amplitudes that are tried, in the unit of a network's output before the bounds."""
 
+ROUGH, ROUGH_SCALES = (0.25, 0.5, 1.0), (0.015, 0.03, 0.06)
+"""How much gaps and peaks are tried in the logarithm of a weight, and of which scales, as shares of the range."""
+
 _RANK = 1e-7  # share of a kernel's largest eigenvalue below which another counts as none
 
 
@@ -34,12 +37,17 @@ class Kernel:
         amplitude: That of the process, a; or of the slope over half the range.
         scale: Scale of variation, l, as a share of the range; infinite for a straight line or a constant.
         centre: Mean of the prior.
+        rough: Standard deviation of another such process, of a small scale: what a component's weight may have of gaps
+            and peaks wherever it is smooth besides.
+        rough_scale: Its scale, as a share of the range.
     """
 
     offset: float
     amplitude: float = 0.0
     scale: float = math.inf
     centre: float = 0.0
+    rough: float = 0.0
+    rough_scale: float = 0.03
 
     def root(self, size: int) -> Tensor:
         """R (G, rank) in float64, with R R^T the covariance at G even nodes."""
@@ -52,11 +60,26 @@ def _root(kernel: Kernel, size: int) -> Tensor:
     if math.isinf(kernel.scale):
         columns = [kernel.offset * torch.ones_like(x), kernel.amplitude * (2 * x - 1)]
         return torch.stack(columns[: 1 + (kernel.amplitude > 0)], -1)
-    s = math.sqrt(5) * (x[:, None] - x).abs() / kernel.scale
-    matrix = kernel.offset**2 + kernel.amplitude**2 * (1 + s + s.square() / 3) * (-s).exp()
+    matrix = kernel.offset**2 + kernel.amplitude**2 * _matern(x, kernel.scale)
+    if kernel.rough > 0:
+        matrix += kernel.rough**2 * _matern(x, kernel.rough_scale)
     value, vector = torch.linalg.eigh(matrix)
     kept = value > _RANK * value[-1]
     return vector[:, kept] * value[kept].sqrt()
+
+
+def _matern(x: Tensor, scale: float) -> Tensor:
+    """Correlations of the places x (G,), (G, G)."""
+    s = math.sqrt(5) * (x[:, None] - x).abs() / scale
+    return (1 + s + s.square() / 3) * (-s).exp()
+
+
+def roughened(kernel: Kernel, unit: float) -> list[Kernel]:
+    """A prior with more and more of gaps and peaks, and of several scales of each; of a line or a constant, itself."""
+    if math.isinf(kernel.scale):
+        return [kernel]
+    scales = [scale for scale in ROUGH_SCALES if scale < kernel.scale] or [min(ROUGH_SCALES)]
+    return [kernel, *(replace(kernel, rough=r * unit, rough_scale=scale) for r in ROUGH for scale in scales)]
 
 
 def candidates(

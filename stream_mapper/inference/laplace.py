@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import astuple
 from typing import Any
 
 import torch
@@ -44,7 +45,7 @@ class FunctionPosterior(nn.Module):
         self.prior_width = prior_width
         self.register_buffer("factor", torch.zeros(0, 0))
         self.register_buffer("moves", torch.zeros(0, 0))
-        self.kernels = nn.Module()  # a buffer (F, 4) for each network, by the path of its part
+        self.kernels = nn.Module()  # a buffer (F, 6) for each network, by the path of its part
 
     @property
     def is_fitted(self) -> bool:
@@ -107,7 +108,7 @@ class FunctionPosterior(nn.Module):
             span: What the scales are a share of, in the unit of the coordinate; 1 for scales in that unit.
         """
         named = self.kernels.named_buffers()
-        return {_path(key): [Kernel(o, a, scale / span, c) for o, a, scale, c in rows.tolist()] for key, rows in named}
+        return {_path(key): [Kernel(*_scaled(row, 1 / span)) for row in rows.tolist()] for key, rows in named}
 
     def _corrections(self, model: Model) -> list[GridFunction]:
         parts = [model.get_submodule(_path(key)) for key, _ in self.kernels.named_buffers()]
@@ -115,7 +116,7 @@ class FunctionPosterior(nn.Module):
 
     def _keep(self, functions: Functions, kernels: Sequence[Kernel]) -> None:
         span = functions.ends[1] - functions.ends[0]
-        rows = iter([(kernel.offset, kernel.amplitude, span * kernel.scale, kernel.centre) for kernel in kernels])
+        rows = iter([_scaled(astuple(kernel), span) for kernel in kernels])
         self._set_kernels(
             {path: torch.tensor([next(rows) for _ in p.params.names]) for path, p in functions.parts.items()}
         )
@@ -145,6 +146,12 @@ def _pulls(model: Model, functions: Functions, batches: Sequence[Batch], resampl
         blended = [Batch(batch.stars, batch.known.blended(share)) for batch in open_ones]
         pulls.append(expand(model, functions, blended).gradient - first)
     return pulls
+
+
+def _scaled(kernel: Sequence[float], span: float) -> tuple[float, ...]:
+    """The numbers of a kernel, its scales times a span."""
+    offset, amplitude, scale, centre, rough, rough_scale = kernel
+    return offset, amplitude, span * scale, centre, rough, span * rough_scale
 
 
 def _key(path: str) -> str:

@@ -57,7 +57,7 @@ class BackgroundStage:
     val_fraction: float = 0.1
     seed: int = 0
     copies: int = 3
-    copy_share: float = 1 / 3
+    copy_share: float = 1 / 6
 
     def __post_init__(self) -> None:
         """Refuse numbers that leave nothing to do."""
