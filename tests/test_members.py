@@ -58,11 +58,13 @@ def test_the_test_of_counts_can_fail():
     assert np.abs(law - ODDS["as many of each"].sum()).max() > 5
 
 
-def even(*names, hooks=()):
+def even(*names, hooks=(), **kwargs):
     """Components of one and the same density, so that the membership of every star is the weight."""
     weights = ModelParameters({f"{name}.ln-weight": ModelParameter() for name in names})
     components = {name: uniform("phi2") for name in (*names, "background")}
-    return sml.MixtureModel(components, net=Constant(len(names)), params=weights, unpack_params_hooks=hooks).eval()
+    return sml.MixtureModel(
+        components, net=Constant(len(names)), params=weights, unpack_params_hooks=hooks, **kwargs
+    ).eval()
 
 
 def stars(n):
@@ -163,3 +165,12 @@ def test_ends_are_those_of_the_draws():
     assert table["members_05"].unit is None
     assert np.isnan(table["begin"]).tolist() == [False, True, True]
     assert ends(even("stream"), torch.zeros(1)) == {}
+
+
+def test_ends_of_a_model_are_those_it_has():
+    model = even("stream", "spur", ends={"spur": sml.Ends(end=(-1.0, 4.0))})
+    found = ends(model, torch.zeros(1))
+    assert list(found["spur"])[:: 1 + len(QUANTILES)] == ["end", "end_width"]
+    assert found["spur"]["end"].item() == pytest.approx(1.5)
+    assert 0.05 < found["spur"]["end_width"].item() < 3
+    assert found["stream"]["end"].isnan().all()

@@ -139,7 +139,7 @@ def test_ucds_are_words_of_the_ivoa(name):
     note = note_of(name)
     assert not note.ucd or check_ucd(note.ucd, check_controlled_vocabulary=True, has_colon=False), note
     assert note.description
-    assert note.ucd or name.startswith(("phi2", "density", "weight")), name
+    assert note.ucd or name.startswith(("phi2", "density", "weight", "members", "begin_width", "end_width")), name
 
 
 def test_the_check_of_ucds_can_fail():

@@ -91,7 +91,7 @@ _MEMBERSHIPS = {
     "z": Note("stat.snr", "significance at its place in sigma; negative for a gap"),
     "p_chance": Note("stat.probability", "how often a component without features shows one so significant anywhere"),
     "total_density": Note("", "stars of all components per degree of phi1"),
-    "members": Note("meta.number", "stars of the component among those that were fitted"),
+    "members": Note("", "stars of the component among those that were fitted"),
     "begin": Note("pos.spherical.azi", "phi1 where the component begins"),
     "end": Note("pos.spherical.azi", "phi1 where the component ends"),
     "begin_width": Note("", "width of the edge where the component begins"),
