@@ -18,7 +18,7 @@ SCALES = (0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
 AMPLITUDES = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Amplitudes that are tried, in the unit of a network's output before the bounds."""
 
-ROUGH, ROUGH_SCALES = (0.25, 0.5, 1.0), (0.015, 0.03, 0.06)
+ROUGH, ROUGH_SCALES = (0.5, 1.0, 2.0), (0.015, 0.03)
 """How much gaps and peaks are tried in the logarithm of a weight, and of which scales, as shares of the range."""
 
 _RANK = 1e-7  # share of a kernel's largest eigenvalue below which another counts as none

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from stream_mapper.inference.ascent import PRIOR_WIDTH, ascend, in_prior, root_of_precision
+from stream_mapper.inference.edges import edge_draws
 from stream_mapper.inference.expansion import expand
 from stream_mapper.inference.functions import Functions, correction_of
 from stream_mapper.inference.kernels import Kernel
@@ -18,7 +19,10 @@ from stream_mapper.inference.resampled import Resampled, shares_of, with_differe
 from stream_mapper.inference.scores import evaluating
 from stream_mapper.models.base import Model, ParametricModel
 from stream_mapper.models.known import Batch
+from stream_mapper.models.mixture import MixtureModel
 from stream_mapper.nn import GridFunction
+
+_EDGES = 1000  # draws of them that are kept
 
 
 class FunctionPosterior(nn.Module):
@@ -31,6 +35,7 @@ class FunctionPosterior(nn.Module):
     bounds. Where densities were trained again on resampled stars, the top moves with each copy, by one step of
     Newton's; a draw has its share of these, as of the copies (:class:`stream_mapper.inference.resampled.Resampled`).
 
+    The edges of components, which are sharp, are drawn from the likelihood: :mod:`stream_mapper.inference.edges`.
     Networks of more than one independent coordinate stay as they are. Guides that are kept are flat.
 
     Arguments:
@@ -39,12 +44,16 @@ class FunctionPosterior(nn.Module):
 
     factor: Tensor
     moves: Tensor
+    edges: Tensor
+    edge_rows: Tensor
 
     def __init__(self, prior_width: float = PRIOR_WIDTH) -> None:
         super().__init__()
         self.prior_width = prior_width
         self.register_buffer("factor", torch.zeros(0, 0))
         self.register_buffer("moves", torch.zeros(0, 0))
+        self.register_buffer("edges", torch.zeros(0, 0))  # draws of the rows of the corrections that are of edges
+        self.register_buffer("edge_rows", torch.zeros(0, dtype=torch.long))
         self.kernels = nn.Module()  # a buffer (F, 6) for each network, by the path of its part
 
     @property
@@ -78,6 +87,7 @@ class FunctionPosterior(nn.Module):
             functions.set(functions.values())
             precision = root_of_precision(in_prior(expand(model, functions, batches), roots))
             pulls = _pulls(model, functions, batches, resampled) if resampled else []
+            self._keep_edges(model, functions, batches)
         self.factor = torch.linalg.solve_triangular(precision, root.T, upper=False).T.float()
         moves = [root @ torch.cholesky_solve(root.T @ pull.flatten()[:, None], precision) for pull in pulls]
         self.moves = torch.cat([root.new_zeros(len(root), 0), *moves], -1).float()
@@ -93,8 +103,11 @@ class FunctionPosterior(nn.Module):
         moved = self.moves @ shares_of(index, self.moves.shape[1]).to(self.moves)
         shifts = (self.factor @ noise + moved).view(sum(len(c.values) for c in corrections), -1)
         before = [correction.values for correction in corrections]
-        for correction, shift in zip(corrections, shifts.split([len(v) for v in before]), strict=True):
-            correction.values = nn.Parameter(correction.values + shift.to(correction.values), requires_grad=False)
+        values = torch.cat([v.to(shifts) for v in before]) + shifts
+        if len(self.edges):
+            values[self.edge_rows] = self.edges[index % len(self.edges)][:, None]
+        for correction, block in zip(corrections, values.split([len(v) for v in before]), strict=True):
+            correction.values = nn.Parameter(block.to(correction.values), requires_grad=False)
         try:
             yield
         finally:
@@ -121,6 +134,13 @@ class FunctionPosterior(nn.Module):
             {path: torch.tensor([next(rows) for _ in p.params.names]) for path, p in functions.parts.items()}
         )
 
+    def _keep_edges(self, model: Model, functions: Functions, batches: Sequence[Batch]) -> None:
+        drawn = edge_draws(model, batches, _EDGES) if isinstance(model, MixtureModel) else {}
+        rows = [i for i, (path, name) in enumerate(functions.names) if path == "ends" and name in drawn]
+        columns = [drawn[functions.names[row][1]] - torch.cat(functions.networks)[row, 0] for row in rows]
+        self.edges = torch.stack(columns, -1).float() if columns else self.factor.new_zeros(0, 0)
+        self.edge_rows = torch.tensor(rows, dtype=torch.long)
+
     def _set_kernels(self, kernels: dict[str, Tensor]) -> None:
         self.kernels = nn.Module()
         for path, rows in kernels.items():
@@ -128,9 +148,9 @@ class FunctionPosterior(nn.Module):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         """Load the state of a posterior of any networks."""
-        for name in ("factor", "moves"):
+        for name in ("factor", "moves", "edges", "edge_rows"):
             if f"{prefix}{name}" in state_dict:
-                setattr(self, name, self.factor.new_zeros(state_dict[f"{prefix}{name}"].shape))
+                setattr(self, name, torch.zeros_like(state_dict[f"{prefix}{name}"], device=self.factor.device))
         below = f"{prefix}kernels."
         kernels = {_path(key.removeprefix(below)): state_dict[key] for key in state_dict if key.startswith(below)}
         self._set_kernels({path: torch.zeros_like(rows, device=self.factor.device) for path, rows in kernels.items()})
