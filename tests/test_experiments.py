@@ -81,7 +81,7 @@ def test_the_table_of_the_checks_goes_on_where_it_was(tmp_path, monkeypatch, cap
     assert "| no stream mock 3 | no stream | no stream | detection |  |" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["training", "lightning_overhead", "inference"])
+@pytest.mark.parametrize("name", ["training", "lightning_overhead", "inference", "footprint"])
 def test_a_benchmark_times_what_it_says(name, checkpoint, monkeypatch, capsys):
     arguments = ["--checkpoint", str(checkpoint), "--stars", "300", "--device", "cpu"]
     monkeypatch.setattr(sys, "argv", [name, *arguments])

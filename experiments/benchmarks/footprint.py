@@ -60,12 +60,12 @@ def main() -> None:
     """Print the times as JSON."""
     asked = options(__doc__, *FIT, ("--circles", {"type": int, "nargs": "+", "default": [1, 10, 100]}))
     model, batch = fitted(asked)
-    found = {"none": seconds(model, batch, asked.device)}
+    found = {f"no footprint: {name}": time for name, time in seconds(model, batch, asked.device).items()}
     for circles in asked.circles:
         one = seen_in_part(model, masked(circles)).to(asked.device)
         kept = batch[one.in_window(batch.stars)]
-        times = seconds(one, kept, asked.device)
-        found[f"{circles} circles"] = {name: time * len(batch) / len(kept) for name, time in times.items()}
+        for name, time in seconds(one, kept, asked.device).items():
+            found[f"{circles} circles: {name}"] = time * len(batch) / len(kept)
     report({"stars": len(batch), "seconds": found})
 
 

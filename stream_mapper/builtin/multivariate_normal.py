@@ -68,7 +68,8 @@ class MultivariateNormal(SeenModel, BoxedModel, MeasuredModel):
         priors: Log priors, on the names seen from here.
         footprint: Where the survey looked, of which one of the coordinates is: the density is divided by the
             probability of the part that was seen at the star's place, within that coordinate's window, and is zero
-            elsewhere. Not together with a box.
+            elsewhere. A star without that coordinate has what the others say of it, its error taken as zero if that is
+            missing too. Not together with a box.
 
     Raises:
         InputError: If a parameter is unknown, or an error, a correlation, the box or the footprint does not fit the
