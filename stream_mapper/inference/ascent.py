@@ -27,7 +27,7 @@ _SHARES = (1.0, 0.5, 0.25, 0.125, 0.03)  # of a step, tried until one gains
 _FIRST_SCALES = 0.08, 0.32  # of the first priors, one after the other, as shares of the range
 _ROUNDS = 4  # choices of the priors at most, from each
 _STEPS = 10  # of each
-_HARDLY_MINDED = 2.0  # nats of evidence by which a prior with gaps may be below the one of the most
+_HARDLY_MINDED = 4.0  # nats of evidence by which a prior with gaps may be below the one of the most
 
 
 def ascend(
@@ -173,7 +173,7 @@ def _climb(model: Model, functions: Functions, batches: Sequence[Batch], kernels
     z = _solved(expansion, roots, expansion.pull(functions.values() - centres))
     value = ln_posterior(z)
     for _ in range(_STEPS):
-        expansion = expand(model, functions, batches)
+        expansion = expand(model, functions, batches, expansion)
         target = _solved(expansion, roots, expansion.gradient + expansion.pull(functions.values() - centres))
         for share in _SHARES:
             moved = z + share * (target - z)

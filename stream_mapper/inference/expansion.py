@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -30,11 +30,13 @@ class Expansion:
         gradient: Shape (F, G).
         diagonal: Information of functions f and g at the same node, (F, F, G).
         beside: That at two neighbouring nodes, (F, F, G - 1).
+        lacking: Which functions are of weights, and what the squared scores of each chunk of stars lack.
     """
 
     gradient: Tensor
     diagonal: Tensor
     beside: Tensor
+    lacking: list[tuple[slice, list[Tensor]]] = field(default_factory=list)
 
     @classmethod
     def zero(cls, functions: int, nodes: int) -> Expansion:
@@ -78,7 +80,7 @@ class Expansion:
         return torch.stack(rows)  # type: ignore[arg-type]
 
 
-def expand(model: Model, functions: Functions, batches: Sequence[Batch]) -> Expansion:
+def expand(model: Model, functions: Functions, batches: Sequence[Batch], nearby: Expansion | None = None) -> Expansion:
     """Gradient and information of the log likelihood of all stars and of the guides, about the functions as they are.
 
     The information is the sum of the outer products of the stars' scores. A place without stars of a component has next
@@ -89,16 +91,18 @@ def expand(model: Model, functions: Functions, batches: Sequence[Batch]) -> Expa
         model: The model.
         functions: The outputs of its networks.
         batches: All the training stars.
+        nearby: An expansion of the same about other values not far off, of which what the weights' scores lack is taken
+            over: to find it takes a third of the time.
     """
     out = Expansion.zero(len(functions), functions.size)
     parts = list(functions.parts.values())
     chunks = [chunk for batch in batches for chunk in batch.split(_STARS) if len(chunk)]
-    of_weights = _weights_of(model, parts, chunks)
+    out.lacking = _weights_of(model, parts, chunks) if nearby is None else nearby.lacking
     for i, chunk in enumerate(chunks):
         scores = star_scores(model, parts, chunk)
         slopes = _stacked(parts, scores)
         curvature = slopes[:, :, None] * slopes[:, None, :]
-        for where, values in of_weights:
+        for where, values in out.lacking:
             curvature[:, where, where] += torch.diag_embed(values[i])
         _add(out, functions, parts, scores, slopes, curvature)
     for residuals, scores in _guides(model, parts):
