@@ -17,7 +17,8 @@ from stream_mapper.models.known import Batch
 from stream_mapper.models.mixture import BACKGROUND, MixtureModel
 from stream_mapper.params.bounds import SigmoidBounds
 
-_PLACES, _WIDTHS = 161, 13
+_PLACES, _WIDTHS = 121, 13
+_REACH = 8.0  # widths from an edge beyond which the weight is as it is far inside, or nothing
 _AT_ONCE = 4096  # stars
 _MOST = 0.999  # weight of a component
 
@@ -74,7 +75,10 @@ def _ln_likelihood(
 ) -> Tensor:
     """Log likelihood of the stars with an edge at each place and of each width, (places, widths), in nats."""
     total = torch.zeros(len(places), len(ln_widths), dtype=torch.float64)
-    for chunk in batch.split(_AT_ONCE):
+    coordinate = model.weights.indep_coord_names[0]
+    reach = _REACH * ln_widths[-1].exp()
+    near = (batch.stars[coordinate] > places[0] - reach) & (batch.stars[coordinate] < places[-1] + reach)
+    for chunk in batch[near.nonzero()[:, 0]].split(_AT_ONCE):
         params = model(chunk.stars)
         ln_f, rest, gain = _of_stars(model, params, chunk, place.rpartition(".")[0])
         sign = 1.0 if place.endswith("begin") else -1.0
