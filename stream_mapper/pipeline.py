@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -59,6 +60,7 @@ from stream_mapper.training.trainer import make_trainer, only_warnings
 
 if TYPE_CHECKING:
     from stream_mapper.inference.laplace import FunctionPosterior
+    from stream_mapper.models.base import ParametricModel
 
 _BATCH = 20_000  # stars whose scores are in memory at once
 
@@ -345,8 +347,24 @@ def collect(
     rows = pretrained.rows
     p_off = _p_beside(fitted, pretrained) if rows is None else columns["p_member"][rows.cpu()]
     metrics |= background_metrics(model, stars.stars[stars.fitted], pretrained, p_off)
+    metrics |= {"scales": scales_of(model, module.ensemble)}
     held_out = Batch(stars.stars, known)[stars.val_rows].to(module.device)
     return replace(fitted, metrics=metrics | held_out_metrics(module, held_out)), tables
+
+
+def scales_of(model: MixtureModel, ensemble: Ensemble) -> dict[str, list[float]]:
+    """Scale of variation, in the unit of the coordinate, and amplitude of the prior of each output that varies.
+
+    They are those of the first fit, by the path of the part and the name of the parameter.
+    """
+    first = cast("FunctionPosterior", ensemble.posteriors[0])
+    parts = {path: cast("ParametricModel", model.get_submodule(path)) for path in first.priors()}
+    return {
+        f"{path.replace('_components.', '')}.{name}": [kernel.scale, kernel.amplitude]
+        for path, kernels in first.priors().items()
+        for name, kernel in zip(parts[path].params.names, kernels, strict=True)
+        if math.isfinite(kernel.scale)
+    }
 
 
 def _p_beside(fitted: Fit, pretrained: Pretrained) -> Tensor:
