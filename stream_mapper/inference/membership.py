@@ -71,7 +71,7 @@ def memberships(
     """
     device = next(model.parameters()).device
     whole = stars if known is None else Batch(stars, known)
-    reach = None if draw is None else reach_of(model, stars, draw, draws)
+    reach = None if draw is None else reach_of(model, draw, draws)
     chunks = [_of_chunk(model, chunk.to(device), fits, reach) for chunk in whole.split(_at_once(device))]
     inside, p = torch.cat([chunk.inside for chunk in chunks]), torch.cat([chunk.p for chunk in chunks])
     columns = {f"p_{name}": p[:, i] for i, name in enumerate(model.components)}

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from stream_mapper.data import Data
 from stream_mapper.inference.draws import Draw
-from stream_mapper.models.base import Params
+from stream_mapper.models.base import ParametricModel, Params
 from stream_mapper.models.mixture import MixtureModel
 
 Reach = Callable[[Data], Params]
@@ -23,25 +23,24 @@ _NODES = 1024
 _LARGER = 2.0  # times the variance between the draws: their law has wider tails than a normal one
 
 
-def reach_of(model: MixtureModel, stars: Data, draw: Draw, draws: int) -> Reach:
+def reach_of(model: MixtureModel, draw: Draw, draws: int) -> Reach:
     """Parameters that make about as likely, wherever a star is, what some of the draws make likely.
 
     The variance of a coordinate is the mean over the draws, and twice the variance of its centre between them; a weight
-    is the mean. A star of which these parameters say that it is no member is none by any draw.
+    is the mean. A star of which these parameters say that it is no member is none by any draw. They depend on the place
+    of a star alone, whatever stars it is among.
 
     Arguments:
         model: The fitted mixture.
-        stars: All the stars.
         draw: Draws of the parameter functions.
         draws: Number of draws.
     """
-    names = model.indep_coord_names
-    device = next(model.parameters()).device
-    if len(names) != 1:
+    names, ends = model.indep_coord_names, _ends(model)
+    if len(names) != 1 or ends is None:
         return lambda chunk: _widened(model, chunk, draw, draws)
-    values = stars[names[0]][stars.where[names[0]]].to(device)
-    low, high = (values.min(), values.max()) if len(values) else (values.new_zeros(()), values.new_ones(()))
-    at_nodes = _widened(model, Data({names[0]: torch.lerp(low, high, _unit(values))}), draw, draws)
+    low, high = ends
+    unit = torch.linspace(0, 1, _NODES, device=low.device, dtype=low.dtype)
+    at_nodes = _widened(model, Data({names[0]: torch.lerp(low, high, unit)}), draw, draws)
 
     def nearest(chunk: Data) -> Params:
         place = (chunk[names[0]] - low) / (high - low).clamp(min=1e-9)
@@ -51,8 +50,10 @@ def reach_of(model: MixtureModel, stars: Data, draw: Draw, draws: int) -> Reach:
     return nearest
 
 
-def _unit(like: Tensor) -> Tensor:
-    return torch.linspace(0, 1, _NODES, device=like.device, dtype=like.dtype)
+def _ends(model: MixtureModel) -> Tensor | None:
+    """First and last place of the functions that draws are of, (2,); None of draws of another kind."""
+    parts = [part for part in model.parts() if isinstance(part, ParametricModel) and part.correction is not None]
+    return next((part.correction.ends for part in parts if part.correction and part.correction.is_set), None)
 
 
 def _widened(model: MixtureModel, places: Data, draw: Draw, draws: int) -> Params:
