@@ -182,11 +182,12 @@ class GridFunction(nn.Module):
         features: Number of functions, F.
     """
 
+    values: Tensor
     ends: Tensor
 
     def __init__(self, features: int) -> None:
         super().__init__()
-        self.values = nn.Parameter(torch.zeros(features, 0), requires_grad=False)
+        self.register_buffer("values", torch.zeros(features, 0))
         self.register_buffer("ends", torch.full((2,), torch.nan))
 
     @property
@@ -196,7 +197,7 @@ class GridFunction(nn.Module):
 
     def set(self, values: Tensor, ends: tuple[float, float]) -> None:
         """Take the values (F, G) at nodes from one end to the other, in the coordinate's unit."""
-        self.values.data = values.to(self.values)
+        self.values = values.to(self.values)
         self.ends.copy_(torch.tensor(ends))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -209,7 +210,7 @@ class GridFunction(nn.Module):
         """Take functions on a grid of any size."""
         values = state_dict.get(f"{prefix}values")
         if values is not None and values.shape[:1] == self.values.shape[:1]:
-            self.values.data = self.values.new_zeros(values.shape)
+            self.values = self.values.new_zeros(values.shape)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 

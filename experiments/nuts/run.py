@@ -70,7 +70,7 @@ class LnPosterior(nn.Module):
         self.register_buffer("networks", torch.cat(functions.networks) - centres)
 
     def corrections(self, y: Tensor) -> dict[str, Tensor]:
-        """The corrections of the networks at the sampler's coordinates, by the names of the weights they are."""
+        """The corrections of the networks at the sampler's coordinates, by the names of the buffers they are."""
         z = self.z + self.shape_of @ y
         values = (self.root @ z).view(-1, self.nodes) - self.networks
         named = zip(self.paths, values.float().split(self.sizes), strict=True)
@@ -110,7 +110,8 @@ def sampled(posterior: LnPosterior, fit: Fit, at: Tensor, options: argparse.Name
     out: list[dict[str, Tensor]] = []
     for y in chain.get_samples()["y"]:
         for name, values in posterior.corrections(y).items():
-            fit.model.get_parameter(name.removeprefix("model.")).data = values
+            path, _, buffer = name.removeprefix("model.").rpartition(".")
+            setattr(fit.model.get_submodule(path), buffer, values)
         out.append(curves(fit, at))
     return {name: torch.stack([one[name] for one in out]) for name in out[0]}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from copy import deepcopy
 from typing import cast
 
 import torch
@@ -17,8 +18,8 @@ from stream_mapper.inference.laplace import FunctionPosterior
 from stream_mapper.inference.resampled import Resampled
 from stream_mapper.inference.scores import trained_parts
 from stream_mapper.models.base import Model, ParametricModel, Params, is_pretrained
+from stream_mapper.nn import GridFunction, has_dropout, redraw
 from stream_mapper.nn import draw as draw_dropout
-from stream_mapper.nn import has_dropout, redraw
 
 Fits = Callable[[Model], Sequence[AbstractContextManager[None]]]
 """From a model to contexts, one a fit of an ensemble, inside each of which the model has the weights of that fit."""
@@ -59,6 +60,7 @@ class Ensemble(nn.Module):
         super().__init__()
         check_at_least("model.ensemble_size", size)
         self.weights = nn.ModuleList(_copied(model) for _ in range(1, size))
+        self.corrections = nn.ModuleList(nn.ModuleList(map(deepcopy, _corrections(model))) for _ in range(1, size))
         self.posteriors = nn.ModuleList(FunctionPosterior() for _ in range(size))
         self.resampled = Resampled(model, copies)
         nets = [part.net for part in trained_parts(model).values() if part.net is not None]
@@ -85,11 +87,20 @@ class Ensemble(nn.Module):
         replaced = [(module, leaf, weight) for module, leaf, weight in named if weight in of_fit]
         for module, leaf, weight in replaced:
             setattr(module, leaf, of_fit[weight])
+        self._swap_corrections(model, index)
         try:
             yield
         finally:
+            self._swap_corrections(model, index)
             for module, leaf, weight in replaced:
                 setattr(module, leaf, weight)
+
+    def _swap_corrections(self, model: Model, index: int) -> None:
+        """Exchange the corrections of the model's networks for those of a fit, which keeps what is made of them."""
+        own = cast("nn.ModuleList", self.corrections[index - 1])
+        for function, other in zip(_corrections(model), cast("list[GridFunction]", list(own)), strict=True):
+            function.values, other.values = other.values, function.values
+            function.ends, other.ends = other.ends, function.ends
 
     def draw_of(self, model: Model) -> Draw | None:
         """Draws of the model's parameter functions: number i is one of fit i % K.
@@ -163,6 +174,10 @@ def _trained(model: Model) -> dict[str, nn.Parameter]:
     """The weights that are trained with the mixture, by name: those of no density that is trained before."""
     frozen = {weight for part in model.parts() if is_pretrained(part) for weight in part.parameters()}
     return {name: parameter for name, parameter in model.named_parameters() if parameter not in frozen}
+
+
+def _corrections(model: Model) -> list[GridFunction]:
+    return [module for module in model.modules() if isinstance(module, GridFunction)]
 
 
 def _copied(model: Model) -> nn.ParameterDict:

@@ -107,7 +107,7 @@ class FunctionPosterior(nn.Module):
         if len(self.edges):
             values[self.edge_rows] = self.edges[index % len(self.edges)][:, None]
         for correction, block in zip(corrections, values.split([len(v) for v in before]), strict=True):
-            correction.values = nn.Parameter(block.to(correction.values), requires_grad=False)
+            correction.values = block.to(correction.values)
         try:
             yield
         finally:
