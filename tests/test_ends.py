@@ -184,8 +184,8 @@ def test_the_prior_makes_places_about_as_likely_anywhere():
     np.testing.assert_allclose(np.quantile(shares, [0.1, 0.25, 0.5, 0.75, 0.9]), [0.1, 0.25, 0.5, 0.75, 0.9], atol=0.05)
 
 
-def test_the_posterior_of_a_constant_without_stars_is_that_prior_and_the_networks():
-    """Two independent normal laws before the bounds, 1.6 and 2 wide."""
+def test_the_posterior_of_an_edge_without_stars_is_even_within_its_interval():
+    """The logit of an even law is logistic."""
     model = ended({"stream": sml.Ends(begin=(-30.0, -10.0))})
     far = Data({"phi1": torch.linspace(100, 120, 50), "phi2": torch.zeros(50)})
     posterior = FunctionPosterior(2.0)
@@ -196,7 +196,7 @@ def test_the_posterior_of_a_constant_without_stars_is_that_prior_and_the_network
             with posterior.draw(model, i):
                 share = (model(far[:1])["stream.begin"].item() + 30) / 20
                 found.append(math.log(share / (1 - share)))
-    assert np.std(found) == pytest.approx((1.6**-2 + 2.0**-2) ** -0.5, rel=0.07)
+    assert np.std(found) == pytest.approx(math.pi / math.sqrt(3), rel=0.1)
 
 
 def sky(stars, seed, begin=-20.0, end=30.0, background=6000):
@@ -242,7 +242,7 @@ def test_a_fit_finds_ends_from_starts_several_degrees_off(seed):
     for name, truth in (("begin", -20), ("end", 30)):
         assert found[name] == pytest.approx(truth, abs=0.8)
         assert found[f"ln-{name}-width"] < math.log(0.6)
-    assert (np.std(drawn, axis=0) < 0.6).all()
+    assert (np.std(drawn, axis=0) < 0.8).all()
 
 
 def _places(model, posterior, index):

@@ -133,11 +133,14 @@ def test_each_member_is_trained_as_if_it_were_alone():
     assert curves[0].unique().numel() == 3
 
 
+POSTERIOR = ("factor", "moves", "edges", "edge_rows")
+
+
 def test_one_member_is_the_fit_it_always_was():
     module, _ = ensemble(size=1)
     assert not list(module.ensemble.parameters())
     names = {f"model.{name}" for name in module.model.state_dict()}
-    assert module.state_dict().keys() == names | {f"ensemble.posteriors.0.{name}" for name in ("factor", "moves")}
+    assert module.state_dict().keys() == names | {f"ensemble.posteriors.0.{name}" for name in POSTERIOR}
 
 
 def test_fits_start_from_networks_of_their_own():

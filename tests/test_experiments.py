@@ -18,8 +18,16 @@ EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 BENCHMARKS = EXPERIMENTS / "benchmarks"
 CHECKS = EXPERIMENTS / "checks"
 COVERAGE = EXPERIMENTS / "coverage"
+FEATURES = EXPERIMENTS / "features"
 SHARED = {"common": "fitted", "cases": "cases"}  # what other scripts import, and a function of each
-SHARED |= {"judge": "judge", "zones": "zones_of", "streams": "case", "outcomes": "outcome", "summaries": "summary"}
+SHARED |= {
+    "judge": "judge",
+    "zones": "zones_of",
+    "streams": "case",
+    "outcomes": "outcome",
+    "summaries": "summary",
+    "simulated": "Stream",
+}
 SCRIPTS = sorted(EXPERIMENTS.rglob("*.py"))
 WINDOW = {"phi2": (-2.0, 10.0)}
 
@@ -27,7 +35,7 @@ WINDOW = {"phi2": (-2.0, 10.0)}
 @pytest.fixture(autouse=True)
 def _beside(monkeypatch):
     """The scripts find what lies beside them, as when they are run from there; nothing else does afterwards."""
-    for folder in (BENCHMARKS, CHECKS, COVERAGE):
+    for folder in (BENCHMARKS, CHECKS, COVERAGE, FEATURES):
         monkeypatch.syspath_prepend(str(folder))
     yield
     for name in SHARED:
@@ -59,6 +67,8 @@ def test_there_are_scripts():
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_what_a_script_imports_is_there(path):
+    if path.parent.name == "nuts":
+        pytest.importorskip("pyro", reason="needs pyro-ppl, which only this comparison does")
     names = runpy.run_path(str(path), run_name="imported")
     assert callable(names[SHARED.get(path.stem, "main")])
 

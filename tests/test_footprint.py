@@ -21,7 +21,7 @@ from stream_mapper.distributions import TruncatedNormal
 from stream_mapper.distributions.interval import ln_interval
 from stream_mapper.inference.checks import Evidence
 from stream_mapper.inference.checks.terms import terms
-from stream_mapper.inference.density import smooth_density, stars_behind
+from stream_mapper.inference.density import kernel_width, smooth_density, stars_behind
 from stream_mapper.inference.frozen import known_densities
 from stream_mapper.inference.screening import screened
 from stream_mapper.models.known import Batch
@@ -292,7 +292,8 @@ def test_a_density_along_the_stream_is_that_of_all_stars():
     counts = stars_behind(mixture(footprint), seen)
     assert stars_behind(mixture(None), seen) is None
     whole, part = smooth_density(at, seen["phi1"], counts), smooth_density(at, seen["phi1"])
-    spread = math.sqrt(2000 / (0.2 * math.sqrt(4 * math.pi)))  # of 2000 stars a deg in a kernel of 0.2 deg
+    width = kernel_width(counts.sum().item(), 20.0)
+    spread = math.sqrt(2000 / (width * math.sqrt(4 * math.pi)))  # of 2000 stars a deg
     assert ((whole - 2000).abs() < 5 * spread).all()
     assert (part[at.abs() < 3] < 1600).all()
 

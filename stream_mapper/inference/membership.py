@@ -23,7 +23,6 @@ from stream_mapper.quantiles import QUANTILE_NAMES
 _CHUNK, _CHUNK_ELSEWHERE = 16_384, 1 << 19  # stars whose densities are computed at once: what a CPU's cache holds
 _BLOCK = 16_384  # stars whose draws are in memory at once
 _NEGLIGIBLE = 1e-7  # membership of a fit below which only draws that reach far may raise it
-_NO_BACKGROUND = 1e-6  # probability of the background below which draws do not matter
 _LARGEST = 1 << 24  # numbers that torch finds quantiles of at once
 
 
@@ -51,9 +50,9 @@ def memberships(
 ) -> dict[str, Tensor]:
     """Membership columns of each star.
 
-    The draws are computed for the stars whose p_member they can change: those with one above 1e-7 and a background
-    above 1e-6, and those that the draws reach (:mod:`stream_mapper.inference.reach`). Any other has its p_member as all
-    quantiles. The 90 % band is stretched to p_member where no draw goes so far.
+    The draws are computed for the stars whose p_member they can change: those with one above 1e-7, and those that the
+    draws reach (:mod:`stream_mapper.inference.reach`). Any other has its p_member as all quantiles. The 90 % band is
+    stretched to p_member where no draw goes so far.
 
     Arguments:
         model: The fitted mixture.
@@ -115,9 +114,7 @@ def _of_chunk(model: MixtureModel, chunk: Data | Batch, fits: Fits, reach: Reach
 
 def _uncertain(model: MixtureModel, p: Tensor, farthest: Tensor) -> Tensor:
     """Whether draws can change the p_member (N,) of memberships (N, K), by the fit and where its draws reach."""
-    of_background = p[:, list(model.components).index(BACKGROUND)]
-    reached = (p_member(model, p) > _NEGLIGIBLE) | (p_member(model, farthest) > REACHED)
-    return reached & (of_background > _NO_BACKGROUND)
+    return (p_member(model, p) > _NEGLIGIBLE) | (p_member(model, farthest) > REACHED)
 
 
 def _screened(model: MixtureModel, batch: Batch, farthest: Tensor) -> Batch:
