@@ -95,3 +95,17 @@ class StandardScaler(nn.Module):
     def inverse(self, scaled: Tensor) -> Tensor:
         """Values in their own units; (..., F) in, (..., F) out."""
         return self.mean + self.scale * scaled
+
+
+def without_dots(name: str) -> str:
+    """A dotted name as a key that torch's containers take.
+
+    >>> without_dots("background.flow"), without_dots("")
+    ('background/flow', '/')
+    """
+    return name.replace(".", "/") or "/"
+
+
+def with_dots(key: str) -> str:
+    """The dotted name of a key; see :func:`without_dots`."""
+    return "" if key == "/" else key.replace("/", ".")

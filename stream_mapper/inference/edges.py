@@ -82,7 +82,7 @@ def _ln_likelihood(
         params = model(chunk.stars)
         ln_f, rest, gain = _of_stars(model, params, chunk, place.rpartition(".")[0])
         sign = 1.0 if place.endswith("begin") else -1.0
-        at = chunk.stars[model.weights.indep_coord_names[0]].double().cpu()
+        at = chunk.stars[coordinate].double().cpu()
         now = logsigmoid(sign * (at - params[place].double().cpu()) / params[width].double().cpu().exp())
         for j, ln_width in enumerate(ln_widths):
             edge = logsigmoid(sign * (at - places[:, None]) / ln_width.exp())

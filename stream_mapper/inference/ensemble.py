@@ -20,6 +20,7 @@ from stream_mapper.inference.scores import trained_parts
 from stream_mapper.models.base import Model, ParametricModel, Params, is_pretrained
 from stream_mapper.nn import GridFunction, has_dropout, redraw
 from stream_mapper.nn import draw as draw_dropout
+from stream_mapper.utils import without_dots
 
 Fits = Callable[[Model], Sequence[AbstractContextManager[None]]]
 """From a model to contexts, one a fit of an ensemble, inside each of which the model has the weights of that fit."""
@@ -149,7 +150,7 @@ class Ensemble(nn.Module):
     def weights_of(self, model: Model) -> list[dict[str, nn.Parameter]]:
         """The weights of each fit, by their names in the model."""
         first = _trained(model)
-        return [first, *({name: weights[_key(name)] for name in first} for weights in self.weights)]  # type: ignore[index]
+        return [first, *({name: weights[without_dots(name)] for name in first} for weights in self.weights)]  # type: ignore[index]
 
 
 def draws_by_dropout(model: Model) -> bool:
@@ -182,10 +183,5 @@ def _corrections(model: Model) -> list[GridFunction]:
 
 def _copied(model: Model) -> nn.ParameterDict:
     return nn.ParameterDict(
-        {_key(n): nn.Parameter(w.detach().clone(), w.requires_grad) for n, w in _trained(model).items()}
+        {without_dots(n): nn.Parameter(w.detach().clone(), w.requires_grad) for n, w in _trained(model).items()}
     )
-
-
-def _key(name: str) -> str:
-    """The name of a weight without dots, which no key of a ParameterDict may have."""
-    return name.replace(".", "/")

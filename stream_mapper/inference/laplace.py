@@ -21,6 +21,7 @@ from stream_mapper.models.base import Model, ParametricModel
 from stream_mapper.models.known import Batch
 from stream_mapper.models.mixture import MixtureModel
 from stream_mapper.nn import GridFunction
+from stream_mapper.utils import with_dots, without_dots
 
 _EDGES = 1000  # draws of them that are kept
 
@@ -121,10 +122,10 @@ class FunctionPosterior(nn.Module):
             span: What the scales are a share of, in the unit of the coordinate; 1 for scales in that unit.
         """
         named = self.kernels.named_buffers()
-        return {_path(key): [Kernel(*_scaled(row, 1 / span)) for row in rows.tolist()] for key, rows in named}
+        return {with_dots(key): [Kernel(*_scaled(row, 1 / span)) for row in rows.tolist()] for key, rows in named}
 
     def _corrections(self, model: Model) -> list[GridFunction]:
-        parts = [model.get_submodule(_path(key)) for key, _ in self.kernels.named_buffers()]
+        parts = [model.get_submodule(with_dots(key)) for key, _ in self.kernels.named_buffers()]
         return [correction_of(part) for part in parts if isinstance(part, ParametricModel)]
 
     def _keep(self, functions: Functions, kernels: Sequence[Kernel]) -> None:
@@ -144,7 +145,7 @@ class FunctionPosterior(nn.Module):
     def _set_kernels(self, kernels: dict[str, Tensor]) -> None:
         self.kernels = nn.Module()
         for path, rows in kernels.items():
-            self.kernels.register_buffer(_key(path), rows)
+            self.kernels.register_buffer(without_dots(path), rows)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         """Load the state of a posterior of any networks."""
@@ -152,7 +153,7 @@ class FunctionPosterior(nn.Module):
             if f"{prefix}{name}" in state_dict:
                 setattr(self, name, torch.zeros_like(state_dict[f"{prefix}{name}"], device=self.factor.device))
         below = f"{prefix}kernels."
-        kernels = {_path(key.removeprefix(below)): state_dict[key] for key in state_dict if key.startswith(below)}
+        kernels = {with_dots(key.removeprefix(below)): state_dict[key] for key in state_dict if key.startswith(below)}
         self._set_kernels({path: torch.zeros_like(rows, device=self.factor.device) for path, rows in kernels.items()})
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
@@ -172,12 +173,3 @@ def _scaled(kernel: Sequence[float], span: float) -> tuple[float, ...]:
     """The numbers of a kernel, its scales times a span."""
     offset, amplitude, scale, centre, rough, rough_scale = kernel
     return offset, amplitude, span * scale, centre, rough, span * rough_scale
-
-
-def _key(path: str) -> str:
-    """The path of a part without dots, which no name of a buffer may have."""
-    return path.replace(".", "/") or "/"
-
-
-def _path(key: str) -> str:
-    return "" if key == "/" else key.replace("/", ".")

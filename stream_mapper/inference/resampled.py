@@ -14,6 +14,7 @@ from stream_mapper.models.base import Model
 from stream_mapper.models.components import frozen_parts
 from stream_mapper.models.known import Batch, KnownDensities
 from stream_mapper.models.mixture import MixtureModel
+from stream_mapper.utils import with_dots, without_dots
 
 _NEGLIGIBLE = 1e-6  # probability of all components but one below which no density matters
 _SEEDS = 1 << 40  # where the seeds of these draws begin, away from those of the functions
@@ -37,7 +38,7 @@ class Resampled(nn.Module):
         parts = frozen_parts(model) if count else {}
         self.copies = nn.ModuleDict()
         for name, part in parts.items():
-            self.copies[_key(name)] = nn.ModuleList([copy.deepcopy(part) for _ in range(count)])
+            self.copies[without_dots(name)] = nn.ModuleList([copy.deepcopy(part) for _ in range(count)])
         self.requires_grad_(False)
 
     def __len__(self) -> int:
@@ -45,12 +46,12 @@ class Resampled(nn.Module):
 
     def of(self, name: str) -> list[Model]:
         """The copies of a density, by its name in `KnownDensities`."""
-        return cast("list[Model]", list(cast(nn.ModuleList, self.copies[_key(name)])))
+        return cast("list[Model]", list(cast(nn.ModuleList, self.copies[without_dots(name)])))
 
     def items(self) -> Iterator[tuple[str, list[Model]]]:
         """Names of the densities, and their copies."""
         for key in self.copies:
-            yield _name(key), self.of(_name(key))
+            yield with_dots(key), self.of(with_dots(key))
 
     @torch.no_grad()
     def differences(self, stars: Data, ln_p: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -108,12 +109,3 @@ def shares_of(index: int, count: int) -> Tensor:
     generator = torch.Generator().manual_seed(_SEEDS + index)
     normal, squares = torch.randn(2, count, generator=generator, dtype=torch.float64)
     return normal / squares.square().sum().sqrt() if count else normal
-
-
-def _key(name: str) -> str:
-    """The name of a density without dots, which no key of a ModuleDict may have."""
-    return name.replace(".", "/") or "/"
-
-
-def _name(key: str) -> str:
-    return "" if key == "/" else key.replace("/", ".")
