@@ -9,7 +9,7 @@ from small_models import NAN, WINDOW, mixture, normal, numbers, phi2_at
 
 import stream_mapper as sml
 from stream_mapper import Data
-from stream_mapper.inference.expansion import Expansion, expand
+from stream_mapper.inference.expansion import Expansion, Places, expand
 from stream_mapper.inference.functions import Functions
 from stream_mapper.inference.scores import guide_scores
 from stream_mapper.models import Batch
@@ -22,16 +22,19 @@ def test_products_are_those_of_the_dense_matrix():
     rng = np.random.default_rng(1)
     functions, nodes, terms = 3, 7, 40
     left, weight = rng.integers(0, nodes - 1, terms), rng.uniform(0, 1, terms)
-    slopes = rng.normal(size=(terms, functions))
-    half = rng.normal(size=(terms, functions, functions))
-    curvature = half @ half.transpose(0, 2, 1)
+    rising, slopes = rng.normal(size=(2, terms, functions))
+    lacking, last_two = rng.uniform(size=(terms, 2)), slice(1, 3)
+    curvature = slopes[:, :, None] * slopes[:, None, :]
+    curvature[:, [1, 2], [1, 2]] += lacking
     at = np.zeros((terms, nodes))
     at[np.arange(terms), left], at[np.arange(terms), left + 1] = 1 - weight, weight
     dense = np.einsum("nfg,ni,nj->figj", curvature, at, at)
     found = Expansion.zero(functions, nodes)
     for rows in (slice(0, 15), slice(15, None)):
-        found.add(*(torch.tensor(x[rows]) for x in (left, weight, slopes, curvature)))
-    np.testing.assert_allclose(found.gradient, np.einsum("nf,ni->fi", slopes, at))
+        places = Places(torch.tensor(left[rows]), torch.tensor(weight[rows]))
+        found.add(places, torch.tensor(rising[rows]), torch.tensor(slopes[rows]))
+        found.add_diagonal(places, last_two, torch.tensor(lacking[rows]))
+    np.testing.assert_allclose(found.gradient, np.einsum("nf,ni->fi", rising, at))
     values, basis = rng.normal(size=(functions, nodes)), rng.normal(size=(nodes, 4))
     np.testing.assert_allclose(found.pull(torch.tensor(values)), np.einsum("figj,gj->fi", dense, values))
     for f in range(functions):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,6 +18,13 @@ from stream_mapper.models.mixture import MixtureModel
 from stream_mapper.nn import grid_position
 
 _STARS = 8192  # whose products are in memory at once
+
+
+class Places(NamedTuple):
+    """Where N terms are on a grid: the node to the left of each, and the distance from it, in steps, (N,) each."""
+
+    left: Tensor
+    weight: Tensor
 
 
 @dataclass
@@ -45,21 +53,30 @@ class Expansion:
         diagonal = gradient.new_zeros(functions, functions, nodes)
         return cls(gradient, diagonal, diagonal[..., 1:].clone())
 
-    def add(self, left: Tensor, weight: Tensor, slopes: Tensor, curvature: Tensor) -> None:
-        """Add terms.
+    def add(self, at: Places, rising: Tensor, slopes: Tensor) -> None:
+        """Add terms with the information of the outer products of their slopes.
 
         Arguments:
-            left: Node to the left of each term's place, (N,).
-            weight: Distance from it, in steps, (N,).
-            slopes: Derivatives of each term, (N, F).
-            curvature: Information of each term, (N, F, F).
+            at: Where each term is.
+            rising: Derivatives of each term, (N, F).
+            slopes: What the information of each term is the outer product of, (N, F).
         """
-        near, far = (1 - weight)[:, None], weight[:, None]
-        self.gradient.T.index_add_(0, left, slopes * near).index_add_(0, left + 1, slopes * far)
-        near, far = near[..., None], far[..., None]
-        by_node = self.diagonal.permute(2, 0, 1)
-        by_node.index_add_(0, left, curvature * near.square()).index_add_(0, left + 1, curvature * far.square())
-        self.beside.permute(2, 0, 1).index_add_(0, left, curvature * near * far)
+        left, near, far = at.left, (1 - at.weight)[:, None], at.weight[:, None]
+        self.gradient.T.index_add_(0, left, rising * near).index_add_(0, left + 1, rising * far)
+        order, count = left.argsort(), slopes.shape[1]
+        both = torch.cat([slopes * near, slopes * far], -1)[order]
+        for i, rows in enumerate(both.split(left.bincount().tolist())):
+            square = rows.T @ rows
+            self.diagonal[..., i] += square[:count, :count]
+            self.diagonal[..., i + 1] += square[count:, count:]
+            self.beside[..., i] += square[:count, count:]
+
+    def add_diagonal(self, at: Places, where: slice, information: Tensor) -> None:
+        """Add information of terms in each of some functions by itself, (N, Q), without a gradient."""
+        left, near, far = at.left, (1 - at.weight)[:, None], at.weight[:, None]
+        diagonal = self.diagonal[where, where].diagonal()  # (G, Q), a view
+        diagonal.index_add_(0, left, information * near.square()).index_add_(0, left + 1, information * far.square())
+        self.beside[where, where].diagonal().index_add_(0, left, information * near * far)
 
     def between(self, f: int, g: int, left: Tensor, right: Tensor) -> Tensor:
         """The information of function f in a basis (G, R) and function g in another (G, S), (R, S)."""
@@ -100,15 +117,13 @@ def expand(model: Model, functions: Functions, batches: Sequence[Batch], nearby:
     out.lacking = _weights_of(model, parts, chunks) if nearby is None else nearby.lacking
     for i, chunk in enumerate(chunks):
         scores = star_scores(model, parts, chunk)
-        slopes = _stacked(parts, scores)
-        curvature = slopes[:, :, None] * slopes[:, None, :]
+        at, slopes = _places(functions, parts, scores), _stacked(parts, scores)
+        out.add(at, slopes, slopes)
         for where, values in out.lacking:
-            curvature[:, where, where] += torch.diag_embed(values[i])
-        _add(out, functions, parts, scores, slopes, curvature)
+            out.add_diagonal(at, where, values[i])
     for residuals, scores in _guides(model, parts):
         slopes = _stacked(parts, scores)
-        rising = -residuals.double().cpu()[:, None] * slopes
-        _add(out, functions, parts, scores, rising, slopes[:, :, None] * slopes[:, None, :])
+        out.add(_places(functions, parts, scores), -residuals.double().cpu()[:, None] * slopes, slopes)
     return out
 
 
@@ -146,15 +161,6 @@ def _stacked(parts: Sequence[ParametricModel], scores: Sequence[Scores]) -> Tens
     return torch.cat(columns, -1).cpu()
 
 
-def _add(
-    out: Expansion,
-    functions: Functions,
-    parts: Sequence[ParametricModel],
-    scores: Sequence[Scores],
-    slopes: Tensor,
-    curvature: Tensor,
-) -> None:
+def _places(functions: Functions, parts: Sequence[ParametricModel], scores: Sequence[Scores]) -> Places:
     part, inputs = next((p, s.inputs) for p, s in zip(parts, scores, strict=True) if len(s.inputs))
-    places = functions.position(part, inputs).double().cpu()
-    left, weight = grid_position(places, functions.ends, functions.size)
-    out.add(left, weight, slopes, curvature)
+    return Places(*grid_position(functions.position(part, inputs).double().cpu(), functions.ends, functions.size))
