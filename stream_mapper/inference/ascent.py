@@ -128,9 +128,9 @@ def _units_of_weights(model: Model, functions: Functions) -> dict[int, float]:
 
 def in_prior(expansion: Expansion, roots: Sequence[Tensor]) -> Tensor:
     """The information in the priors' own coordinates, (rank, rank), of all functions together."""
-    rows = []
-    for f, left in enumerate(roots):
-        rows.append(torch.cat([expansion.between(f, g, left, right) for g, right in enumerate(roots)], -1))
+    count = range(len(roots))
+    upper = {(f, g): expansion.between(f, g, roots[f], roots[g]) for f in count for g in count if f <= g}
+    rows = [torch.cat([upper[f, g] if f <= g else upper[g, f].T for g in count], -1) for f in count]
     return torch.cat(rows)
 
 

@@ -17,7 +17,8 @@ from stream_mapper.models.known import Batch
 from stream_mapper.models.mixture import MixtureModel
 from stream_mapper.nn import grid_position
 
-_STARS = 8192  # whose products are in memory at once
+_COMMON = 0.5  # share of the stars that say something of a function above which all are taken to
+_STARS = 1 << 17  # whose scores are in memory at once
 
 
 class Places(NamedTuple):
@@ -58,18 +59,31 @@ class Expansion:
 
         Arguments:
             at: Where each term is.
-            rising: Derivatives of each term, (N, F).
+            rising: Derivatives of each term, (N, F), in proportion to its slopes.
             slopes: What the information of each term is the outer product of, (N, F).
         """
-        left, near, far = at.left, (1 - at.weight)[:, None], at.weight[:, None]
-        self.gradient.T.index_add_(0, left, rising * near).index_add_(0, left + 1, rising * far)
-        order, count = left.argsort(), slopes.shape[1]
+        for rows, columns in _blocks(slopes):
+            self._add(
+                Places(at.left[rows], at.weight[rows]), rising[rows][:, columns], slopes[rows][:, columns], columns
+            )
+
+    def _add(self, at: Places, rising: Tensor, slopes: Tensor, columns: Tensor) -> None:
+        """Add terms in some of the functions."""
+        order, count = at.left.argsort(), len(columns)
+        near, far = (1 - at.weight)[:, None], at.weight[:, None]
         both = torch.cat([slopes * near, slopes * far], -1)[order]
-        for i, rows in enumerate(both.split(left.bincount().tolist())):
-            square = rows.T @ rows
-            self.diagonal[..., i] += square[:count, :count]
-            self.diagonal[..., i + 1] += square[count:, count:]
-            self.beside[..., i] += square[:count, count:]
+        gradient = self.gradient.new_zeros(self.gradient.shape[1], count)
+        gradient.index_add_(0, at.left, rising * near).index_add_(0, at.left + 1, rising * far)
+        diagonal, beside = (x.new_zeros(count, count, x.shape[-1]) for x in (self.diagonal, self.beside))
+        for i, rows in enumerate(both.split(at.left.bincount().tolist())):
+            if len(rows):
+                square = rows.T @ rows
+                diagonal[..., i] += square[:count, :count]
+                diagonal[..., i + 1] += square[count:, count:]
+                beside[..., i] += square[:count, count:]
+        self.gradient[columns] += gradient.T
+        self.diagonal[columns[:, None], columns] += diagonal
+        self.beside[columns[:, None], columns] += beside
 
     def add_diagonal(self, at: Places, where: slice, information: Tensor) -> None:
         """Add information of terms in each of some functions by itself, (N, Q), without a gradient."""
@@ -92,9 +106,20 @@ class Expansion:
 
     def pull(self, values: Tensor) -> Tensor:
         """The information times functions (F, G), summed over these, (F, G)."""
-        count = len(values)
-        rows = [sum(self.times(f, g, values[g][:, None])[:, 0] for g in range(count)) for f in range(count)]
-        return torch.stack(rows)  # type: ignore[arg-type]
+        out = (self.diagonal * values).sum(1)
+        out[:, :-1] += (self.beside * values[:, 1:]).sum(1)
+        out[:, 1:] += (self.beside * values[:, :-1]).sum(1)
+        return out
+
+
+def _blocks(slopes: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Rows and columns of slopes (N, F) outside of which they are zero: most stars say nothing of most functions."""
+    there = slopes != 0
+    common = there.double().mean(0) > _COMMON
+    full = there[:, ~common].any(1)
+    every, few = torch.arange(slopes.shape[1]), common.nonzero()[:, 0]
+    blocks = [(full.nonzero()[:, 0], every), ((~full).nonzero()[:, 0], few)]
+    return [(rows, columns) for rows, columns in blocks if len(rows) and len(columns)]
 
 
 def expand(model: Model, functions: Functions, batches: Sequence[Batch], nearby: Expansion | None = None) -> Expansion:
