@@ -39,7 +39,7 @@ from stream_mapper.inference.ensemble import Ensemble, draws_by_dropout
 from stream_mapper.inference.frozen import known_densities
 from stream_mapper.inference.kernels import Kernel
 from stream_mapper.inference.membership import p_member
-from stream_mapper.inference.screening import screened
+from stream_mapper.inference.screening import screened, together
 from stream_mapper.models.base import Model
 from stream_mapper.models.components import frozen_parts
 from stream_mapper.models.known import Batch, KnownDensities
@@ -63,7 +63,6 @@ if TYPE_CHECKING:
     from stream_mapper.models.base import ParametricModel
 
 _BATCH = 20_000  # stars whose densities are computed at once
-_TOGETHER = 1 << 17  # stars that are looked at together where few of their densities are computed
 
 _log = logging.getLogger("stream_mapper")
 
@@ -293,26 +292,8 @@ def training_batches(module: StreamModule, stars: FitStars, known: KnownDensitie
     out = []
     for one in module.ensemble.fits(model):
         with one:
-            out.append(_together([screened(model, batch, 0.1 * SKIP_BELOW) for batch in whole.split(_BATCH)]))
+            out.append(together([screened(model, batch, 0.1 * SKIP_BELOW) for batch in whole.split(_BATCH)], _BATCH))
     return out
-
-
-def _together(batches: Sequence[Batch]) -> list[Batch]:
-    """The stars in as few batches as may be with so many in each, and of so many the densities computed."""
-    groups: list[list[Batch]] = [[]]
-    for batch in batches:
-        whole = [*groups[-1], batch]
-        if sum(map(len, whole)) > _TOGETHER or sum(map(_computed, whole)) > _BATCH:
-            groups.append([batch])
-        else:
-            groups[-1].append(batch)
-    return [Batch.cat(group) for group in groups if group]
-
-
-def _computed(batch: Batch) -> int:
-    """Stars of which the density of some component has to be computed."""
-    skipped = list(batch.known.skipped.values())
-    return int(torch.stack(skipped).isnan().any(0).sum()) if skipped else len(batch)
 
 
 def polish(model: Model, ensemble: Ensemble, batches: Sequence[Sequence[Batch]]) -> list[list[Kernel]]:

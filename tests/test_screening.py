@@ -3,12 +3,12 @@
 import math
 
 import torch
-from small_models import ONLY_WIDTH, mixture, normal, numbers, phi2_at, switched
+from small_models import NAN, ONLY_WIDTH, mixture, normal, numbers, phi2_at, switched
 
 import stream_mapper as sml
 from stream_mapper import Data
-from stream_mapper.inference.screening import screened
-from stream_mapper.models import Batch, scope
+from stream_mapper.inference.screening import screened, together
+from stream_mapper.models import Batch, KnownDensities, scope
 from stream_mapper.nn import Constant
 from stream_mapper.params import ModelParameter, ModelParameters
 
@@ -47,6 +47,20 @@ def test_screening_leaves_out_only_what_does_not_matter():
     now, before = (batch.known.skipped["stream"] for batch in (light, some))
     torch.testing.assert_close(now[farthest], before[farthest], rtol=0, atol=0)
     torch.testing.assert_close(joint(light)[~farthest], expected[~farthest])
+
+
+def test_screened_stars_are_put_together_as_far_as_may_be():
+    """In order, with at most so many whose densities are computed; a batch that has more stays alone."""
+    stars = phi2_at(*range(10))
+    known = KnownDensities(skipped={"stream": torch.tensor([0.0, 0, NAN, 0, NAN, NAN, NAN, 0, 0, 0])})
+    batches = Batch(stars, known).split(2)
+    for computed, sizes in ((10, [10]), (2, [4, 2, 4]), (1, [4, 2, 4]), (3, [6, 4])):
+        found = together(batches, computed)
+        assert [len(batch) for batch in found] == sizes, computed
+        whole = Batch.cat(found)
+        torch.testing.assert_close(whole.stars["phi2"], stars["phi2"])
+        torch.testing.assert_close(whole.known.skipped, known.skipped, equal_nan=True)
+    assert [len(batch) for batch in together([Batch(stars)] * 3, 20)] == [20, 10]
 
 
 def test_screening_of_a_mixture_within_a_mixture():

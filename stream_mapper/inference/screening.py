@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from stream_mapper.models.known import Batch
 from stream_mapper.models.mixture import BACKGROUND, MixtureModel
 
 _CHUNK = 8192  # stars whose densities are computed at once
+_TOGETHER = 1 << 17  # stars that are looked at together, where few of their densities are computed
 
 
 def screened(model: MixtureModel, batch: Batch, skip_below: float, recheck_below: float = 0.0) -> Batch:
@@ -57,6 +59,30 @@ def repeated(batch: Batch, count: int) -> Batch:
     rows = torch.arange(len(batch), device=batch.stars.device).repeat(count)
     skipped = {name: values.T.flatten() for name, values in batch.known.skipped.items()}
     return Batch(batch.stars[rows], batch.known.with_skipped({})[rows].with_skipped(skipped))
+
+
+def together(batches: Sequence[Batch], computed: int) -> list[Batch]:
+    """Screened stars in as few batches as may be: small ones spend their time between the operations.
+
+    Arguments:
+        batches: The stars, in order.
+        computed: Stars of a batch of which the density of some component has to be computed, at most, unless one of
+            ``batches`` has more.
+    """
+    groups: list[list[Batch]] = [[]]
+    for batch in batches:
+        grown = [*groups[-1], batch]
+        if sum(map(len, grown)) <= _TOGETHER and sum(map(_computed, grown)) <= computed:
+            groups[-1].append(batch)
+        else:
+            groups.append([batch])
+    return [Batch.cat(group) for group in groups if group]
+
+
+def _computed(batch: Batch) -> int:
+    """Stars of which the density of some component has to be computed."""
+    skipped = list(batch.known.skipped.values())
+    return int(torch.stack(skipped).isnan().any(0).sum()) if skipped else len(batch)
 
 
 def _reopened(model: MixtureModel, batch: Batch, recheck_below: float) -> Batch:
