@@ -13,6 +13,9 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from stream_mapper.catalog import to_table, write_table
+from stream_mapper.fit import fit_command
+from stream_mapper.fitted import Fit
 from stream_mapper.mock import SurveyMock, TailoredMock
 
 Config = dict[str, Any]
@@ -148,6 +151,19 @@ def with_spur(table: Table, size: int = 150, above: float = 0.9) -> Table:
     rows = np.flatnonzero(rows)[:size]
     spur = {name: values[rows] for name, values in other.items()} | {"phi2": other["phi2"][rows] + above}
     return {name: np.concatenate([values, spur[name]]) for name, values in table.items()}
+
+
+def fit_of(config: Config, table: Table, folder: Path) -> Fit:
+    """The fit of a table, by the command, in a folder that then has the table, ``given.yaml`` and the run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_table(to_table(table), folder / "stars.parquet")
+    config["data"]["path"] = str(folder / "stars.parquet")
+    config["trainer"] |= {"default_root_dir": str(folder), "logger": False}
+    (folder / "given.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    fit = fit_command(["--config", str(folder / "given.yaml")])
+    if fit is None:
+        raise RuntimeError(f"{folder}: this process has no fit.")
+    return fit
 
 
 def cases(good: int = 14) -> Iterator[tuple[str, Case]]:

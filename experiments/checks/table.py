@@ -14,11 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-from cases import Case, cases
-
-from stream_mapper.catalog import to_table, write_table
-from stream_mapper.fit import fit_command
+from cases import Case, cases, fit_of
 
 Judgement = dict[str, Any]
 
@@ -34,16 +30,10 @@ def judged(name: str, case: Case, folder: Path) -> Judgement:
 
 def fitted(case: Case, folder: Path) -> Judgement:
     """Fit the stars of a case, and say what its checks say."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_table(to_table(case.table()), folder / "stars.parquet")
-    config = case.config()
-    config["data"]["path"] = str(folder / "stars.parquet")
-    config["trainer"] |= {"default_root_dir": str(folder), "logger": False}
-    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     start = time.process_time()
-    fit = fit_command(["--config", str(folder / "config.yaml")])
-    if fit is None or fit.checks is None:
-        raise RuntimeError(f"{folder}: this process has no fit.")
+    fit = fit_of(case.config(), case.table(), folder)
+    if fit.checks is None:
+        raise RuntimeError(f"{folder}: the fit has no checks.")
     rows = [
         {key: row[key].item() if key in ("value", "limit") else str(row[key]) for key in row.colnames}
         for row in fit.checks

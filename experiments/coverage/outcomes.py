@@ -11,14 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from astropy.table import Table
 from numpy.typing import NDArray
-from streams import Case
+from streams import Case, checks
 from zones import zones_of
 
-from stream_mapper.catalog import read_table, to_table, write_table
-from stream_mapper.fit import fit_command
+from stream_mapper.catalog import read_table
 
 Outcome = dict[str, Any]
 Values = NDArray[np.float64]
@@ -45,16 +43,11 @@ def outcome(case: Case, folder: Path) -> Outcome:
 def _fitted(case: Case, folder: Path) -> Path:
     """Fit, and give the folder of the run."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_table(to_table(case.table()), folder / "stars.parquet")
-    config = case.config()
-    config["data"]["path"] = str(folder / "stars.parquet")
-    config["trainer"] |= {"default_root_dir": str(folder), "logger": False}
-    (folder / "given.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     with (folder / "log.txt").open("w") as log, redirect_stdout(log), redirect_stderr(log):
-        fit = fit_command(["--config", str(folder / "given.yaml")])
-    if fit is None or fit.folder is None:
-        raise RuntimeError(f"{folder}: this process has no fit.")
-    return fit.folder
+        run = checks.fit_of(case.config(), case.table(), folder).folder
+    if run is None:
+        raise RuntimeError(f"{folder}: nothing was written.")
+    return run
 
 
 def _truth(case: Case) -> Outcome:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import sys
 from collections.abc import Callable
@@ -16,6 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 from stream_mapper.mock import RandomMock, StreamTruth
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "checks"))
+import cases as checks
 
 Config = dict[str, Any]
 Table = dict[str, NDArray[Any]]
@@ -127,7 +129,7 @@ def case(index: int, seed: int = 0, kind: str | None = None, size: Size | None =
 
 def configuration(mock: RandomMock, seed: int, size: Size) -> Config:
     """The configuration of the survey's checks, with guides about the track of a stream."""
-    config = _checks().survey()
+    config = checks.survey()
     rng = np.random.default_rng((seed, 1))
     mixture = config["model"]["model"]["init_args"]
     mixture["ends"] = _ends(mock.truth, rng)
@@ -185,7 +187,7 @@ def _without_motions(config: Config) -> None:
 
 def _faulty(which: int, seed: int, mock: RandomMock, config: Callable[[], Config]) -> Case:
     """A fit with one of the faults of the checks."""
-    checks, truth = _checks(), mock.truth
+    truth = mock.truth
     middle = (max(truth.begin, -40.0) + min(truth.end, 40.0)) / 2
     phi2 = truth.centre(torch.tensor([middle]).double())["phi2"].item()
     away = -2.5 if phi2 > 0 else 2.5
@@ -208,15 +210,3 @@ def _tight(make: Callable[[], Config], upper: float) -> Config:
         "phi2": {"mu": [-3.8, 3.8], "ln-sigma": [-5, upper]}
     }
     return config
-
-
-def _checks() -> Any:
-    """The cases of the experiment on the checks, which lies beside this one."""
-    path = Path(__file__).parents[1] / "checks" / "cases.py"
-    spec = importlib.util.spec_from_file_location("cases_of_the_checks", path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{path} cannot be loaded.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module

@@ -18,14 +18,11 @@ from typing import Any
 
 import pyro
 import torch
-import yaml
 from pyro.infer import MCMC, NUTS
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from stream_mapper import Data
-from stream_mapper.catalog import to_table, write_table
-from stream_mapper.fit import fit_command
 from stream_mapper.fitted import Fit
 from stream_mapper.inference.ascent import in_prior, root_of_precision
 from stream_mapper.inference.expansion import expand
@@ -36,7 +33,7 @@ from stream_mapper.models import Batch
 from stream_mapper.models.components import ln_density
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "checks"))
-from cases import photometric, tailored
+from cases import fit_of, photometric, tailored
 
 PLACES = 21
 QUANTILES = (0.05, 0.95)
@@ -154,18 +151,10 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def fitted(options: argparse.Namespace) -> Fit:
     """The fit of a small mock, whose background is not trained again."""
-    folder: Path = options.folder
-    folder.mkdir(parents=True, exist_ok=True)
-    write_table(to_table(tailored(options.seed, options.stream, 3000)), folder / "stars.parquet")
     config: dict[str, Any] = photometric()
-    config["data"] |= {"path": str(folder / "stars.parquet"), "val_fraction": 0.01}
+    config["data"] |= {"val_fraction": 0.01}
     config["background"] |= {"copies": 0}
-    config["trainer"] |= {"default_root_dir": str(folder), "logger": False}
-    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    fit = fit_command(["--config", str(folder / "config.yaml")])
-    if fit is None:
-        raise RuntimeError("this process has no fit.")
-    return fit
+    return fit_of(config, tailored(options.seed, options.stream, 3000), options.folder)
 
 
 if __name__ == "__main__":
