@@ -13,6 +13,7 @@ import stream_mapper as sml
 from stream_mapper import Data
 from stream_mapper.description import build, describe
 from stream_mapper.inference.ascent import PRIOR_WIDTH
+from stream_mapper.inference.edges import _ln_likelihood
 from stream_mapper.inference.ensemble import Ensemble
 from stream_mapper.inference.kernels import candidates
 from stream_mapper.inference.laplace import FunctionPosterior
@@ -218,6 +219,35 @@ def model_of_sky(ends):
         params=ModelParameters({"stream.ln-weight": (-12.0, -0.5)}),
         ends={"stream": ends},
     )
+
+
+@pytest.mark.parametrize("side", ["begin", "end"])
+def test_the_likelihood_of_an_edge_is_that_of_the_model_with_it(side):
+    """With stars of no component, of this one and of another, whose density there is large."""
+    model = model_of_sky(sml.Ends(**BOTH))
+    stream, background = model.components.values()
+    spur = sml.builtin.Normal(
+        coord_names=["phi2"],
+        net=Constant(2),
+        params=ModelParameters({"phi2": {"mu": (1.4, 1.6), "ln-sigma": (-5, -4)}}),
+    )
+    weights = ModelParameters({"stream.ln-weight": (-12.0, -0.5), "spur.ln-weight": (-12.0, -0.5)})
+    parts = {"stream": stream, "spur": spur, "background": background}
+    model = sml.MixtureModel(parts, net=Constant(2), params=weights, ends={"stream": sml.Ends(**BOTH)}).double()
+    model.weights.net.value.data = torch.tensor([3.0, 0.0], dtype=torch.float64)
+    stars = sky(300, 3).to(dtype=torch.float64)
+    stars = stars.with_columns({"phi2": torch.where(torch.arange(len(stars)) % 50 == 0, 1.5, stars["phi2"])})
+    places, ln_widths = torch.tensor([-25.0, -12.0] if side == "begin" else [22.0, 35.0]), torch.tensor([-2.0, 0.5])
+    place(model, **edges())
+    of_grid = _ln_likelihood(model, Batch(stars), f"stream.{side}", f"stream.ln-{side}-width", places, ln_widths)
+    direct = torch.zeros_like(of_grid)
+    for i, at in enumerate(places):
+        for j, ln_width in enumerate(ln_widths):
+            place(model, **{**edges(), side: at.item(), f"ln-{side}-width": ln_width.item()})
+            with torch.no_grad():
+                direct[i, j] = model.ln_likelihood(model(stars), stars).sum()
+    torch.testing.assert_close(of_grid - of_grid[0, 0], direct - direct[0, 0], atol=0.02, rtol=0)
+    assert (direct - direct[0, 0]).abs().max() > 10
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -7,6 +7,7 @@ two parameters of an edge all values can be tried, the densities of the stars be
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,7 +20,9 @@ from stream_mapper.params.bounds import SigmoidBounds
 
 _PLACES, _WIDTHS = 121, 13
 _REACH = 8.0  # widths from an edge beyond which the weight is as it is far inside, or nothing
-_AT_ONCE = 4096  # stars
+_AT_ONCE, _TOGETHER = 4096, 1 << 17  # stars of which all edges are tried, and whose densities are computed, at once
+_NOTHING = 1e-7  # density of a component over that of the background which is none
+_CELL = 0.1  # of the width of the sharpest edge: stars of no component are put together where they are so close
 _MOST = 0.999  # weight of a component
 
 
@@ -78,34 +81,56 @@ def _ln_likelihood(
     coordinate = model.weights.indep_coord_names[0]
     reach = _REACH * ln_widths[-1].exp()
     near = (batch.stars[coordinate] > places[0] - reach) & (batch.stars[coordinate] < places[-1] + reach)
-    for chunk in batch[near.nonzero()[:, 0]].split(_AT_ONCE):
-        params = model(chunk.stars)
-        ln_f, rest, gain = _of_stars(model, params, chunk, place.rpartition(".")[0])
-        sign = 1.0 if place.endswith("begin") else -1.0
-        at = chunk.stars[coordinate].double().cpu()
-        now = logsigmoid(sign * (at - params[place].double().cpu()) / params[width].double().cpu().exp())
-        for j, ln_width in enumerate(ln_widths):
-            edge = logsigmoid(sign * (at - places[:, None]) / ln_width.exp())
-            f = (ln_f - now + edge).exp().clamp(max=_MOST)
-            total[:, j] += torch.log1p((f * gain - (1 - rest)).clamp(min=-1 + 1e-12)).sum(-1)
+    sign, cell = 1.0 if place.endswith("begin") else -1.0, _CELL * ln_widths[0].exp().item()
+    for chunk in batch[near.nonzero()[:, 0]].split(_TOGETHER) if near.any() else ():
+        of_stars = _of_stars(model, model(chunk.stars), chunk, place, width, sign)
+        for at, smooth, rest, gain, number in zip(*(x.split(_AT_ONCE) for x in _binned(of_stars, cell)), strict=True):
+            for j, ln_width in enumerate(ln_widths):
+                f = (smooth + logsigmoid(sign * (at - places[:, None]) / ln_width.exp())).exp().clamp(max=_MOST)
+                total[:, j] += torch.log1p((f * gain - (1 - rest)).clamp(min=-1 + 1e-12)) @ number
     return total
 
 
-def _of_stars(model: MixtureModel, params: Params, batch: Batch, component: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Of each star, over the density of the background: ln f of a component, what the others have, and what it adds.
+class _Stars(NamedTuple):
+    """Of N stars, over the density of the background: what the mixture is as a function of a component's edge.
 
-    The density of the mixture is what the others have plus f times what the component adds, (N,) each.
+    It is ``rest``, what the others have, plus ``gain`` times the weight of the component, whose logarithm is ``smooth``
+    plus that of the edge at the place. ``number`` is how many stars each stands for.
     """
-    names = list(model.components)
+
+    place: Tensor
+    smooth: Tensor
+    rest: Tensor
+    gain: Tensor
+    number: Tensor
+
+
+def _binned(stars: _Stars, cell: float) -> _Stars:
+    """The stars, those that are of no component put together where they are in the same cell."""
+    nothing = (stars.gain == -1) & (stars.rest <= 1)
+    cells = ((stars.place - stars.place.min()) / cell).long()[nothing]
+    number = cells.bincount().double()
+    there = number > 0
+    means = [
+        torch.zeros_like(number).index_add_(0, cells, x[nothing])[there] / number[there]
+        for x in (stars.place, stars.smooth, stars.rest, stars.gain)
+    ]
+    return _Stars(*(torch.cat([x[~nothing], y]) for x, y in zip(stars, [*means, number[there]], strict=True)))
+
+
+def _of_stars(model: MixtureModel, params: Params, batch: Batch, place: str, width: str, sign: float) -> _Stars:
+    names, component = list(model.components), place.rpartition(".")[0]
+    own, background = names.index(component), names.index(BACKGROUND)
+    others = [i for i in range(len(names)) if i not in (own, background)]
     joint = model.ln_joint(params, batch.stars, batch.known).double().cpu()
     ln_weights = torch.stack([params[f"{q}.ln-weight"] for q in names], -1).double().cpu()
     ln_p = torch.where(ln_weights.isneginf(), -torch.inf, joint - ln_weights)
-    own, background = names.index(component), names.index(BACKGROUND)
     ratio = (ln_p - ln_p[:, [background]]).clamp(max=80.0).exp()
-    others = [i for i in range(len(names)) if i not in (own, background)]
-    weights = ln_weights.exp()
-    rest = 1 + (weights[:, others] * (ratio[:, others] - 1)).sum(-1)
-    return ln_weights[:, own], rest, ratio[:, own] - 1
+    ratio = torch.where(ratio < _NOTHING, 0.0, ratio)
+    rest = 1 + (ln_weights[:, others].exp() * (ratio[:, others] - 1)).sum(-1)
+    at = batch.stars[model.weights.indep_coord_names[0]].double().cpu()
+    now = logsigmoid(sign * (at - params[place].double().cpu()) / params[width].double().cpu().exp())
+    return _Stars(at, ln_weights[:, own] - now, rest, ratio[:, own] - 1, torch.ones_like(at))
 
 
 def _drawn(ln_p: Tensor, sizes: Sequence[int], count: int) -> Tensor:
