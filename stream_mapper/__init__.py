@@ -16,7 +16,8 @@ from stream_mapper.track import Track
 from stream_mapper.windows import WindowAlong
 
 if TYPE_CHECKING:
-    from stream_mapper.fitted import Fit, load
+    from stream_mapper.fitted import Fit
+    from stream_mapper.loading import load
     from stream_mapper.pipeline import fit
 
 __version__ = "0.1.0"
@@ -43,7 +44,7 @@ __all__ = [
     "utils",
 ]
 
-_LATE = {"Fit": "fitted", "load": "fitted"}
+_LATE = {"Fit": "fitted", "load": "loading"}
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +15,6 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stream_mapper import __version__
 from stream_mapper.catalog import read_table, to_table
 from stream_mapper.data import Data
 from stream_mapper.description import describe
@@ -33,8 +31,8 @@ from stream_mapper.inference.track import SHARE, track
 from stream_mapper.models.known import Batch, KnownDensities
 from stream_mapper.models.mixture import MixtureModel
 from stream_mapper.results.annotation import Annotation, Intake, rename_clashes
-from stream_mapper.results.checkpoint import header_of, read_checkpoint, write_checkpoint
-from stream_mapper.results.provenance import CHECKPOINT, DATE, FIT_DATE, Facts, digest, facts_of, now
+from stream_mapper.results.checkpoint import header_of, write_checkpoint
+from stream_mapper.results.provenance import CHECKPOINT, DATE, FIT_DATE, Facts, digest, now
 from stream_mapper.results.run_folder import ResultOptions, RunTables, only_selected, rows_selected, write_run
 from stream_mapper.results.tables import component_table, features_table, members_table
 from stream_mapper.track import interpolate
@@ -374,29 +372,6 @@ class Fit:
         return torch.as_tensor(at, dtype=torch.float32).reshape(-1)
 
 
-def load(path: str | os.PathLike[str]) -> Fit:
-    """A fit, from its run folder or from a checkpoint.
-
-    From a folder the fitted stars come with it, so that ``members``, ``figures`` and ``save`` know them.
-
-    Arguments:
-        path: A folder that holds ``checkpoints/best.ckpt`` and ``metrics.json``, or a checkpoint.
-
-    Raises:
-        InputError: If there is no such fit, or its model is of classes that may not be built; see
-            :func:`stream_mapper.description.allow`.
-    """
-    source = Path(path)
-    if not source.is_dir():
-        return _from_checkpoint(source)
-    fit = _from_checkpoint(source / CHECKPOINT_FILE)
-    try:
-        metrics = json.loads((source / "metrics.json").read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{source}: is not the folder of a finished fit ({error}); give its checkpoint.") from error
-    return replace(fit, metrics=metrics, catalogue=_catalogue(source, fit), folder=source)
-
-
 def profile_of(positions: Tensor, counts: Tensor | None = None) -> Tensor:
     """Places along the stream, the density of stars there, and the same with the squares of the counts, (3, G).
 
@@ -408,28 +383,6 @@ def profile_of(positions: Tensor, counts: Tensor | None = None) -> Tensor:
     values = smooth_density(nodes, positions, counts)
     squared = values if counts is None else smooth_density(nodes, positions, counts.square())
     return torch.stack([nodes, values, squared])
-
-
-def _from_checkpoint(path: Path) -> Fit:
-    read = read_checkpoint(path)
-    kept = dict(read.facts)
-    dated = {FIT_DATE: kept.pop(DATE)} if DATE in kept else {}
-    facts = facts_of(read.model, read.intake.reading.frame, __version__) | kept | dated
-    checks = Table(rows=read.checks) if read.checks else None
-    facts |= {CHECKPOINT: digest(path)}
-    options = read.options or ResultOptions()
-    return Fit(read.model, read.ensemble, read.intake, facts, read.profile, checks, options=options)
-
-
-def _catalogue(folder: Path, fit: Fit) -> Catalogue | None:
-    """The stars of a run folder, from its first table of memberships that can be read."""
-    paths = sorted(folder.glob("memberships.*"), key=lambda path: path.suffix != ".parquet")
-    if not paths:
-        return None
-    table = read_table(paths[0])
-    stars, _ = fit.intake.reading.load(table, optional=fit.annotation.optional, path=str(paths[0]))
-    cuts = folder / "selection.ecsv"
-    return Catalogue(table, stars, read_table(cuts) if cuts.is_file() else None)
 
 
 def _as_table(stars: Data) -> Table:

@@ -12,7 +12,7 @@ from astropy.table import MaskedColumn, Table
 
 from stream_mapper.catalog import read_table, write_table
 from stream_mapper.fit import main as fit
-from stream_mapper.fitted import load
+from stream_mapper.loading import load
 from stream_mapper.predict import main as predict
 from stream_mapper.quantiles import QUANTILE_NAMES
 

@@ -18,11 +18,11 @@ from astropy.table import MaskedColumn, Table
 from stream_mapper.catalog import Part, find_parts, read_table, write_table
 from stream_mapper.commands import run as as_command
 from stream_mapper.fit import main as fit
-from stream_mapper.fitted import load
 from stream_mapper.inference import membership
 from stream_mapper.inference.draws import over_draws, quantiles
 from stream_mapper.inference.frozen import known_densities
 from stream_mapper.inference.membership import memberships, p_member
+from stream_mapper.loading import load
 from stream_mapper.predict import main, predict
 from stream_mapper.prediction import Predictor, part_folder, parts, predictor, streamed
 from stream_mapper.quantiles import QUANTILE_NAMES

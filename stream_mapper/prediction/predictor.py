@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError
-from stream_mapper.fitted import load
+from stream_mapper.loading import load
 from stream_mapper.models.base import windows_of
 from stream_mapper.results.annotation import Annotation
 from stream_mapper.results.tally import Tally

@@ -1,0 +1,63 @@
+"""Fits from their run folders and checkpoints."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from astropy.table import Table
+
+from stream_mapper import __version__
+from stream_mapper.catalog import read_table
+from stream_mapper.errors import InputError
+from stream_mapper.fitted import CHECKPOINT_FILE, Catalogue, Fit
+from stream_mapper.results.checkpoint import read_checkpoint
+from stream_mapper.results.provenance import CHECKPOINT, DATE, FIT_DATE, digest, facts_of
+from stream_mapper.results.run_folder import ResultOptions
+
+
+def load(path: str | os.PathLike[str]) -> Fit:
+    """A fit, from its run folder or from a checkpoint.
+
+    From a folder the fitted stars come with it, so that ``members``, ``figures`` and ``save`` know them.
+
+    Arguments:
+        path: A folder that holds ``checkpoints/best.ckpt`` and ``metrics.json``, or a checkpoint.
+
+    Raises:
+        InputError: If there is no such fit, or its model is of classes that may not be built; see
+            :func:`stream_mapper.description.allow`.
+    """
+    source = Path(path)
+    if not source.is_dir():
+        return _from_checkpoint(source)
+    fit = _from_checkpoint(source / CHECKPOINT_FILE)
+    try:
+        metrics = json.loads((source / "metrics.json").read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{source}: is not the folder of a finished fit ({error}); give its checkpoint.") from error
+    return replace(fit, metrics=metrics, catalogue=_catalogue(source, fit), folder=source)
+
+
+def _from_checkpoint(path: Path) -> Fit:
+    read = read_checkpoint(path)
+    kept = dict(read.facts)
+    dated = {FIT_DATE: kept.pop(DATE)} if DATE in kept else {}
+    facts = facts_of(read.model, read.intake.reading.frame, __version__) | kept | dated
+    checks = Table(rows=read.checks) if read.checks else None
+    facts |= {CHECKPOINT: digest(path)}
+    options = read.options or ResultOptions()
+    return Fit(read.model, read.ensemble, read.intake, facts, read.profile, checks, options=options)
+
+
+def _catalogue(folder: Path, fit: Fit) -> Catalogue | None:
+    """The stars of a run folder, from its first table of memberships that can be read."""
+    paths = sorted(folder.glob("memberships.*"), key=lambda path: path.suffix != ".parquet")
+    if not paths:
+        return None
+    table = read_table(paths[0])
+    stars, _ = fit.intake.reading.load(table, optional=fit.annotation.optional, path=str(paths[0]))
+    cuts = folder / "selection.ecsv"
+    return Catalogue(table, stars, read_table(cuts) if cuts.is_file() else None)
