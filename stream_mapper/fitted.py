@@ -20,7 +20,7 @@ from stream_mapper.data import Data
 from stream_mapper.description import describe
 from stream_mapper.errors import InputError
 from stream_mapper.inference.density import GRID, counting_draws, density, grid_over, smooth_density
-from stream_mapper.inference.draws import Draw
+from stream_mapper.inference.draws import Draw, drawn_params
 from stream_mapper.inference.ends import ends
 from stream_mapper.inference.ensemble import Ensemble
 from stream_mapper.inference.features.component import features
@@ -248,12 +248,8 @@ class Fit:
         draw, grid = self.draw, self._places(at)
         if draw is None:
             raise InputError("this fit has no posterior to draw from; best.ckpt of a finished fit has one.")
-        data, each = places(self.model, grid), []
-        for index in range(count):
-            with draw(self.model, index):
-                each.append({name: value.expand(len(data)).cpu().numpy() for name, value in self.model(data).items()})
-        stacked = {name: np.stack([one[name] for one in each]) for name in each[0]}
-        return {self._place: grid.numpy(), **stacked}
+        params = drawn_params(self.model, draw, range(count), places(self.model, grid))
+        return {self._place: grid.numpy(), **{name: values.cpu().numpy() for name, values in params.items()}}
 
     def sample(self, given: Places | Mapping[str, Any] | Data, seed: int | None = None) -> Table:
         """Stars drawn from the fit.

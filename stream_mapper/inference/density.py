@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -14,7 +12,7 @@ from stream_mapper.data import Data
 from stream_mapper.inference.draws import Draw
 from stream_mapper.inference.ensemble import Fits, alone
 from stream_mapper.inference.profile import Columns, profiles
-from stream_mapper.models.base import Model, Params
+from stream_mapper.models.base import Params
 from stream_mapper.models.mixture import MixtureModel
 
 GRID = 256
@@ -61,36 +59,13 @@ def density(
         Columns (G,) by name, of each component: ``weight``, ``density``, each followed by its quantiles ``_05`` to
         ``_95``, and ``total_density``.
     """
-    counted = _Counted(total)
 
-    def functions(params: Params, q: str) -> Columns:
+    def functions(params: Params, q: str, index: int | None) -> Columns:
         weight = params[f"{q}.ln-weight"].exp().cpu()
-        return {"weight": weight, "density": weight * counted.total}
+        return {"weight": weight, "density": weight * (total if index is None or totals is None else totals[index])}
 
-    both = draw if draw is None or totals is None else counted.with_draws(draw, totals)
-    by_component = profiles(model, at, functions, both, draws, fits)
+    by_component = profiles(model, at, functions, draw, draws, fits)
     return {q: {**columns, "total_density": total} for q, columns in by_component.items()}
-
-
-class _Counted:
-    """The density of all stars, which draws replace by one of their own."""
-
-    def __init__(self, total: Tensor) -> None:
-        self.total = total
-
-    def with_draws(self, draw: Draw, totals: Tensor) -> Draw:
-        """Draws of a model, inside each of which the density of all stars is the draw of the same number."""
-
-        @contextmanager
-        def drawn(model: Model, index: int) -> Iterator[None]:
-            best, self.total = self.total, totals[index]
-            try:
-                with draw(model, index):
-                    yield
-            finally:
-                self.total = best
-
-        return drawn
 
 
 def kernel_width(count: float, span: float) -> float:

@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stream_mapper.models.base import Model
+from stream_mapper.data import Data
+from stream_mapper.models.base import Model, Params
 from stream_mapper.quantiles import QUANTILE_NAMES, QUANTILES
 
 Draw = Callable[[Model, int], AbstractContextManager[None]]
 Array = NDArray[np.float64]
+Value = TypeVar("Value")
 
 
-def over_draws(model: Model, draw: Draw, count: int, function: Callable[[], Tensor]) -> Tensor:
-    """``function()`` under each of ``count`` draws of the model, stacked on a first axis."""
+def over_draws(model: Model, draw: Draw, indices: Iterable[int], function: Callable[[int], Value]) -> list[Value]:
+    """``function(index)`` under each of some draws of the model."""
 
-    def values() -> Iterator[Tensor]:
-        for index in range(count):
+    def values() -> Iterator[Value]:
+        for index in indices:
             with draw(model, index):
-                yield function()
+                yield function(index)
 
-    return torch.stack(list(values()))
+    return list(values())
+
+
+def drawn_params(model: Model, draw: Draw, indices: Iterable[int], stars: Data) -> Params:
+    """The parameters at N stars under each of D draws, (D, N) by name."""
+    each = over_draws(model, draw, indices, lambda _: model(stars))
+    return {name: torch.stack([params[name].expand(len(stars)) for params in each]) for name in each[0]}
 
 
 def quantiles(values: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ def ends(
     sides = [side for side in _SIDES if any(f"{q}.{side}" in params for q in streams(model))]
     if not sides:
         return {}
-    return profiles(model, at, lambda params, q: _of_component(params, q, sides, at), draw, draws, fits)
+    return profiles(model, at, lambda params, q, _: _of_component(params, q, sides, at), draw, draws, fits)
 
 
 def _of_component(params: Params, q: str, sides: Sequence[str], at: Tensor) -> Columns:

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from stream_mapper.inference.draws import Draw, quantiles, with_quantiles
+from stream_mapper.inference.draws import Draw, drawn_params, quantiles, with_quantiles
 from stream_mapper.inference.frozen import known_densities
 from stream_mapper.inference.profile import Columns, streams
 from stream_mapper.inference.resampled import Resampled, drawn_of, with_copies
-from stream_mapper.models.base import Params
 from stream_mapper.models.known import Batch
 from stream_mapper.models.mixture import BACKGROUND, MixtureModel
 
@@ -107,14 +106,11 @@ def _drawn(model: MixtureModel, batch: Batch, draw: Draw, draws: int) -> Iterato
     """Memberships of each component but the background, and of all of these, some draws at a time, (d, N, Q + 1)."""
     own = [i for i, name in enumerate(model.components) if name != BACKGROUND]
     for indices in torch.arange(draws).split(max(1, _AT_ONCE // max(len(batch), 1))):
-        each: list[Params] = []
-        for index in indices.tolist():
-            with draw(model, index):
-                each.append(model(batch.stars))
-        params = {name: torch.cat([one[name].expand(len(batch)) for one in each]) for name in each[0]}
+        params = drawn_params(model, draw, indices.tolist(), batch.stars)
         stars = drawn_of(batch, indices.tolist())
-        p = model.membership(params, stars.stars, stars.known)[:, own].double().cpu()
-        yield torch.cat([p, p.sum(-1, keepdim=True)], -1).view(len(each), len(batch), -1)
+        flat = {name: values.flatten() for name, values in params.items()}
+        p = model.membership(flat, stars.stars, stars.known)[:, own].double().cpu()
+        yield torch.cat([p, p.sum(-1, keepdim=True)], -1).view(len(indices), len(batch), -1)
 
 
 def representatives(doubt: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,13 +9,12 @@ from torch import Tensor
 
 from stream_mapper.data import Data
 from stream_mapper.devices import sync_is_cheap
-from stream_mapper.inference.draws import Draw, quantiles
+from stream_mapper.inference.draws import Draw, drawn_params, quantiles
 from stream_mapper.inference.ensemble import Fits, alone, mean_over
 from stream_mapper.inference.frozen import known_densities
 from stream_mapper.inference.reach import REACHED, Reach, reach_of
 from stream_mapper.inference.resampled import Resampled, drawn_of, with_copies
 from stream_mapper.inference.screening import screened
-from stream_mapper.models.base import Params
 from stream_mapper.models.known import Batch, KnownDensities
 from stream_mapper.models.mixture import BACKGROUND, MixtureModel
 from stream_mapper.quantiles import QUANTILE_NAMES
@@ -146,15 +145,11 @@ def _spread(model: MixtureModel, batch: Batch, draw: Draw, draws: int, resampled
 
 def _drawn(model: MixtureModel, batch: Batch, draw: Draw, draws: int) -> Tensor:
     """The p_member of every draw, (D, N): the parameters draw by draw, then all the densities at once."""
-    each: list[Params] = []
-    for index in range(draws):
-        with draw(model, index):
-            each.append(model(batch.stars))
-    params = {name: torch.cat([one[name].expand(len(batch)) for one in each]) for name in each[0]}
+    params = drawn_params(model, draw, range(draws), batch.stars)
     repeated = drawn_of(batch, range(draws))
     p, size = [], _at_once(batch.stars.device)
     for i in range(0, len(repeated), size):
-        drawn = {name: values[i : i + size] for name, values in params.items()}
+        drawn = {name: values.flatten()[i : i + size] for name, values in params.items()}
         rows = repeated[i : i + size]
         p.append(p_member(model, model.membership(drawn, rows.stars, rows.known)))
     return torch.cat(p).view(draws, -1)

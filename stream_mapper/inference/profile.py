@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -15,12 +14,14 @@ from stream_mapper.models.base import Params
 from stream_mapper.models.mixture import BACKGROUND, MixtureModel
 
 Columns = dict[str, Tensor]
+Functions = Callable[[Params, str, int | None], Columns]
+"""From the parameters (G,), a component and the number of the draw, None for the fit's own, to columns (G,) by name."""
 
 
 def profiles(
     model: MixtureModel,
     at: Tensor,
-    functions: Callable[[Params, str], Columns],
+    functions: Functions,
     draw: Draw | None,
     draws: int,
     fits: Fits,
@@ -30,7 +31,7 @@ def profiles(
     Arguments:
         model: The fitted mixture.
         at: Places, shape (G,).
-        functions: From the parameters (G,) and a component to columns (G,) by name.
+        functions: What is wanted of each component.
         draw: Draws of the parameter functions; without it the quantiles are NaN.
         draws: Number of draws.
         fits: The fits of an ensemble; their mean is given.
@@ -38,12 +39,22 @@ def profiles(
     Returns:
         By component, the columns, each followed by its quantiles ``_05`` to ``_95``, on the CPU.
     """
-    grid, out = places(model, at), {}
-    for q in streams(model):
-        values = partial(_stacked, model, grid, functions, q)
-        best = dict(zip(functions(model(grid), q), mean_over(fits, model, values), strict=True))
-        spread = None if draw is None else quantiles(over_draws(model, draw, draws, values))
-        out[q] = _with_quantiles(best, spread)
+    grid, names = places(model, at), streams(model)
+
+    def of_all(index: int | None = None) -> Tensor:
+        """The columns of all components, one after the other, (C, G)."""
+        params = model(grid)
+        return torch.stack([value for q in names for value in functions(params, q, index).values()])
+
+    columns = {q: list(functions(model(grid), q, None)) for q in names}
+    best = mean_over(fits, model, of_all)
+    drawn = None if draw is None else torch.stack(over_draws(model, draw, range(draws), of_all))
+    spread = None if drawn is None else quantiles(drawn)
+    out, start = {}, 0
+    for q, named in columns.items():
+        rows = slice(start, start + len(named))
+        out[q] = _with_quantiles(dict(zip(named, best[rows], strict=True)), None if spread is None else spread[:, rows])
+        start = rows.stop
     return out
 
 
@@ -55,11 +66,6 @@ def places(model: MixtureModel, at: Tensor) -> Data:
 def streams(model: MixtureModel) -> list[str]:
     """Every component but the background."""
     return [q for q in model.components if q != BACKGROUND]
-
-
-def _stacked(model: MixtureModel, grid: Data, functions: Callable[[Params, str], Columns], q: str) -> Tensor:
-    """The columns of one component, (C, G)."""
-    return torch.stack(list(functions(model(grid), q).values()))
 
 
 def _with_quantiles(best: Columns, spread: Tensor | None) -> Columns:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from stream_mapper.data import Data
-from stream_mapper.inference.draws import Draw
+from stream_mapper.inference.draws import Draw, drawn_params
 from stream_mapper.models.base import ParametricModel, Params
 from stream_mapper.models.mixture import MixtureModel
 
@@ -58,11 +58,7 @@ def _ends(model: MixtureModel) -> Tensor | None:
 
 def _widened(model: MixtureModel, places: Data, draw: Draw, draws: int) -> Params:
     """The parameters at places, as wide as their posterior."""
-    each: list[Params] = []
-    for index in range(draws):
-        with draw(model, index):
-            each.append(model(places))
-    stacked = {name: torch.stack([one[name].expand(len(places)) for one in each]) for name in each[0]}
+    stacked = drawn_params(model, draw, range(draws), places)
     return {name: _wide(name, values, stacked) for name, values in stacked.items()}
 
 

@@ -44,7 +44,7 @@ def track(
         nothing elsewhere), and for every coordinate c, the distance included, ``c`` and ``c_sigma``, each followed by
         its quantiles: ``c, c_05, c_16, c_50, c_84, c_95, c_sigma, c_sigma_05`` to ``c_sigma_95``.
     """
-    curves = profiles(model, at, lambda params, q: _curves(scope(params, q)), draw, draws, fits)
+    curves = profiles(model, at, lambda params, q, _: _curves(scope(params, q)), draw, draws, fits)
     grid = places(model, at)
     out = {}
     for q in streams(model):
