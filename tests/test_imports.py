@@ -38,12 +38,13 @@ MAY_IMPORT = {
     "catalog": BASE,
     "archive": BASE | {"catalog"},
     "results": WHOLES,
-    "fitted": WHOLES | {"__version__"},
+    "fitted": WHOLES,
+    "loading": WHOLES | {"fitted", "__version__"},
     "lsdb": WHOLES | {"prediction"},
     "commands": {"errors"},  # what the commands share; the training's command line is made of it
     "training": WHOLES | {"commands"},
     "pipeline": WHOLES | {"fitted", "training", "__version__"},
-    "prediction": WHOLES | {"fitted", "commands", "__version__"},
+    "prediction": WHOLES | {"fitted", "loading", "commands", "__version__"},
 }
 # File -> the one name it may import against that order, inside a function: nothing is loaded until it is called for.
 # The catalogue knows no models, so that there is no circle.
@@ -54,7 +55,7 @@ ONLY_IN = {
     "matplotlib": {"results", "fitted"},
     "zuko": {"builtin"},
     "pyarrow": {"catalog", "archive"},
-    "astropy": {"catalog", "archive", "results", "fitted", "training", "pipeline"},
+    "astropy": {"catalog", "archive", "results", "fitted", "loading", "training", "pipeline"},
     "gala": {"catalog"},
     "mocpy": {"catalog"},
     "cdshealpix": {"catalog"},
@@ -195,7 +196,7 @@ def test_storeys_of_the_catalogue(storey):
 
 
 # Parts whose import leaves every logger as it was; what libraries do to theirs is theirs, so they are imported first.
-QUIET = ("catalog", "archive", "mock", "selection", "query", "results", "inference", "prediction", "fitted")
+QUIET = ("catalog", "archive", "mock", "selection", "query", "results", "inference", "prediction", "fitted", "loading")
 LOGGERS = """
 import importlib, logging, sys
 import astropy.coordinates, astropy.io.fits, astropy.io.votable, astropy.table
