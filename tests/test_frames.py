@@ -197,7 +197,7 @@ def test_refused_tracks(tmp_path):
 
 
 def test_galstreams_is_not_imported(monkeypatch):
-    monkeypatch.setattr("stream_mapper.catalog.sky.galstreams.find_spec", lambda _: None)
+    monkeypatch.setattr("stream_mapper.catalog.sky.library.find_spec", lambda _: None)
     with pytest.raises(InputError, match="galstreams is not installed; pip install galstreams, or give the folder"):
         SkyFrame({"track": "GD-1-I21"}).metadata()
 

@@ -55,19 +55,22 @@ def on_the_sky(rv=None):
     }
 
 
+PLACES_OF_FRAME = {"mid.ra": 150.0, "mid.dec": 35.0, "pole.ra": 34.6, "pole.dec": 29.7}
+MIDDLE_AND_POLE = {name: [place] * u.deg for name, place in PLACES_OF_FRAME.items()}
+
+
 @pytest.fixture
 def tracks(tmp_path):
     """A folder as that of galstreams: two tracks of one stream, of which one knows little, and one of another."""
 
     def write(name, columns, flags):
         QTable(columns).write(tmp_path / f"track.st.{name}.ecsv")
-        QTable({"StreamName": [name.split(".")[0]], "InfoFlags": [flags]}).write(
-            tmp_path / f"track.st.{name}.summary.ecsv"
-        )
+        summary = QTable({"StreamName": [name.split(".")[0]], "InfoFlags": [flags], **MIDDLE_AND_POLE})
+        summary.write(tmp_path / f"track.st.{name}.summary.ecsv")
 
     full = on_the_sky(rv=-50.0)
     write("Made-1.me2024", full, "1111")
-    write("Made-1.you2020", {**full, "pm_dec": 0 * full["pm_dec"], "pm_ra_cosdec": 0 * full["pm_dec"]}, "1100")
+    write("Made-1.you2020", {**on_the_sky(), "pm_dec": 0 * full["pm_dec"], "pm_ra_cosdec": 0 * full["pm_dec"]}, "1100")
     write("Other.me2024", {**on_the_sky(), "distance": np.ones(81) * u.kpc}, "1111")
     return str(tmp_path)
 
@@ -95,7 +98,9 @@ def test_a_track_of_galstreams_is_turned_into_the_frame(tracks, name, frame):
 
 def test_what_a_track_does_not_know_is_left_out(tracks, caplog):
     caplog.set_level("INFO", "stream_mapper")
-    assert {"phi2", "distance"} <= set(found := read_track("Made-1.you2020", FRAME, tracks=tracks).coordinates)
+    path = f"{tracks}/track.st.Made-1.you2020.ecsv"
+    assert {"phi2", "distance"} <= set(found := read_track(path, FRAME).coordinates)
+    assert {"pm_phi1", "rv"} <= set(read_track("Made-1.you2020", FRAME, tracks=tracks).coordinates)  # from the other
     assert not {"pm_phi1", "pm_phi2", "rv"} & set(found)
     assert "has no track in ['pm_dec', 'pm_ra_cosdec', 'radial_velocity']: left out" in caplog.text
     assert not {"distance", "rv"} & set(read_track("Other", FRAME, tracks=tracks).coordinates)  # the one of its stream
@@ -104,8 +109,8 @@ def test_what_a_track_does_not_know_is_left_out(tracks, caplog):
 NOT_KNOWN = {  # columns that differ from a full track, InfoFlags, and what the track then does not know
     "all is known": ({}, "1111", set()),
     "known, but not as a track": ({}, "0222", set()),
-    "flagged off": ({}, "1000", {"distance", "pm", "rv"}),
-    "flags as a number": ({}, 110, {"rv"}),
+    "flagged off": ({}, "1000", {"pm"}),  # the distance and the velocity of -50 km/s everywhere are means
+    "flags as a number": ({}, 10, set()),
     "velocity of 0": ({"radial_velocity": np.zeros(81) * u.km / u.s}, "1111", {"rv"}),
     "velocity of 1000": ({"radial_velocity": np.full(81, 1000.0) * u.km / u.s}, "1111", {"rv"}),
     "no velocity measured": ({"radial_velocity": np.full(81, np.nan) * u.km / u.s}, "1111", {"rv"}),
@@ -119,8 +124,7 @@ NOT_KNOWN = {  # columns that differ from a full track, InfoFlags, and what the 
 @pytest.mark.parametrize(("other", "flags", "lost"), NOT_KNOWN.values(), ids=NOT_KNOWN)
 def test_frames_and_guides_agree_on_what_a_track_knows(other, flags, lost, tmp_path):
     QTable({**on_the_sky(rv=-50.0), **other}).write(tmp_path / "track.st.Made.me2024.ecsv")
-    places = {"mid.ra": 150.0, "mid.dec": 35.0, "pole.ra": 34.6, "pole.dec": 29.7}
-    summary = QTable({"InfoFlags": [flags], **{name: [place] * u.deg for name, place in places.items()}})
+    summary = QTable({"InfoFlags": [flags], **MIDDLE_AND_POLE})
     summary["width_phi2"] = [0.3] * u.deg
     summary.write(tmp_path / "track.st.Made.me2024.summary.ecsv")
     left = {"distance", "pm", "rv"} - lost
@@ -130,7 +134,8 @@ def test_frames_and_guides_agree_on_what_a_track_knows(other, flags, lost, tmp_p
     track = read_track("Made", FRAME, tracks=str(tmp_path))
     names = {"pm_phi1": "pm", "pm_phi2": "pm", "distmod": "distance", "parallax": "distance"}
     assert {names.get(name, name) for name in track.coordinates} == {"phi2"} | left
-    assert track.widths == {}
+    assert set(track.widths) == set(track.coordinates)
+    assert track.half_width("phi2") == pytest.approx([0.6] * len(track.phi1))
 
 
 def test_a_table_along_the_stream_has_units_and_widths(tmp_path):

@@ -26,6 +26,7 @@ from stream_mapper.catalog.schema import default_unit, find_column
 from stream_mapper.catalog.sky.footprints import read_footprint
 from stream_mapper.catalog.sky.frames import SkyFrame
 from stream_mapper.catalog.sky.reflex import Reflex
+from stream_mapper.catalog.sky.streams import KnownStream, known_stream
 from stream_mapper.catalog.sky.tracks import read_track
 from stream_mapper.catalog.tables import to_table, with_units
 
@@ -36,6 +37,7 @@ __all__ = [
     "Corrections",
     "Errors",
     "Extinction",
+    "KnownStream",
     "ParquetRows",
     "Part",
     "Reading",
@@ -57,6 +59,7 @@ __all__ = [
     "identifier",
     "is_partitioned",
     "joined",
+    "known_stream",
     "load",
     "read_footprint",
     "read_table",
