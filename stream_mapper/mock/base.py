@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stream_mapper.errors import InputError
+
 Column = NDArray[np.float64] | NDArray[np.str_]
 Stars = dict[str, Tensor]
 Gap = tuple[float, float, float]
@@ -28,6 +30,12 @@ class Simulator(ABC):
     @abstractmethod
     def simulate(self) -> dict[str, Column]:
         """Columns by name, in the package's default units, all of one length."""
+
+
+def check_shares(simulator: str, **shares: float) -> None:
+    """Raise InputError if a share of a simulator is not in 0..1, one excluded."""
+    if wrong := {name: share for name, share in shares.items() if not 0 <= share < 1}:
+        raise InputError(f"the shares of {simulator} must be 0 or more and below 1; got {wrong}.")
 
 
 def shuffled(

@@ -13,6 +13,7 @@ from stream_mapper.distributions import TruncatedExponential, TruncatedNormal
 from stream_mapper.distributions._stable import ln_normal
 from stream_mapper.errors import check_at_least
 from stream_mapper.mock.base import Column, Simulator, Stars, normal, shuffled, uniform
+from stream_mapper.mock.sky import on_the_sky
 from stream_mapper.mock.survey.measurement import PROPER_MOTION_ERROR
 
 WINDOW = {"phi1": (-16.0, 11.0), "phi2": (-4.0, 5.0), "pm_phi1": (-8.0, 14.0), "pm_phi2": (-10.0, 12.0)}
@@ -96,7 +97,8 @@ class Pal5Mock(Simulator):
         samples = [("background" if name == "m5" else name, make(generator)) for name, make in makers.items()]
         table = shuffled(samples, self._truth, generator)
         stars = {name: torch.as_tensor(table.pop(name)) for name in ("phi1", "phi2", *_MOTIONS)}
-        return {**{name: column.numpy() for name, column in _on_the_sky(stars).items()}, **table}
+        rotation = torch.tensor(_ROTATION, dtype=torch.float64)
+        return {**{name: column.numpy() for name, column in on_the_sky(stars, rotation).items()}, **table}
 
     def ln_stream(self, stars: Stars) -> Tensor:
         """Ln of the expected stars of the stream per unit of phi1, phi2 and proper motion, (N,)."""
@@ -188,23 +190,3 @@ def _ln_motion(stars: Stars, mean: Sequence[Tensor | float], sigma: Sequence[flo
         width = (stars["pmra_err"].square() + spread**2).sqrt()
         total = total + TruncatedNormal(centre + torch.zeros_like(width), width, *WINDOW[name]).log_prob(stars[name])
     return total
-
-
-def _on_the_sky(stars: Stars) -> Stars:
-    """Position [deg] and proper motion [mas/yr] in ICRS of stars in the frame of the stream."""
-    rotation = torch.tensor(_ROTATION, dtype=torch.float64)
-    point, along, across = _axes(torch.deg2rad(stars["phi1"]), torch.deg2rad(stars["phi2"]))
-    motion = (stars["pm_phi1"][:, None] * along + stars["pm_phi2"][:, None] * across) @ rotation
-    x, y, z = (point @ rotation).unbind(-1)
-    ra, dec = torch.atan2(y, x), torch.asin(z.clamp(-1, 1))
-    _, east, north = _axes(ra, dec)
-    position = {"ra": torch.rad2deg(ra) % 360, "dec": torch.rad2deg(dec)}
-    return position | {"pmra": (motion * east).sum(-1), "pmdec": (motion * north).sum(-1)}
-
-
-def _axes(lon: Tensor, lat: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Unit vectors to points, along their longitude and along their latitude, (N, 3) each."""
-    cos, sin, zero = lat.cos(), lat.sin(), torch.zeros_like(lon)
-    point = torch.stack([cos * lon.cos(), cos * lon.sin(), sin], -1)
-    along = torch.stack([-lon.sin(), lon.cos(), zero], -1)
-    return point, along, torch.stack([-sin * lon.cos(), -sin * lon.sin(), cos], -1)

@@ -12,14 +12,21 @@ from torch import Tensor
 from stream_mapper.distributions import TruncatedExponential
 from stream_mapper.distributions._stable import ln_normal
 from stream_mapper.mock.base import Stars, ln_binormal, normal, uniform
-from stream_mapper.mock.survey.measurement import PHI1, PHI2, PROPER_MOTIONS, G
+from stream_mapper.mock.survey.measurement import (
+    PASSBANDS,
+    PROPER_MOTIONS,
+    WINDOW,
+    Passbands,
+    Window,
+    motion_covariance,
+)
 from stream_mapper.mock.survey.population import Population
 
 _COLOUR_AT = 18.0
 
 
 class Colour(NamedTuple):
-    """A normal law of g - r [mag] given g: its share, its mean at g = 18, the mean's slope in g, its width."""
+    """A normal law of a colour, such as g - r, given g: its share, mean at g = 18, the mean's slope in g, its width."""
 
     share: float
     mean: float
@@ -38,7 +45,8 @@ class ProperMotion(NamedTuple):
 class Background(Population):
     """Exponential laws of phi1, phi2 and g over the window, a mixture of colours, and a binormal proper motion.
 
-    The magnitudes are the observed ones: their errors are within these laws.
+    The magnitudes are the observed ones: their errors are within these laws. In other surveys g and r are the first and
+    the second band.
 
     Arguments:
         size: Number of stars inside the window.
@@ -47,6 +55,8 @@ class Background(Population):
         motions: Laws of pm_phi1 and pm_phi2.
         correlation: Correlation of the two.
         expected: Number of stars that the density is of, as of `Population`.
+        passbands: The bands, and the limits in the first of them.
+        window: Where the stars are.
     """
 
     def __init__(
@@ -57,11 +67,13 @@ class Background(Population):
         motions: tuple[ProperMotion, ProperMotion],
         correlation: float,
         expected: float | None = None,
+        passbands: Passbands = PASSBANDS,
+        window: Window = WINDOW,
     ) -> None:
-        super().__init__(size, expected)
+        super().__init__(size, expected, passbands.bands)
         self.phi1, self.phi2, self.g = (
-            TruncatedExponential(*torch.tensor([rate, *window], dtype=torch.float64))
-            for rate, window in zip(decay, (PHI1, PHI2, G), strict=True)
+            TruncatedExponential(*torch.tensor([rate, *ends], dtype=torch.float64))
+            for rate, ends in zip(decay, (*window, passbands.limits), strict=True)
         )
         self.colours, self.motions, self.correlation = tuple(colours), motions, correlation
 
@@ -72,7 +84,8 @@ class Background(Population):
         noise = along, self.correlation * along + math.sqrt(1 - self.correlation**2) * across
         columns = zip(PROPER_MOTIONS, self._means(phi1), self.motions, noise, strict=True)
         pm = {name: mean + motion.sigma * unit for name, mean, motion, unit in columns}
-        return {"phi1": phi1, "phi2": phi2, **pm, "g": g, "r": g - self._colours(g, generator)}
+        first, second = self.bands[:2]
+        return {"phi1": phi1, "phi2": phi2, **pm, first: g, second: g - self._colours(g, generator)}
 
     def ln_number(self, phi1: Tensor) -> Tensor:
         """Ln of the expected stars per deg of phi1."""
@@ -84,17 +97,16 @@ class Background(Population):
 
     def ln_proper_motion(self, stars: Stars) -> Tensor:
         """Log density of both proper motions."""
-        (x, var_x), (y, var_y) = (
-            (stars[name] - mean, stars[f"{name}_err"].square() + motion.sigma**2)
-            for name, mean, motion in zip(PROPER_MOTIONS, self._means(stars["phi1"]), self.motions, strict=True)
-        )
-        return ln_binormal(x, y, var_x, var_y, self.correlation * self.motions[0].sigma * self.motions[1].sigma)
+        x, y = (stars[name] - mean for name, mean in zip(PROPER_MOTIONS, self._means(stars["phi1"]), strict=True))
+        var_x, var_y, cov = motion_covariance(stars)
+        first, second = (motion.sigma for motion in self.motions)
+        return ln_binormal(x, y, var_x + first**2, var_y + second**2, cov + self.correlation * first * second)
 
     def ln_photometry(self, stars: Stars) -> Tensor:
-        """Log density of both magnitudes."""
-        g, colour = stars["g"], stars["g"] - stars["r"]
+        """Log density of the magnitudes in the first two bands."""
+        g, colour = stars[self.bands[0]], stars[self.bands[0]] - stars[self.bands[1]]
         terms = [
-            ln_normal(colour, self._mean_colour(g, law), g.new_tensor(law.sigma)) + math.log(law.share)
+            ln_normal(colour, self._mean_colour(g, law), self._spread(g, law)) + math.log(law.share)
             for law in self.colours
         ]
         return self.g.log_prob(g) + torch.stack(terms).logsumexp(0)
@@ -106,12 +118,16 @@ class Background(Population):
     def _mean_colour(self, g: Tensor, law: Colour) -> Tensor:
         return law.mean + law.slope * (g - _COLOUR_AT)
 
+    def _spread(self, g: Tensor, law: Colour) -> Tensor:
+        """Width of a law of the colour at g, (N,)."""
+        return torch.full_like(g, law.sigma)
+
     def _colours(self, g: Tensor, generator: torch.Generator) -> Tensor:
         """Draws of g - r."""
         edges = torch.tensor([law.share for law in self.colours], dtype=torch.float64).cumsum(0)[:-1]
         which = torch.searchsorted(edges, uniform(len(g), 0, 1, generator))
         noise = normal(len(g), generator)
-        draws = torch.stack([self._mean_colour(g, law) + law.sigma * noise for law in self.colours], -1)
+        draws = torch.stack([self._mean_colour(g, law) + self._spread(g, law) * noise for law in self.colours], -1)
         return draws.gather(-1, which[:, None])[:, 0]
 
 

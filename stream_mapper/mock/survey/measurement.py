@@ -46,6 +46,31 @@ class ErrorModel(NamedTuple):
 PROPER_MOTION_ERROR = ErrorModel(0.027, 0.35, 0.36)  # mas/yr against g: 0.03 at 16, 0.16 at 19, 0.53 at 20.5
 # mag against the magnitude of the band. Stars far too faint for the window do not scatter into it: none is detected.
 MAGNITUDE_ERROR = ErrorModel(0.008, 0.025, 0.35, faintest=22.0)
+
+
+class Passbands(NamedTuple):
+    """What a survey sees of the light of a star.
+
+    Arguments:
+        bands: Names of its bands, first the one by which it is limited.
+        limits: Least and greatest observed magnitude in that band.
+        errors: Error against the magnitude, of each band.
+    """
+
+    bands: tuple[str, ...]
+    limits: tuple[float, float]
+    errors: tuple[ErrorModel, ...]
+
+
+class Window(NamedTuple):
+    """Where on the sky a survey looks: first and last phi1, and least and greatest phi2 [deg]."""
+
+    phi1: tuple[float, float]
+    phi2: tuple[float, float]
+
+
+PASSBANDS = Passbands(BANDS, G, (MAGNITUDE_ERROR, MAGNITUDE_ERROR))
+WINDOW = Window(PHI1, PHI2)
 _RISE = -0.6  # decay in g of the magnitudes that set the errors of stars without photometry, 1 / mag
 
 
@@ -74,6 +99,13 @@ def measure(stars: Stars, missing_photometry: float, missing_pm: float, generato
     bands = {name: stars[name] for name in BANDS}
     bands |= {f"{name}_err": MAGNITUDE_ERROR(stars[name]) for name in BANDS}
     return {"phi1": stars["phi1"], "phi2": stars["phi2"], **_without(unmoved, pm), **_without(unseen, bands)}
+
+
+def motion_covariance(stars: Stars) -> tuple[Tensor, Tensor, Tensor]:
+    """Variances and covariance of the errors of the proper motions, (N,) each."""
+    first, second = (stars[f"{name}_err"] for name in PROPER_MOTIONS)
+    correlation = stars.get("pm_phi1_pm_phi2_corr", torch.zeros_like(first))
+    return first.square(), second.square(), correlation * first * second
 
 
 def _without(rows: Tensor, columns: Stars) -> Stars:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from stream_mapper.builtin.isochrone import Isochrone, PowerLawMassFunction
-from stream_mapper.errors import InputError, check_at_least
-from stream_mapper.mock.base import Column, Gap, Simulator, Stars, shuffled
+from stream_mapper.errors import check_at_least
+from stream_mapper.mock.base import Column, Gap, Simulator, Stars, check_shares, shuffled
 from stream_mapper.mock.survey.background import disc, halo
 from stream_mapper.mock.survey.measurement import measure
 from stream_mapper.mock.survey.photometry import CurvePhotometry
@@ -88,7 +88,7 @@ class SurveyMock(Simulator):
         check_at_least("n_background", n_background)
         check_at_least("n_stream", n_stream, 0)
         check_at_least("n_spur", n_spur, 0)
-        _check_shares(halo_share=halo_share, missing_photometry=missing_photometry, missing_pm=missing_pm)
+        check_shares("SurveyMock", halo_share=halo_share, missing_photometry=missing_photometry, missing_pm=missing_pm)
         self.seed, self.width, self.dispersion, self.depth = seed, width, dispersion, depth
         self.missing_photometry, self.missing_pm = missing_photometry, missing_pm
         curve = isochrone or Isochrone.synthetic(bands=("g", "r"))
@@ -131,8 +131,3 @@ class SurveyMock(Simulator):
             **widths,
             "distance_sigma": distance * math.log(10) / 5 * self.depth,
         }
-
-
-def _check_shares(**shares: float) -> None:
-    if wrong := {name: share for name, share in shares.items() if not 0 <= share < 1}:
-        raise InputError(f"the shares of SurveyMock must be 0 or more and below 1; got {wrong}.")

@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 
 from stream_mapper.distributions import TruncatedNormal
-from stream_mapper.distributions._stable import ln_normal
 from stream_mapper.errors import InputError
-from stream_mapper.mock.base import Gap, Stars, kept_by_gaps, normal, uniform
-from stream_mapper.mock.survey.measurement import PHI2, PROPER_MOTIONS, G
+from stream_mapper.mock.base import Gap, Stars, kept_by_gaps, ln_binormal, normal, uniform
+from stream_mapper.mock.survey.measurement import PHI2, PROPER_MOTIONS, motion_covariance
 from stream_mapper.mock.survey.photometry import CurvePhotometry
 from stream_mapper.mock.survey.population import Population
 
@@ -100,22 +99,32 @@ class Stream(Population):
         shape: Where they are.
         photometry: Their observed magnitudes.
         expected: Number of stars that the density is of, as of `Population`.
+        phi2: Least and greatest phi2 of the window [deg].
 
     Raises:
-        InputError: If the window of g leaves almost no star.
+        InputError: If the limits of the survey leave almost no star.
     """
 
-    def __init__(self, size: int, shape: Shape, photometry: CurvePhotometry, expected: float | None = None) -> None:
-        super().__init__(size, expected)
-        self.shape, self.photometry = shape, photometry
+    def __init__(
+        self,
+        size: int,
+        shape: Shape,
+        photometry: CurvePhotometry,
+        expected: float | None = None,
+        phi2: tuple[float, float] = PHI2,
+    ) -> None:
+        super().__init__(size, expected, photometry.passbands.bands)
+        self.shape, self.photometry, self.phi2 = shape, photometry, phi2
         self.places = torch.linspace(*shape.extent, _PLACES, dtype=torch.float64)
         self.shares = photometry.share(shape.centre(self.places)["distmod"])
         if not bool((self.shares > _LEAST_SHARE).all()):
-            raise InputError(f"no star of the isochrone is inside {G[0]} < g < {G[1]} mag everywhere along the stream.")
+            low, high = photometry.passbands.limits
+            limits = f"{low} < {self.bands[0]} < {high} mag"
+            raise InputError(f"no star of the isochrone is inside {limits} everywhere along the stream.")
         self.total = torch.trapezoid(shape.number(self.places) * self.shares, self.places)
 
     def sample(self, generator: torch.Generator) -> Stars:
-        """All the stars: as many as needed are made, and those outside the window of g are left out."""
+        """All the stars: as many as needed are made, and those that the survey does not see are left out."""
         batches = [self._tried(generator)]
         while sum(len(batch["phi1"]) for batch in batches) < self.size:
             batches.append(self._tried(generator))
@@ -131,36 +140,37 @@ class Stream(Population):
 
     def ln_proper_motion(self, stars: Stars) -> Tensor:
         """Log density of both proper motions."""
-        centre, out = self.shape.centre(stars["phi1"]), torch.zeros_like(stars["phi1"])
-        for name in PROPER_MOTIONS:
-            sigma = (stars[f"{name}_err"].square() + self.shape.dispersion**2).sqrt()
-            out += ln_normal(stars[name], centre[name], sigma)
-        return out
+        centre = self.shape.centre(stars["phi1"])
+        x, y = (stars[name] - centre[name] for name in PROPER_MOTIONS)
+        var_x, var_y, cov = motion_covariance(stars)
+        return ln_binormal(x, y, var_x + self.shape.dispersion**2, var_y + self.shape.dispersion**2, cov)
 
     def ln_photometry(self, stars: Stars) -> Tensor:
-        """Log density of both magnitudes."""
+        """Log density of the magnitudes."""
         distmod = self.shape.centre(stars["phi1"])["distmod"]
-        return self.photometry.ln_density(stars["g"], stars["r"], distmod) - self._share(stars["phi1"]).log()
+        magnitudes = torch.stack([stars[band] for band in self.bands], -1)
+        return self.photometry.ln_density(magnitudes, distmod) - self._share(stars["phi1"]).log()
 
     def _tried(self, generator: torch.Generator) -> Stars:
         """Stars inside the window, out of a batch."""
         size = _BATCH * self.size
         phi1 = uniform(size, *self.shape.extent, generator)
         phi1 = phi1[uniform(size, 0, 1, generator) < self.shape.number(phi1)]
-        g, r = self.photometry.sample(self.shape.centre(phi1)["distmod"], generator)
-        seen = (g >= G[0]) & (g <= G[1])
+        magnitudes = self.photometry.sample(self.shape.centre(phi1)["distmod"], generator)
+        seen = self.photometry.seen(magnitudes)
         phi1, size = phi1[seen], int(seen.sum())
         phi2 = self._across(phi1).icdf(uniform(size, 0, 1, generator))
         centre = self.shape.centre(phi1)
         pm = {name: centre[name] + self.shape.dispersion * normal(size, generator) for name in PROPER_MOTIONS}
-        return {"phi1": phi1, "phi2": phi2, **pm, "g": g[seen], "r": r[seen]}
+        bands = dict(zip(self.bands, magnitudes[seen].unbind(-1), strict=True))
+        return {"phi1": phi1, "phi2": phi2, **pm, **bands}
 
     def _across(self, phi1: Tensor) -> TruncatedNormal:
         """Law of phi2."""
-        return TruncatedNormal(self.shape.centre(phi1)["phi2"], self.shape.width(phi1), *PHI2)
+        return TruncatedNormal(self.shape.centre(phi1)["phi2"], self.shape.width(phi1), *self.phi2)
 
     def _share(self, phi1: Tensor) -> Tensor:
-        """Probability that a star of any magnitude is inside the window of g."""
+        """Probability that the survey sees a star of any magnitude."""
         return torch.from_numpy(np.interp(phi1.numpy(), self.places.numpy(), self.shares.numpy()))
 
 
