@@ -1,0 +1,88 @@
+"""What a table of a field tells of itself: its coordinates, survey, errors, gaps, edges and depth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from astropy.table import Table
+
+from stream_mapper.catalog.columns import Column, ColumnReader, Values
+from stream_mapper.catalog.schema import find_column
+from stream_mapper.catalog.sky.frames import SkyFrame
+from stream_mapper.catalog.surveys import SURVEYS, Surveys
+from stream_mapper.errors import InputError
+
+_ASTROMETRY = ("pm_phi1", "pm_phi2", "parallax", "rv")
+_FAINT = 99.5  # percentile of the magnitudes that counts as their limit: a few stars are always beyond
+
+
+@dataclass(frozen=True)
+class TableFacts:
+    """What a table of a field tells of itself.
+
+    Arguments:
+        size: Number of its stars.
+        survey: The survey of its magnitudes, None for one without magnitudes of a survey.
+        bands: The bands that it has of this survey.
+        errors: Coordinates and bands that have errors.
+        missing: Share of the stars without a value, by coordinate and band.
+        ranges: Least and greatest value of each.
+        faint: Limit in the first band [mag].
+        phi1: Places [deg], shape (N,).
+        phi2: Places [deg], shape (N,).
+    """
+
+    size: int
+    survey: str | None
+    bands: tuple[str, ...]
+    errors: tuple[str, ...]
+    missing: dict[str, float]
+    ranges: dict[str, tuple[float, float]]
+    faint: float | None
+    phi1: Values
+    phi2: Values
+
+
+def table_facts(table: Table, frame: SkyFrame, survey: Surveys = None, path: str = "table") -> TableFacts:
+    """Read off a table what a fit of it has to know.
+
+    Arguments:
+        table: N stars with ``ra`` and ``dec``, under any name that the package knows.
+        frame: The frame of the stream.
+        survey: The survey of its magnitudes, or several to look for; any by default.
+        path: What messages call the table.
+
+    Raises:
+        InputError: If the table has no positions, or a column cannot be read.
+    """
+    turned = frame.add_stream_coordinates(table, path=path)
+    found, bands = _bands(turned.colnames, survey)
+    reader = ColumnReader(turned, path)
+    sources = {name: find_column(name, turned.colnames, found) for name in ("phi1", "phi2", *_ASTROMETRY, *bands)}
+    columns = {name: reader.values(name, Column(source)) for name, source in sources.items() if source}
+    known = {name: values[np.isfinite(values)] for name, values in columns.items()}
+    errors = [name for name in columns if find_column(f"{name}_err", turned.colnames, found)]
+    faint = float(np.percentile(known[bands[0]], _FAINT)) if bands and len(known[bands[0]]) else None
+    return TableFacts(
+        len(turned),
+        found,
+        bands,
+        tuple(errors),
+        {name: 1 - len(known[name]) / len(turned) for name in columns},
+        {name: (float(values.min()), float(values.max())) for name, values in known.items() if len(values)},
+        faint,
+        columns["phi1"],
+        columns["phi2"],
+    )
+
+
+def _bands(names: Sequence[str], survey: Surveys) -> tuple[str | None, tuple[str, ...]]:
+    """The survey of which the table has most bands, two at least, and these."""
+    asked = [survey] if isinstance(survey, str) else list(SURVEYS if survey is None else survey)
+    if unknown := [name for name in asked if name not in SURVEYS]:
+        raise InputError(f"survey {unknown} is unknown; known are {list(SURVEYS)}.")
+    there = {name: tuple(b for b in SURVEYS[name].bands if find_column(b, names, name)) for name in asked}
+    best = max(there, key=lambda name: len(there[name]))
+    return (best, there[best]) if len(there[best]) > 1 else (None, ())

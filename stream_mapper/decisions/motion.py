@@ -1,0 +1,69 @@
+"""Coordinates of a model, their guides, and how wide the stream may be in them."""
+
+from __future__ import annotations
+
+import math
+
+from stream_mapper.catalog import KnownStream, TableFacts
+from stream_mapper.decisions.choice import Choice, Range, digits
+
+_GUIDED = ("phi2", "pm_phi1", "pm_phi2", "distmod")
+_GUIDES = {"phi2": (0.3, math.inf), "pm_phi1": (0.3, 1.5), "pm_phi2": (0.3, 1.5)}  # least and most half-widths
+_MOTION = 8.0  # mas/yr of the window on each side of the track
+_ANY_MOTION = (-15.0, 15.0)  # mas/yr
+_LN_SIGMA_MOTION = (-4.6, -1.2)  # ln of mas/yr
+_SPEED, _KM = 8.0, 4.74  # km/s: the hottest thin stream; km/s of 1 mas/yr at 1 kpc
+_OF_WINDOW = 4.0  # the window is at least so many of the widest widths on each side
+
+
+def coordinates(stream: KnownStream, facts: TableFacts | None) -> Choice[tuple[str, ...]]:
+    """Coordinates of the model."""
+    motions = facts is None or {"pm_phi1", "pm_phi2"} <= set(facts.ranges)
+    light = "distance" in stream.sources and (facts is None or len(facts.bands) > 1)
+    names = ("phi2", *(("pm_phi1", "pm_phi2") if motions else ()), *(("photometry",) if light else ()))
+    lacking = [*([] if motions else ["proper motions"]), *([] if light else ["photometry with a known distance"])]
+    return Choice(names, f"There are no {' and no '.join(lacking)}." if lacking else "All that nearly every star has.")
+
+
+def motions(stream: KnownStream, facts: TableFacts | None) -> Choice[dict[str, Range]]:
+    """The window of the proper motions."""
+    names = [name for name in ("pm_phi1", "pm_phi2") if facts is None or name in facts.ranges]
+    if "motion" not in stream.sources:
+        reason = (
+            "No track knows the motion: look for a peak of on-stream minus off-stream stars, and give it as a guide."
+        )
+        return Choice(dict.fromkeys(names, _ANY_MOTION), reason)
+    windows = {}
+    for name in names:
+        values = stream.track.values(name)
+        windows[name] = digits(min(values) - _MOTION), digits(max(values) + _MOTION)
+    return Choice(windows, f"{_MOTION:g} mas/yr on each side of the track has the field around the stream.")
+
+
+def guides(stream: KnownStream) -> Choice[dict[str, list[float]]]:
+    """Half-widths of the guides, one a place."""
+    names: list[str] = [name for name in _GUIDED if name in stream.track.coordinates]
+    halves = {name: [_within(width, name) for width in stream.track.half_width(name)] for name in names}
+    reason = "Twice the width of the stream, within what published tracks differ by; wide where only a mean is known."
+    return Choice(halves, reason)
+
+
+def bounds(stream: KnownStream, width: Choice[float], half: float) -> Choice[dict[str, Range]]:
+    """Ranges of the ln of the widths."""
+    widest = half / _OF_WINDOW
+    ranges = {"phi2.ln-sigma": (digits(math.log(min(width.value, widest) / 8)), digits(math.log(widest)))}
+    nearest = min(stream.track.coordinates.get("distmod", [math.inf]))
+    fastest = math.log(_SPEED / _KM) - math.log(10) * (nearest / 5 - 2)
+    highest = max(_LN_SIGMA_MOTION[1], fastest)
+    ranges |= dict.fromkeys(("pm_phi1.ln-sigma", "pm_phi2.ln-sigma"), (_LN_SIGMA_MOTION[0], digits(highest)))
+    reason = (
+        f"phi2: from an eighth of the width ({width.reason}) to a quarter of the window's half; motions: up to 0.3 "
+        f"mas/yr, or {_SPEED:g} km/s where that is more, so that the stream does not swallow the halo."
+    )
+    return Choice(ranges, reason)
+
+
+def _within(width: float, name: str) -> float:
+    """A half-width of a guide, within the least and the most."""
+    least, most = _GUIDES.get(name, (0.0, math.inf))
+    return digits(min(max(width, least), most))

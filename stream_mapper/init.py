@@ -1,0 +1,126 @@
+"""What a configuration for a named stream needs, decided from its track and, if there is one, its table."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields
+
+from astropy.table import Table
+
+from stream_mapper.catalog import KnownStream, known_stream, table_facts
+from stream_mapper.decisions import light, motion, sky
+from stream_mapper.decisions.choice import Choice, Range, digits
+
+_PLACES = 11  # guides along the field
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """Everything a configuration says of a stream, each with its reason.
+
+    Arguments:
+        track: Full name of the track.
+        frame: The frame, as `SkyFrame` takes it.
+        phi1: First and last place of the field [deg].
+        spacing: Distance of the guides along it [deg].
+        coordinates: Coordinates of the model, as `recipes.Stream` names them.
+        phi2: Half-width of the window about the track [deg], or its lowest and highest phi2.
+        motions: Lowest and highest ``pm_phi1`` and ``pm_phi2`` of the window [mas/yr].
+        guides: Half-widths of the guides by coordinate, one a place of the track; absent where there is no guide.
+        bounds: Ranges of the ln of the widths, ``phi2.ln-sigma`` and so on.
+        off_stream: Distance from the track beyond which stars train the background [deg].
+        bands: Bands of the isochrone.
+        magnitudes: Bright and faint limit in the first of them [mag].
+        absolute: Brightest and faintest absolute magnitude that the survey sees anywhere along the field; the masses of
+            the isochrone have to reach it.
+        isochrone: Age [Gyr] and [Fe/H] to start from.
+        sources: Where each of distance, motion and velocity comes from.
+        errors: Coordinates and bands with errors.
+        missing: Coordinates and bands that some stars lack.
+    """
+
+    track: Choice[str]
+    frame: Choice[dict[str, str]]
+    phi1: Choice[Range]
+    spacing: Choice[float]
+    coordinates: Choice[tuple[str, ...]]
+    phi2: Choice[float | Range]
+    motions: Choice[dict[str, Range]]
+    guides: Choice[dict[str, list[float]]]
+    bounds: Choice[dict[str, Range]]
+    off_stream: Choice[float]
+    bands: Choice[tuple[str, ...]]
+    magnitudes: Choice[Range]
+    absolute: Choice[Range | None]
+    isochrone: Choice[dict[str, float]]
+    sources: Choice[dict[str, str]]
+    errors: Choice[tuple[str, ...]]
+    missing: Choice[tuple[str, ...]]
+
+    def lines(self) -> list[str]:
+        """A line for each decision: its name, what was decided, and why."""
+        chosen = [(one.name, getattr(self, one.name)) for one in fields(self)]
+        return [f"{name}: {choice.value}. {choice.reason}" for name, choice in chosen]
+
+
+def decide(
+    name: str,
+    table: Table | None = None,
+    *,
+    survey: str | None = None,
+    phi1: Range | None = None,
+    tracks: str | os.PathLike[str] | None = None,
+) -> Decisions:
+    """Decide what a configuration for a stream needs.
+
+    Arguments:
+        name: Name of a stream or a track of galstreams, see `stream_mapper.catalog.known_stream`.
+        table: Stars of its field, of which survey, errors, gaps, edges and depth are then read.
+        survey: Survey of the photometry; by default that of the table, or Gaia DR3.
+        phi1: First and last place of the field [deg].
+        tracks: Folder of galstreams' files; by default that of the installed package.
+
+    Raises:
+        InputError: If there is no such stream, or survey, or the table has no stars around its track.
+    """
+    whole = known_stream(name, tracks=tracks)
+    facts = None if table is None else table_facts(table, whole.frame, survey)
+    used = light.survey_of(survey, facts)
+    width = sky.width(whole)
+    half = sky.half_window(whole, width.value, facts)
+    field = sky.field(whole, half.value, phi1, facts)
+    spacing = digits((field.value[1] - field.value[0]) / (_PLACES - 1))
+    stream = known_stream(whole.name, tracks=tracks, phi1=field.value, spacing=spacing)
+    limits = light.limits(used, facts)
+    return Decisions(
+        track=Choice(whole.name, _track_reason(whole)),
+        frame=Choice(_frame(whole, tracks), "The great circle of the track: phi1 = 0 is its middle."),
+        phi1=field,
+        spacing=Choice(spacing, f"{_PLACES} guides along the field follow any bend of a published track."),
+        coordinates=motion.coordinates(stream, facts),
+        phi2=sky.window(stream, half, facts),
+        motions=motion.motions(stream, facts),
+        guides=motion.guides(stream),
+        bounds=motion.bounds(stream, width, half.value),
+        off_stream=sky.off_stream(stream, width.value, half.value, facts),
+        bands=light.bands(used, facts),
+        magnitudes=limits,
+        absolute=light.absolute(stream, limits.value),
+        isochrone=Choice({"age": 12.0, "feh": -1.7}, "Halo streams are old and metal-poor; say so if more is known."),
+        sources=_sources(stream),
+        errors=light.errors(used, facts),
+        missing=light.missing(facts),
+    )
+
+
+def _track_reason(stream: KnownStream) -> str:
+    return f"Of the tracks of {stream.stream} it is the one that was named, or that galstreams' list has switched on."
+
+
+def _frame(stream: KnownStream, tracks: str | os.PathLike[str] | None) -> dict[str, str]:
+    return {"track": stream.name} | ({} if tracks is None else {"tracks": str(tracks)})
+
+
+def _sources(stream: KnownStream) -> Choice[dict[str, str]]:
+    found = {name: f"{source.track}{' (mean)' if source.is_mean else ''}" for name, source in stream.sources.items()}
+    return Choice(found, f"{'; '.join(stream.notes)}." if stream.notes else "All is from the track itself.")

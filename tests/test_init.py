@@ -1,0 +1,187 @@
+"""What is decided for a stream: the laws that every decision keeps, and what a table changes."""
+
+import math
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+from galstreams_files import real_tracks, truth, write_log, write_track
+
+from stream_mapper.catalog import SkyFrame, table_facts, to_table
+from stream_mapper.catalog.sky.library import Library
+from stream_mapper.decisions import Choice
+from stream_mapper.decisions.light import SURVEY_LIMITS
+from stream_mapper.errors import InputError
+from stream_mapper.init import Decisions, decide
+from stream_mapper.mock import TrackMock
+
+NOTHING = {"distance": 1.0, "pm_ra_cosdec": 0.0, "pm_dec": 0.0, "radial_velocity": 0.0}
+STREAMS = {  # name: (phi1, InfoFlags, what is not known or not as it is, width in the literature)
+    "Thin": ((-20, 20), "1111", {}, 0.05),
+    "Wide": ((-15, 15), "1111", {}, 1.2),
+    "Huge": ((-15, 15), "1111", {}, 9.0),
+    "Long": ((-90, 110), "1111", {}, 1.0),
+    "Short": ((-0.5, 0.5), "1111", {}, 0.1),
+    "Dark": ((-20, 20), "1000", NOTHING, -9.0),
+    "Mean": ((-20, 20), "1000", NOTHING | {"distance": 12.0}, 0.4),
+    "Near": ((-20, 20), "1111", {"distance": 1.5}, 0.4),
+}
+
+
+@pytest.fixture(scope="module")
+def tracks(tmp_path_factory):
+    """A folder of streams of every kind."""
+    folder = tmp_path_factory.mktemp("galstreams")
+    for name, (ends, flags, other, _) in STREAMS.items():
+        phi1 = np.linspace(*ends, 161)
+        columns = {key: np.full(161, value) for key, value in other.items()}
+        if name == "Long":
+            columns["distance"] = np.full(161, 20.0)
+        write_track(folder, f"st.{name}.me2020", phi1, flags, **columns)
+    rows = [("st", 1, f"{name}-M20", name, "me2020", width) for name, (*_, width) in STREAMS.items()]
+    write_log(folder, rows)
+    return str(folder / "tracks")
+
+
+def keeps_the_laws(decisions):
+    """What holds for the decisions of any stream."""
+    for field in fields(decisions):
+        choice = getattr(decisions, field.name)
+        assert isinstance(choice, Choice)
+        assert choice.reason.endswith("."), field.name
+        assert "\n" not in choice.reason
+    low, high = decisions.phi1.value
+    assert -180 <= low < high <= 180
+    places = len(decisions.guides.value["phi2"])
+    assert 2 <= places <= 12
+    assert all(len(widths) == places and min(widths) > 0 for widths in decisions.guides.value.values())
+    window = decisions.phi2.value
+    half = window if isinstance(window, float) else (window[1] - window[0]) / 2
+    ranges = {name: np.exp(edges) for name, edges in decisions.bounds.value.items()}
+    assert all(least < most for least, most in ranges.values())
+    assert 4 * ranges["phi2.ln-sigma"][1] <= half * 1.001
+    assert 0 < decisions.off_stream.value <= 0.6 * half * 1.001
+    for name, (least, most) in decisions.motions.value.items():
+        assert 4 * ranges[f"{name}.ln-sigma"][1] < (most - least) / 2
+    bright, faint = decisions.magnitudes.value
+    assert bright < faint
+    assert ("photometry" in decisions.coordinates.value) == (decisions.absolute.value is not None)
+    assert len(decisions.lines()) == len(fields(decisions))
+
+
+@pytest.mark.parametrize("survey", SURVEY_LIMITS)
+@pytest.mark.parametrize("name", STREAMS)
+def test_every_stream_gets_decisions_that_keep_the_laws(name, survey, tracks):
+    keeps_the_laws(decide(name, survey=survey, tracks=tracks))
+
+
+def test_these_laws_can_be_broken(tracks):
+    decisions = decide("Thin", tracks=tracks)
+    with pytest.raises(AssertionError):
+        keeps_the_laws(replace(decisions, off_stream=Choice(3.0, "Too far.")))
+    with pytest.raises(AssertionError):
+        keeps_the_laws(replace(decisions, phi1=Choice((3.0, -3.0), "Turned around.")))
+
+
+def test_widths_are_those_of_the_literature(tracks):
+    thin, wide, huge = (decide(name, tracks=tracks) for name in ("Thin", "Wide", "Huge"))
+    assert thin.phi2.value[1] - max(truth(np.linspace(-20, 20, 99))["phi2"]) == pytest.approx(2, abs=0.01)
+    assert wide.phi2.value[1] - max(truth(np.linspace(-15, 15, 99))["phi2"]) == pytest.approx(7.2, abs=0.01)
+    assert np.exp(wide.bounds.value["phi2.ln-sigma"]) == pytest.approx([1.2 / 8, 1.8], rel=1e-3)
+    assert wide.off_stream.value == pytest.approx(3.6)
+    assert "as wide as a field can be" in huge.phi2.reason
+    assert "6 widths of 1.2 deg" in wide.phi2.reason
+
+
+def test_motions_do_not_swallow_the_halo(tracks):
+    far, near = (decide(name, tracks=tracks).bounds.value["pm_phi1.ln-sigma"][1] for name in ("Thin", "Near"))
+    assert far == -1.2
+    assert near == pytest.approx(math.log(8 / (4.74 * 1.5)), abs=1e-3)
+
+
+def test_what_is_not_known_is_said(tracks):
+    dark, mean = decide("Dark", tracks=tracks), decide("Mean", tracks=tracks)
+    assert dark.coordinates.value == ("phi2", "pm_phi1", "pm_phi2")
+    assert "photometry with a known distance" in dark.coordinates.reason
+    assert set(dark.guides.value) == {"phi2"}
+    assert "look for a peak" in dark.motions.reason
+    assert dark.sources.value == {}
+    assert "no track of the stream knows its velocity" in dark.sources.reason
+    assert "a usual one, as none is known" in dark.bounds.reason
+    assert set(mean.guides.value["distmod"]) == {0.75}
+    assert mean.sources.value == {"distance": "track.st.Mean.me2020 (mean)"}
+    near, far = (5 * np.log10(12) + 10 + off for off in (-0.95, 0.95))
+    assert mean.absolute.value == pytest.approx((12 - far, 20.5 - near), abs=2e-3)
+
+
+def test_the_field_reaches_beyond_the_track_and_long_ones_are_cut(tracks):
+    assert decide("Thin", tracks=tracks).phi1.value == pytest.approx((-24, 24))
+    assert decide("Short", tracks=tracks).phi1.value == pytest.approx((-1.5, 1.5))
+    long = decide("Long", tracks=tracks)
+    assert long.phi1.value == pytest.approx((-50, 50))  # 12 deg high
+    assert "the stream is long, fit the rest by phi1" in long.phi1.reason
+    bent = decide("Long", tracks=tracks, phi1=(-90, 110))
+    assert bent.phi2.value == 6
+    assert "About the track, which bends by 16 deg" in bent.phi2.reason
+    assert decide("Thin", tracks=tracks, phi1=(-5, 5)).phi1.value == (-5, 5)
+
+
+@pytest.mark.parametrize("survey", ["gaia_dr3", "panstarrs1", "des"])
+def test_a_table_tells_its_survey_depth_and_gaps(survey, tracks):
+    mock = TrackMock("Thin", 200, 4000, survey=survey, tracks=tracks, phi1=(-10, 15), missing_photometry=0.1)
+    table = to_table(mock.simulate())
+    decisions = decide("thin", table, survey=None if survey == "gaia_dr3" else survey, tracks=tracks)
+    keeps_the_laws(decisions)
+    bands = mock.survey.passbands.bands
+    assert set(decisions.bands.value) == set(bands)
+    assert decisions.phi1.value == pytest.approx((-10, 15), abs=0.2)
+    faint = min(mock.survey.passbands.limits[1], SURVEY_LIMITS[survey].faint)
+    assert decisions.magnitudes.value[1] == pytest.approx(faint, abs=0.2)
+    assert set(decisions.errors.value) == {"pm_phi1", "pm_phi2", "parallax", *bands}
+    assert set(decisions.missing.value) == {"pm_phi1", "pm_phi2", "parallax", *bands}
+    assert f"{bands[0]} {np.isnan(table[bands[0]]).mean():.1%}" in decisions.missing.reason
+    assert "stars of the table are left" in decisions.off_stream.reason
+
+
+def test_a_narrow_table_is_said_to_be(tracks):
+    table = to_table(TrackMock("Wide", 100, 500, tracks=tracks, phi2=(-2.5, 2.5)).simulate())
+    decisions = decide("Wide", table, tracks=tracks)
+    keeps_the_laws(decisions)
+    assert "too few: fetch a wider field" in decisions.phi2.reason
+    assert "too few for a flow (below 2000)" in decisions.off_stream.reason
+
+
+def test_a_table_without_motions_or_magnitudes(tracks):
+    table = to_table(TrackMock("Thin", 50, 500, tracks=tracks).simulate())["ra", "dec"]
+    decisions = decide("Thin", table, tracks=tracks)
+    assert decisions.coordinates.value == ("phi2",)
+    assert decisions.motions.value == {}
+    assert "no proper motions" in decisions.coordinates.reason
+
+
+def test_facts_are_those_of_the_table(tracks):
+    stars = TrackMock("Thin", 50, 500, survey="des", tracks=tracks).simulate()
+    facts = table_facts(to_table(stars), SkyFrame({"track": "Thin", "tracks": tracks}), "des")
+    assert (facts.size, facts.survey, facts.bands) == (550, "des", ("g", "i"))
+    assert facts.ranges["g"] == (np.nanmin(stars["g"]), np.nanmax(stars["g"]))
+    assert facts.faint == pytest.approx(np.nanpercentile(stars["g"], 99.5))
+    assert facts.missing["pm_phi1"] == pytest.approx(np.isnan(stars["pmra"]).mean())
+
+
+def test_what_cannot_be_decided_is_refused(tracks):
+    elsewhere = to_table(TrackMock("Short", 20, 20, tracks=tracks, phi2=(30, 34), width=2.0).simulate())
+    with pytest.raises(InputError, match=r"no star within 2 deg of track\.st\.Thin\.me2020: it has phi1"):
+        decide("Thin", elsewhere, tracks=tracks)
+    with pytest.raises(InputError, match="survey 'hst' is unknown; there are gaia_dr2"):
+        decide("Thin", survey="hst", tracks=tracks)
+    with pytest.raises(InputError, match="no track 'nobody'"):
+        decide("nobody", tracks=tracks)
+
+
+def test_galstreams_own_streams():
+    library = Library(real_tracks())
+    entries = np.random.default_rng(2).choice(np.array(library.entries, dtype=object), 10, replace=False)
+    for entry in entries:
+        decisions = decide(entry.name, tracks=library.folder)
+        assert isinstance(decisions, Decisions)
+        keeps_the_laws(decisions)
