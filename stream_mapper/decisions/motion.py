@@ -8,7 +8,7 @@ from stream_mapper.catalog import KnownStream, TableFacts
 from stream_mapper.decisions.choice import Choice, Range, digits
 
 _GUIDED = ("phi2", "pm_phi1", "pm_phi2", "distmod")
-_GUIDES = {"phi2": (0.3, math.inf), "pm_phi1": (0.3, 1.5), "pm_phi2": (0.3, 1.5)}  # least and most half-widths
+_MOST = {"pm_phi1": 1.5, "pm_phi2": 1.5}  # mas/yr: half-widths of guides
 _MOTION = 8.0  # mas/yr of the window on each side of the track
 _ANY_MOTION = (-15.0, 15.0)  # mas/yr
 _LN_SIGMA_MOTION = (-4.6, -1.2)  # ln of mas/yr
@@ -43,7 +43,10 @@ def motions(stream: KnownStream, facts: TableFacts | None) -> Choice[dict[str, R
 def guides(stream: KnownStream) -> Choice[dict[str, list[float]]]:
     """Half-widths of the guides, one a place."""
     names: list[str] = [name for name in _GUIDED if name in stream.track.coordinates]
-    halves = {name: [_within(width, name) for width in stream.track.half_width(name)] for name in names}
+    halves = {
+        name: [digits(min(width, _MOST.get(name, math.inf))) for width in stream.track.half_width(name)]
+        for name in names
+    }
     reason = "Twice the width of the stream, within what published tracks differ by; wide where only a mean is known."
     return Choice(halves, reason)
 
@@ -61,9 +64,3 @@ def bounds(stream: KnownStream, width: Choice[float], half: float) -> Choice[dic
         f"mas/yr, or {_SPEED:g} km/s where that is more, so that the stream does not swallow the halo."
     )
     return Choice(ranges, reason)
-
-
-def _within(width: float, name: str) -> float:
-    """A half-width of a guide, within the least and the most."""
-    least, most = _GUIDES.get(name, (0.0, math.inf))
-    return digits(min(max(width, least), most))

@@ -36,8 +36,9 @@ BELIEVABLE = {"distance": (0.3, 300.0), "pmra": (-200.0, 200.0), "pmdec": (-200.
 """What a stream of the Galaxy can have [kpc, mas/yr, km/s]; a column that leaves it anywhere is not used."""
 
 _WIDTHS = {"phi2": "width_phi2", "pm_phi1": "width_pm_phi1_cosphi2", "pm_phi2": "width_pm_phi2"}
-LEAST_WIDTH = 0.02
-"""Below this a width [deg, mas/yr] is what rounding, or the orbit that a track is made of, leaves of none."""
+WIDTHS = {"phi2": (0.02, 10.0), "pm_phi1": (0.02, 1.5), "pm_phi2": (0.02, 1.5)}
+"""Least and greatest width by members that is read [deg, mas/yr]: less is what rounding, or the orbit that a track is
+made of, leaves of none, and more is that of the errors of the members."""
 
 _CONSTANT = ("pmra", "pmdec", "rv")  # whose mean is the same at every point
 _UNITS = {"distance": "kpc", "pmra": "mas/yr", "pmdec": "mas/yr", "rv": "km/s"}
@@ -186,10 +187,10 @@ def _flags(summary: Table) -> str:
 
 
 def _widths(summary: Any) -> dict[str, float]:
-    """Widths of a summary that are more than nothing, in the units of the package."""
+    """Widths of a summary that can be believed, in the units of the package."""
     there = {name: spelt for name, spelt in _WIDTHS.items() if spelt in summary.colnames}
     widths = {name: float(getattr(summary[spelt][0], "value", summary[spelt][0])) for name, spelt in there.items()}
-    return {name: width for name, width in widths.items() if width >= LEAST_WIDTH}
+    return {name: width for name, width in widths.items() if WIDTHS[name][0] <= width <= WIDTHS[name][1]}
 
 
 def _is_one_of(values: Values, numbers: Sequence[float]) -> bool:

@@ -38,6 +38,9 @@ WIDE = {"pm_phi1": 1.5, "pm_phi2": 1.5, "distmod": 0.75, "rv": 100.0}
 SIGMAS = 2.0
 """Half-widths in widths of the stream, where that is known."""
 
+LEAST = {"phi2": 0.3, "pm_phi1": 0.3, "pm_phi2": 0.3}
+"""Half-widths that are never less [deg, mas/yr]: published tracks of a stream differ by that much."""
+
 
 class Source(NamedTuple):
     """Where a coordinate of a known stream comes from.
@@ -87,8 +90,8 @@ def known_stream(
     The distance, the motion and the velocity that its track lacks come from another track of the stream that has them,
     rotated into the same frame, by phi1: a track is better than a mean, its own mean better than that of another.
     Values that no stream can have are not used. Half-widths about a coordinate are twice the width of the stream, from
-    the literature or from members, and `HALF_WIDTHS` where there is none; about a mean, and beyond the ends of the
-    track that knows, they are at least `WIDE`.
+    the literature or from members, and not less than `LEAST`; `HALF_WIDTHS` where there is none; about a mean, and
+    beyond the ends of the track that knows, at least `WIDE`.
 
     Arguments:
         name: Name of a stream or a track, see `stream_mapper.catalog.sky.library.Library.find`.
@@ -190,11 +193,11 @@ def _half_widths(
 ) -> dict[str, Values]:
     """Half-widths about each coordinate, one a point."""
     ones = np.ones(len(columns["phi1"]))
-    out = {"phi2": SIGMAS * widths["phi2"] * ones if "phi2" in widths else HALF_WIDTHS["phi2"] * ones}
+    usual = HALF_WIDTHS | {name: max(SIGMAS * width, LEAST[name]) for name, width in widths.items()}
+    out = {"phi2": usual["phi2"] * ones}
     names = {"distance": ("distmod",), "motion": GROUPS["motion"], "velocity": ("rv",)}
     for name, rows in ((name, rows) for group, rows in wide.items() for name in names[group]):
-        usual = SIGMAS * widths[name] if name in widths else HALF_WIDTHS[name]
-        out[name] = np.where(rows, max(usual, WIDE[name]), usual)
+        out[name] = np.where(rows, max(usual[name], WIDE[name]), usual[name])
     if "distmod" in out:
         relative = 10 ** (out["distmod"] / 5) - 1
         out["distance"] = np.where(np.isnan(columns["distance"]), np.nanmean(columns["distance"]), columns["distance"])

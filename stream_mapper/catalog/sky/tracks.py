@@ -49,7 +49,8 @@ def read_track(
     Arguments:
         source: A table (ECSV, CSV, FITS, ...), or the name of a stream or a track of galstreams, such as ``GD-1``,
             ``GD-1-I21`` or ``GD-1.ibata2021``; see `stream_mapper.catalog.sky.library.Library.find`.
-        frame: The frame of the stream, or its import path; needed for a table of the sky.
+        frame: The frame of the stream, or its import path; needed for a table of the sky. By default that of the track,
+            for a name.
         tracks: Folder of galstreams' ``track.*.ecsv`` files; by default that of the installed package.
         phi1: First and last place [deg]; by default the ends of the track.
         spacing: Distance of the places [deg]; the last step may be shorter.
