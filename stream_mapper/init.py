@@ -7,9 +7,12 @@ from dataclasses import dataclass, fields
 
 from astropy.table import Table
 
-from stream_mapper.catalog import KnownStream, known_stream, table_facts
+from stream_mapper.builtin import Isochrone
+from stream_mapper.catalog import KnownStream, TableFacts, known_stream, table_facts
 from stream_mapper.decisions import light, motion, sky
 from stream_mapper.decisions.choice import Choice, Range, digits
+from stream_mapper.decisions.peak import scanned
+from stream_mapper.track import Track
 
 _PLACES = 11  # guides along the field
 
@@ -25,8 +28,10 @@ class Decisions:
         spacing: Distance of the guides along it [deg].
         coordinates: Coordinates of the model, as `recipes.Stream` names them.
         phi2: Half-width of the window about the track [deg], or its lowest and highest phi2.
+        found_motion: The motion by the stars of the table, at both ends of the field, if no track knows it.
         motions: Lowest and highest ``pm_phi1`` and ``pm_phi2`` of the window [mas/yr].
-        guides: Half-widths of the guides by coordinate, one a place of the track; absent where there is no guide.
+        guides: Half-widths of the guides by coordinate, one a place of the track (of ``found_motion``, its motions);
+            absent where there is no guide.
         bounds: Ranges of the ln of the widths, ``phi2.ln-sigma`` and so on.
         off_stream: Distance from the track beyond which stars train the background [deg].
         bands: Bands of the isochrone.
@@ -45,6 +50,7 @@ class Decisions:
     spacing: Choice[float]
     coordinates: Choice[tuple[str, ...]]
     phi2: Choice[float | Range]
+    found_motion: Choice[Track | None]
     motions: Choice[dict[str, Range]]
     guides: Choice[dict[str, list[float]]]
     bounds: Choice[dict[str, Range]]
@@ -69,6 +75,7 @@ def decide(
     *,
     survey: str | None = None,
     phi1: Range | None = None,
+    isochrone: Isochrone | None = None,
     tracks: str | os.PathLike[str] | None = None,
 ) -> Decisions:
     """Decide what a configuration for a stream needs.
@@ -78,6 +85,7 @@ def decide(
         table: Stars of its field, of which survey, errors, gaps, edges and depth are then read.
         survey: Survey of the photometry; by default that of the table, or Gaia DR3.
         phi1: First and last place of the field [deg].
+        isochrone: Of the stream, by which its motion is looked for in a table if no track knows it.
         tracks: Folder of galstreams' files; by default that of the installed package.
 
     Raises:
@@ -91,7 +99,8 @@ def decide(
     field = sky.field(whole, half.value, phi1, facts)
     spacing = digits((field.value[1] - field.value[0]) / (_PLACES - 1))
     stream = known_stream(whole.name, tracks=tracks, phi1=field.value, spacing=spacing)
-    limits = light.limits(used, facts)
+    limits, off = light.limits(used, facts), sky.off_stream(stream, width.value, half.value, facts)
+    found = _found(stream, facts, width.value, off.value, isochrone)
     return Decisions(
         track=Choice(whole.name, _track_reason(whole)),
         frame=Choice(_frame(whole, tracks), "The great circle of the track: phi1 = 0 is its middle."),
@@ -99,10 +108,11 @@ def decide(
         spacing=Choice(spacing, f"{_PLACES} guides along the field follow any bend of a published track."),
         coordinates=motion.coordinates(stream, facts),
         phi2=sky.window(stream, half, facts),
-        motions=motion.motions(stream, facts),
-        guides=motion.guides(stream),
+        found_motion=found,
+        motions=motion.motions(stream, facts, found.value),
+        guides=motion.guides(stream, found.value),
         bounds=motion.bounds(stream, width, half.value),
-        off_stream=sky.off_stream(stream, width.value, half.value, facts),
+        off_stream=off,
         bands=light.bands(used, facts),
         magnitudes=limits,
         absolute=light.absolute(stream, limits.value),
@@ -111,6 +121,17 @@ def decide(
         errors=light.errors(used, facts),
         missing=light.missing(facts),
     )
+
+
+def _found(
+    stream: KnownStream, facts: TableFacts | None, width: float, off: float, isochrone: Isochrone | None
+) -> Choice[Track | None]:
+    """The motion by the stars of the table, if it is needed."""
+    if "motion" in stream.sources:
+        return Choice(None, "A track of the stream knows its motion.")
+    if facts is None:
+        return Choice(None, "It is looked for in a table, and none was given.")
+    return scanned(stream, facts, width, off, isochrone)
 
 
 def _track_reason(stream: KnownStream) -> str:

@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "selection": MODELS,
     "catalog": BASE,
     "archive": BASE | {"catalog"},
-    "decisions": BASE | {"catalog"},
+    "decisions": MODELS | {"catalog", "selection"},
     "results": WHOLES,
     "fitted": WHOLES,
     "loading": WHOLES | {"fitted", "__version__"},

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from galstreams_files import real_tracks, truth, write_log, write_track
 
+from stream_mapper.builtin import Isochrone
 from stream_mapper.catalog import SkyFrame, table_facts, to_table
 from stream_mapper.catalog.sky.library import Library
 from stream_mapper.decisions import Choice
 from stream_mapper.decisions.light import SURVEY_LIMITS
+from stream_mapper.decisions.peak import LEAST_SIGNIFICANCE, motion_peak
 from stream_mapper.errors import InputError
 from stream_mapper.init import Decisions, decide
 from stream_mapper.mock import TrackMock
@@ -54,7 +56,10 @@ def keeps_the_laws(decisions):
     assert -180 <= low < high <= 180
     places = len(decisions.guides.value["phi2"])
     assert 2 <= places <= 12
-    assert all(len(widths) == places and min(widths) > 0 for widths in decisions.guides.value.values())
+    found = decisions.found_motion.value
+    lengths = {name: places if found is None or name not in found.coordinates else 2 for name in decisions.guides.value}
+    assert {name: len(widths) for name, widths in decisions.guides.value.items()} == lengths
+    assert min(min(widths) for widths in decisions.guides.value.values()) > 0
     window = decisions.phi2.value
     half = window if isinstance(window, float) else (window[1] - window[0]) / 2
     ranges = {name: np.exp(edges) for name, edges in decisions.bounds.value.items()}
@@ -157,6 +162,62 @@ def test_a_table_without_motions_or_magnitudes(tracks):
     assert decisions.coordinates.value == ("phi2",)
     assert decisions.motions.value == {}
     assert "no proper motions" in decisions.coordinates.reason
+
+
+def field_of(seed, size, members=0, drift=(0.0, 0.0)):
+    """Places, motions, and distances from the track in its widths, of a field with some stars of a stream."""
+    rng = np.random.default_rng(seed)
+    disc = rng.normal((-2.5, -3.5), (4.2, 3.4), (size, 2))
+    motions = np.where((rng.random(size) < 0.7)[:, None], disc, rng.normal((-1, -2), 2, (size, 2)))
+    along, distance = rng.uniform(-1, 1, size + members), np.abs(rng.uniform(0, 10, size + members))
+    distance[size:] = np.abs(rng.normal(0, 1, members))
+    stream = np.array([3.0, -1.0]) + along[size:, None] * drift + rng.normal(0, 0.3, (members, 2))
+    return along, np.concatenate([motions, stream]), distance < 2, distance > 3
+
+
+@pytest.mark.parametrize("drift", [(0.0, 0.0), (2.0, -1.0), (-0.7, 2.6)])
+def test_the_motion_of_a_stream_is_a_peak(drift):
+    peak = motion_peak(*field_of(1, 20_000, 120, drift))
+    assert peak.significance > LEAST_SIGNIFICANCE
+    assert peak.motion == pytest.approx((3, -1), abs=0.2)
+    assert peak.drift == pytest.approx(drift, abs=0.55)
+    assert 60 < peak.excess < 160
+
+
+def test_noise_is_no_peak():
+    assert [motion_peak(*field_of(seed, 6000)) for seed in range(12)] == [None] * 12
+    assert motion_peak(*field_of(1, 20_000, 8)) is None
+
+
+def test_a_peak_needs_stars_on_the_track_and_beside_it():
+    along, motions, on, off = field_of(1, 500)
+    assert motion_peak(along, motions, on & False, off) is None
+    assert motion_peak(along, motions, on, off & False) is None
+    assert motion_peak(along, motions * np.nan, on, off) is None
+
+
+@pytest.mark.parametrize("isochrone", [None, Isochrone.synthetic(("g", "r"))], ids=["no isochrone", "isochrone"])
+def test_a_motion_that_no_track_knows_is_looked_for(isochrone, tracks):
+    mock = TrackMock("Mean", 300, 10_000, survey="panstarrs1", tracks=tracks)
+    decisions = decide("Mean", to_table(mock.simulate()), survey="panstarrs1", isochrone=isochrone, tracks=tracks)
+    keeps_the_laws(decisions)
+    found, true = decisions.found_motion.value, mock.truth_at([0.0])
+    for name in ("pm_phi1", "pm_phi2"):
+        assert found.values(name) == pytest.approx([float(true[name])] * 2, abs=0.2)
+        assert decisions.guides.value[name] == [1.0, 1.0]
+        low, high = decisions.motions.value[name]
+        assert (low + high) / 2 == pytest.approx(float(true[name]), abs=0.2)
+    assert "sigma" in decisions.found_motion.reason
+
+
+def test_a_motion_is_not_looked_for_in_vain(tracks):
+    table = to_table(TrackMock("Mean", 0, 5000, survey="panstarrs1", tracks=tracks).simulate())
+    nothing = decide("Mean", table, survey="panstarrs1", tracks=tracks)
+    assert nothing.found_motion.value is None
+    assert "give the isochrone, a narrower field or the motion" in nothing.found_motion.reason
+    assert "pm_phi1" not in nothing.guides.value
+    assert "A track of the stream knows" in decide("Thin", table, tracks=tracks).found_motion.reason
+    assert "no proper motions" in decide("Mean", table["ra", "dec"], tracks=tracks).found_motion.reason
 
 
 def test_facts_are_those_of_the_table(tracks):

@@ -30,8 +30,8 @@ class TableFacts:
         missing: Share of the stars without a value, by coordinate and band.
         ranges: Least and greatest value of each.
         faint: Limit in the first band [mag].
-        phi1: Places [deg], shape (N,).
-        phi2: Places [deg], shape (N,).
+        values: phi1, phi2 [deg], and of proper motions, parallax, velocity and magnitudes those that it has, with their
+            errors, in internal units, shape (N,) each.
     """
 
     size: int
@@ -41,8 +41,17 @@ class TableFacts:
     missing: dict[str, float]
     ranges: dict[str, tuple[float, float]]
     faint: float | None
-    phi1: Values
-    phi2: Values
+    values: dict[str, Values]
+
+    @property
+    def phi1(self) -> Values:
+        """Places along the stream [deg], shape (N,)."""
+        return self.values["phi1"]
+
+    @property
+    def phi2(self) -> Values:
+        """Places across it [deg], shape (N,)."""
+        return self.values["phi2"]
 
 
 def table_facts(table: Table, frame: SkyFrame, survey: Surveys = None, path: str = "table") -> TableFacts:
@@ -63,18 +72,18 @@ def table_facts(table: Table, frame: SkyFrame, survey: Surveys = None, path: str
     sources = {name: find_column(name, turned.colnames, found) for name in ("phi1", "phi2", *_ASTROMETRY, *bands)}
     columns = {name: reader.values(name, Column(source)) for name, source in sources.items() if source}
     known = {name: values[np.isfinite(values)] for name, values in columns.items()}
-    errors = [name for name in columns if find_column(f"{name}_err", turned.colnames, found)]
+    spelt = {name: find_column(f"{name}_err", turned.colnames, found) for name in columns}
+    errors = {f"{name}_err": reader.values(f"{name}_err", Column(source)) for name, source in spelt.items() if source}
     faint = float(np.percentile(known[bands[0]], _FAINT)) if bands and len(known[bands[0]]) else None
     return TableFacts(
         len(turned),
         found,
         bands,
-        tuple(errors),
+        tuple(name.removesuffix("_err") for name in errors),
         {name: 1 - len(known[name]) / len(turned) for name in columns},
         {name: (float(values.min()), float(values.max())) for name, values in known.items() if len(values)},
         faint,
-        columns["phi1"],
-        columns["phi2"],
+        columns | errors,
     )
 
 

@@ -6,6 +6,7 @@ import math
 
 from stream_mapper.catalog import KnownStream, TableFacts
 from stream_mapper.decisions.choice import Choice, Range, digits
+from stream_mapper.track import Track
 
 _GUIDED = ("phi2", "pm_phi1", "pm_phi2", "distmod")
 _MOST = {"pm_phi1": 1.5, "pm_phi2": 1.5}  # mas/yr: half-widths of guides
@@ -13,6 +14,7 @@ _MOTION = 8.0  # mas/yr of the window on each side of the track
 _ANY_MOTION = (-15.0, 15.0)  # mas/yr
 _LN_SIGMA_MOTION = (-4.6, -1.2)  # ln of mas/yr
 _SPEED, _KM = 8.0, 4.74  # km/s: the hottest thin stream; km/s of 1 mas/yr at 1 kpc
+_OF_PEAK = 1.0  # mas/yr: half-width of a guide about the peak of a scan
 _OF_WINDOW = 4.0  # the window is at least so many of the widest widths on each side
 
 
@@ -25,28 +27,31 @@ def coordinates(stream: KnownStream, facts: TableFacts | None) -> Choice[tuple[s
     return Choice(names, f"There are no {' and no '.join(lacking)}." if lacking else "All that nearly every star has.")
 
 
-def motions(stream: KnownStream, facts: TableFacts | None) -> Choice[dict[str, Range]]:
+def motions(stream: KnownStream, facts: TableFacts | None, found: Track | None) -> Choice[dict[str, Range]]:
     """The window of the proper motions."""
     names = [name for name in ("pm_phi1", "pm_phi2") if facts is None or name in facts.ranges]
-    if "motion" not in stream.sources:
+    track = stream.track if "motion" in stream.sources else found
+    if track is None:
         reason = (
             "No track knows the motion: look for a peak of on-stream minus off-stream stars, and give it as a guide."
         )
         return Choice(dict.fromkeys(names, _ANY_MOTION), reason)
     windows = {}
     for name in names:
-        values = stream.track.values(name)
+        values = track.values(name)
         windows[name] = digits(min(values) - _MOTION), digits(max(values) + _MOTION)
     return Choice(windows, f"{_MOTION:g} mas/yr on each side of the track has the field around the stream.")
 
 
-def guides(stream: KnownStream) -> Choice[dict[str, list[float]]]:
+def guides(stream: KnownStream, found: Track | None) -> Choice[dict[str, list[float]]]:
     """Half-widths of the guides, one a place."""
     names: list[str] = [name for name in _GUIDED if name in stream.track.coordinates]
     halves = {
         name: [digits(min(width, _MOST.get(name, math.inf))) for width in stream.track.half_width(name)]
         for name in names
     }
+    if found is not None:
+        halves |= {name: [_OF_PEAK] * len(found.phi1) for name in found.coordinates}
     reason = "Twice the width of the stream, within what published tracks differ by; wide where only a mean is known."
     return Choice(halves, reason)
 
