@@ -123,6 +123,28 @@ SECOND_AGE = """
 """
 
 
+BASTI = """# Isochrone from BaSTI-IAC database
+# Alpha enhanced models & transformations  -  GAIA-DR3
+#==========================
+#  Np = {size}   [M/H] = {mh}   Z = 0.0004968   Y = 0.24756614   Age (Myr) = {age}
+#==========================
+#    M/Mo(ini)     M/Mo(fin)    log(L/Lo)  logTe        G        G_BP      G_RP     G_RVS
+#==========================
+"""
+BASTI_POINTS = [  # initial mass, luminosity, G: a turn-off, the bump of the giants, the tip, the horizontal branch
+    (0.10, -2.5, 11.6), (0.5, -1.4, 8.2), (0.75, 0.3, 4.1), (0.79, 0.6, 3.3), (0.80, 1.95, 0.1), (0.8001, 1.9, 0.2),
+    (0.801, 3.2, -2.5), (0.8011, 3.3, -2.6), (0.8012, 2.6, -1.4), (0.8013, 1.7, 0.5), (0.802, 1.75, 1), (0.81, 3.0, -2),
+]  # fmt: skip
+
+
+def basti(age, mh=-1.5):
+    rows = [
+        f"  {m:.10f}   {m:.10f}  {lum:.5f}   3.7   {g:.4f}  {g + 0.3:.4f}  {g - 0.4:.4f}  {g - 0.5:.4f}"
+        for m, lum, g in BASTI_POINTS
+    ]
+    return BASTI.format(age=age, mh=mh, size=len(rows)) + "\n".join(rows) + "\n"
+
+
 def parsec_rows(age, metallicity=0.0004):
     stages = [
         (0.5, 0, 7.0),
@@ -200,6 +222,42 @@ def test_reading_a_dartmouth_file_with_two_ages(tmp_path):
         assert reader(path, "rP1", age=9, mass_range=(0.1, 1)).mass.tolist() == [0.109635, 0.9]
         with pytest.raises(InputError, match=r"choose the age from 9, 12.5 Gyr"):
             reader(path, "gP1")
+
+
+def test_reading_a_basti_file(tmp_path):
+    path = write(tmp_path, basti(12000))
+    for reader in (Isochrone.read_basti, Isochrone.read):
+        curve = reader(path, {"G": "G", "BP": "G_BP"}, age=12)
+        assert curve.mass.tolist() == [m for m, *_ in BASTI_POINTS[:8]]  # to the tip, past the bump
+        torch.testing.assert_close(curve.magnitudes[-1], torch.tensor([-2.6, -2.3], dtype=torch.float64))
+        assert curve.phase.tolist() == list(range(8))
+    assert len(Isochrone.read(path, "G", stop="early_agb").mass) == len(BASTI_POINTS)
+    with pytest.raises(InputError, match=r"no isochrone of age=10 Gyr; the file has 12 Gyr"):
+        Isochrone.read(path, "G", age=10)
+    with pytest.raises(InputError, match="line 4 says 12 points, 11 follow"):
+        Isochrone.read(write(tmp_path, "\n".join(basti(12000).splitlines()[:-1])), "G")
+    two = write(tmp_path, basti(12000) + basti(13000))
+    assert Isochrone.read(two, "G", age=13).phase.tolist() == list(range(8))
+    with pytest.raises(InputError, match=r"several metallicities, {'mh': \[-1.5, -1.2\]}"):
+        Isochrone.read(write(tmp_path, basti(12000) + basti(12000, mh=-1.2)), "G", age=12)
+
+
+def test_between_the_ages_of_a_file_the_nearest_is_taken_and_said(tmp_path, caplog):
+    blocks = [MIST_BLOCK.format(age=age, age_name="log10_isochrone_age_yr") for age in (10.0, 10.05, 10.1)]
+    path = write(tmp_path, "".join(blocks).replace("-1.8", "-1.9", 1))
+    assert Isochrone.read(path, "PS_g", age=10.3).magnitudes[-1].item() == -1.9
+    assert "of age 10 Gyr, the nearest to 10.3 Gyr" in caplog.text
+    for age in (9.8, 12.8):
+        with pytest.raises(InputError, match=r"the file has 10, 11.22, 12.59 Gyr"):
+            Isochrone.read(path, "PS_g", age=age)
+
+
+def test_phases_are_those_of_the_file(tmp_path):
+    path = write(tmp_path, MIST_BLOCK.format(age=10.1, age_name="log10_isochrone_age_yr"))
+    assert Isochrone.read(path, "PS_g").phase.tolist() == [300, 454, 605]
+    path = write(tmp_path, parsec_table(parsec_rows(10.1)))
+    expected = torch.tensor([0, 1, 2, 3], dtype=torch.float64)  # each stage begins with one point of another mass
+    torch.testing.assert_close(Isochrone.read(path, "Gmag").phase, expected)
 
 
 DARTMOUTH_FAULTS = {
@@ -309,7 +367,9 @@ def test_unusable_files_are_named(tmp_path):
     nothing = write(tmp_path, "a table,\nnot an isochrone\n")
     with pytest.raises(InputError, match=r"not a MIST .iso.cmd file"):
         Isochrone.read_mist(nothing, ("PS_g",))
-    with pytest.raises(InputError, match=r"neither a MIST, PARSEC or Dartmouth isochrone.*unknown suffix '.dat'"):
+    with pytest.raises(
+        InputError, match=r"neither a MIST, PARSEC, Dartmouth or BaSTI isochrone.*unknown suffix '.dat'"
+    ):
         Isochrone.read(nothing, ("PS_g",))
     path = write(tmp_path, MIST_BLOCK.format(age=10.1, age_name="isochrone_age_yr"))
     with pytest.raises(InputError, match="not a PARSEC"):

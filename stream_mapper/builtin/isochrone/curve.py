@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stream_mapper.builtin.isochrone import readers
 from stream_mapper.builtin.isochrone.placement import place
 from stream_mapper.builtin.isochrone.points import MassRange, Points, Stop
+from stream_mapper.builtin.isochrone.synthetic import synthetic_magnitudes, synthetic_mass
 from stream_mapper.errors import InputError
 
 Bands = Mapping[str, str] | Sequence[str]
@@ -34,10 +34,12 @@ class Isochrone(nn.Module):
             no density in mass applies.
         magnitudes: Absolute magnitudes, shape (M, F); a colour may stand in for a magnitude.
         bands: Names of the F columns.
+        phase: Numbers that are equal for points of different isochrones at the same stage of a star's life, increasing
+            along the curve, shape (M,); None if they are not known. `IsochroneGrid` goes by them.
 
     Raises:
-        InputError: If the shapes do not fit, a number is not finite, the masses do not increase, or neighbours coincide
-            on a curve without masses.
+        InputError: If the shapes do not fit, a number is not finite, the masses or phases do not increase, or
+            neighbours coincide on a curve without masses.
     """
 
     mass: Tensor
@@ -48,6 +50,7 @@ class Isochrone(nn.Module):
         mass: Tensor | Sequence[float] | None,
         magnitudes: Tensor | Sequence[Sequence[float]],
         bands: Sequence[str],
+        phase: Tensor | Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         self.bands = (bands,) if isinstance(bands, str) else tuple(bands)
@@ -55,6 +58,7 @@ class Isochrone(nn.Module):
         self.has_masses = len(masses) > 0
         self.register_buffer("magnitudes", _floating(magnitudes))
         self.register_buffer("mass", masses if self.has_masses else _length(self.magnitudes))
+        self.phase = None if phase is None else _floating(phase)
         self._check()
 
     @classmethod
@@ -67,7 +71,7 @@ class Isochrone(nn.Module):
         mass_range: MassRange | None = None,
         stop: Stop = "rgb_tip",
     ) -> Isochrone:
-        """Curve from a file of MIST, PARSEC or Dartmouth, or from a table; the file itself tells which.
+        """Curve from a file of MIST, PARSEC, Dartmouth or BaSTI, or from a table; the file itself tells which.
 
         Points have to be in the order of their initial masses, up or down; of points that share a mass the first is
         kept, as files print few digits.
@@ -75,7 +79,8 @@ class Isochrone(nn.Module):
         Arguments:
             path: The file.
             bands: Columns of the file, as ``("PS_g", "PS_r")``, or our names for them, as ``{"g": "PS_g"}``.
-            age: Age in Gyr, to 1 per cent; needed if the file holds several ages.
+            age: Age in Gyr; needed if the file holds several. Between them the nearest is taken, with a warning if it
+                differs by more than 1 per cent; beyond them none is.
             mass_range: Keep these initial masses only, in solar masses.
             stop: Where the curve ends: "rgb_tip" at the tip of the red-giant branch, "early_agb" before the
                 thermal pulses, after the horizontal branch and most of the asymptotic giant branch; None keeps every
@@ -141,6 +146,24 @@ class Isochrone(nn.Module):
         return cls._of(readers.read_dartmouth(Path(path)), bands, age, mass_range, None)
 
     @classmethod
+    def read_basti(
+        cls,
+        path: str | Path,
+        bands: Bands,
+        *,
+        age: float | None = None,
+        mass_range: MassRange | None = None,
+        stop: Stop = "rgb_tip",
+    ) -> Isochrone:
+        """Curve from an isochrone of BaSTI-IAC (Hidalgo et al. 2018, ApJ 856, 125), an ``.isc_...`` file.
+
+        Arguments and errors as in `read`, but that bands are called as ``("G", "G_BP")``. The file names no stages:
+        "rgb_tip" is the point from which the luminosity falls by 0.3 dex or more within 15 points, "early_agb" the end
+        of the file.
+        """
+        return cls._of(readers.read_basti(Path(path)), bands, age, mass_range, stop)
+
+    @classmethod
     def read_table(
         cls,
         path: str | Path,
@@ -185,12 +208,12 @@ class Isochrone(nn.Module):
         """
         names = (bands,) if isinstance(bands, str) else tuple(bands)
         g = np.linspace(10.0, -2.0, points)
-        columns = _synthetic_magnitudes(g)
+        columns = synthetic_magnitudes(g)
         unknown = [name for name in names if name not in columns]
         if unknown:
             raise InputError(f"the synthetic isochrone has no band {unknown}; it has {list(columns)}.")
         magnitudes = np.stack([columns[name] for name in names], axis=-1)
-        return cls(torch.from_numpy(_synthetic_mass(g)), torch.from_numpy(magnitudes), names)
+        return cls(torch.from_numpy(synthetic_mass(g)), torch.from_numpy(magnitudes), names)
 
     def nodes(self, segments: int) -> Isochrone:
         """The curve thinned to at most ``segments`` straight pieces, for `ln_isochrone`.
@@ -212,7 +235,8 @@ class Isochrone(nn.Module):
 
     def settings(self) -> dict[str, object]:
         """The arguments by which it is built again."""
-        return {"mass": self.mass if self.has_masses else None, "magnitudes": self.magnitudes, "bands": self.bands}
+        mass = self.mass if self.has_masses else None
+        return {"mass": mass, "magnitudes": self.magnitudes, "bands": self.bands, "phase": self.phase}
 
     def extra_repr(self) -> str:
         """Size, bands and range of mass, or length."""
@@ -226,9 +250,9 @@ class Isochrone(nn.Module):
         cls, points: Points, bands: Bands, age: float | None, mass_range: MassRange | None, stop: Stop
     ) -> Isochrone:
         columns = readers.band_columns(bands)
-        kept = points.one_population(age).from_low_mass().until(stop).in_mass_range(mass_range)
-        mass, magnitudes = kept.curve(columns.values())
-        return cls(None if mass is None else torch.from_numpy(mass), torch.from_numpy(magnitudes), tuple(columns))
+        kept = points.one_population(age).from_low_mass().with_phases().until(stop).in_mass_range(mass_range)
+        mass, magnitudes, phase = (None if a is None else torch.from_numpy(a) for a in kept.curve(columns.values()))
+        return cls(mass, magnitudes, tuple(columns), phase)  # type: ignore[arg-type]  # there are magnitudes
 
     def _check(self) -> None:
         size, bands = len(self.mass), len(self.bands)
@@ -240,6 +264,8 @@ class Isochrone(nn.Module):
         positive = (self.mass > 0).all() or not self.has_masses
         if not bool(self.mass.isfinite().all() and self.magnitudes.isfinite().all() and positive):
             raise InputError("an isochrone needs positive masses and finite numbers; found others.")
+        if self.phase is not None and (self.phase.shape != self.mass.shape or not bool((self.phase.diff() > 0).all())):
+            raise InputError(f"the phases of an isochrone must increase, one a point ({size}); found {self.phase}.")
         falls = (self.mass.diff() <= 0).nonzero()
         if len(falls):
             i = int(falls[0])
@@ -261,23 +287,3 @@ def _length(magnitudes: Tensor) -> Tensor:
     """Length of a curve up to each of its points, in mag, shape (M,)."""
     steps = magnitudes.diff(dim=0).square().sum(-1).sqrt()
     return torch.cat([steps.new_zeros(1), steps.cumsum(0)])
-
-
-def _synthetic_mass(g: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Initial mass against M_g: nearly linear below the turn-off, all but constant above it."""
-    main_sequence = 0.075 * 0.35 * np.logaddexp(0, (g - 4.1) / 0.35)
-    evolved = 0.008 * np.exp((g - 4.1) / 2)
-    mass: NDArray[np.float64] = 0.812 - main_sequence - evolved
-    return mass
-
-
-def _synthetic_magnitudes(g: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    """M_g, M_r and M_i: a main sequence and a giant branch in g - r, blended over the subgiants."""
-    depth = np.logaddexp(0, (g - 4.3) / 0.4) * 0.4
-    dwarf = 0.20 + 0.055 * depth + 0.022 * depth**2
-    height = np.logaddexp(0, (3.4 - g) / 0.5) * 0.5
-    giant = 0.44 + 0.05 * height + 0.009 * height**2
-    evolved = 1 / (1 + np.exp((g - 3.45) / 0.12))
-    g_r = dwarf + (giant - dwarf) * evolved
-    r_i = 0.38 * g_r + 0.08 * g_r**2 - 0.03
-    return {"g": g, "r": g - g_r, "i": g - g_r - r_i}

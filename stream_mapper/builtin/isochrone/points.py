@@ -21,7 +21,8 @@ MassRange = tuple[float, float]
 
 _AGES = ("isochrone_age_yr", "log10_isochrone_age_yr", "logage", "log_age", "age")
 _COMPOSITIONS = ("zini", "mh", "[fe/h]_init", "feh")
-_MASSES = ("Mini", "initial_mass", "M/Mo", "m_ini", "mass")
+_MASSES = ("Mini", "initial_mass", "M/Mo(ini)", "M/Mo", "m_ini", "mass")
+_PHASE = "phase"  # a column that no file has
 _SAME_AGE = 0.005  # dex
 _NO_MAGNITUDE = 90.0  # files write 99 or -99 where there is none
 
@@ -49,6 +50,8 @@ STAGES = (
     Stages("EEP", "initial_mass", 605, 808),
     # Labels of CMD: 1 main sequence, 2 subgiant, 3 red giant, 4 to 6 helium burning, 7 and 8 AGB, 9 a stand-in.
     Stages("label", "Mini", 3, 7, last=8),
+    # Of a BaSTI isochrone, which ends at the first thermal pulse.
+    Stages("stage", "M/Mo(ini)", 0, 1),
 )
 
 
@@ -75,7 +78,8 @@ class Points:
     def column(self, name: str) -> Array:
         """One column, shape (M,)."""
         if name not in self.names:
-            raise InputError(f"{self.path}: no column {name!r}; the file has {list(self.names)}.")
+            present = [known for known in self.names if known != _PHASE]
+            raise InputError(f"{self.path}: no column {name!r}; the file has {present}.")
         column: Array = self.values[:, self.names.index(name)]
         return column
 
@@ -89,6 +93,10 @@ class Points:
     def rows(self, kept: NDArray[np.bool_] | slice) -> Points:
         """Some of the points only."""
         return replace(self, values=self.values[kept], places=self.places[kept])
+
+    def with_column(self, name: str, column: Array) -> Points:
+        """The points with one more column (M,)."""
+        return replace(self, names=(*self.names, name), values=np.column_stack([self.values, column]))
 
     def one_population(self, age: float | None) -> Points:
         """The points of the age asked for, in Gyr, or of the only one; all have to be of one composition."""
@@ -111,6 +119,20 @@ class Points:
             _log.warning("%s: all points have %s = %g: it is no mass.", self.path, self.mass_column, self.mass[0])
             return replace(self, mass_column=None)
         return self.rows(slice(None, None, -1)) if self.mass[0] > self.mass[-1] else self
+
+    def with_phases(self) -> Points:
+        """The points with a column ``phase``, equal for stars of different isochrones that are at the same stage.
+
+        It is the number of the equivalent evolutionary point, or a stage's label plus the share of its range of masses
+        that is below; nothing is added where a file tells neither.
+        """
+        if _PHASE in self.names or self.mass_column is None:
+            return self
+        if "EEP" in self.names:
+            return self.with_column(_PHASE, self.column("EEP"))
+        if "label" in self.names:
+            return self.with_column(_PHASE, _phase_of_labels(self.column("label"), self.mass))
+        return self
 
     def until(self, stop: Stop) -> Points:
         """The points before the first one of a stage later than ``stop``; all if the file names no stages."""
@@ -137,8 +159,8 @@ class Points:
             raise InputError(f"{self.path}: fewer than two points with mass in {mass_range}; the file has {span}.")
         return self.rows(kept)
 
-    def curve(self, columns: Iterable[str]) -> tuple[Array | None, Array]:
-        """Masses, increasing, (M,), or None, and magnitudes in these columns, (M, F).
+    def curve(self, columns: Iterable[str]) -> tuple[Array | None, Array, Array | None]:
+        """Masses, increasing, (M,), or None; magnitudes in these columns, (M, F); phases, increasing, (M,), or None.
 
         Of points that share a mass the first is kept: files print few digits.
 
@@ -149,13 +171,14 @@ class Points:
             raise InputError(f"{self.path}: {len(self.values)} points are left of the isochrone; a curve needs two.")
         magnitudes = np.stack([self._magnitudes(name) for name in columns], axis=-1)
         if self.mass_column is None:
-            return None, magnitudes[np.append(True, (np.diff(magnitudes, axis=0) != 0).any(-1))]
+            return None, magnitudes[np.append(True, (np.diff(magnitudes, axis=0) != 0).any(-1))], None
         falls = np.append(False, np.diff(self.mass) < 0)
         self._refuse(falls, self.mass_column, "less than before it; one isochrone, ordered by initial mass, is needed")
         first = np.append(True, np.diff(self.mass) > 0)
         if not first.all():
             _log.info("%s: %d points repeat a mass, and are left out.", self.path, (~first).sum())
-        return self.mass[first], magnitudes[first]
+        phase = self.column(_PHASE)[first] if _PHASE in self.names else np.zeros(2)
+        return self.mass[first], magnitudes[first], phase if (np.diff(phase) > 0).all() else None
 
     def _magnitudes(self, name: str) -> Array:
         column = self.column(name)
@@ -184,7 +207,10 @@ class Points:
         check_positive("the age of an isochrone", age)
         away = np.abs(present - np.log10(age))
         if away.min() > _SAME_AGE:
-            raise InputError(f"{self.path}: no isochrone of age={age:g} Gyr; the file has {listed} Gyr.")
+            if not present[0] < np.log10(age) < present[-1]:
+                raise InputError(f"{self.path}: no isochrone of age={age:g} Gyr; the file has {listed} Gyr.")
+            nearest = 10 ** present[away.argmin()]
+            _log.warning("%s: of age %.4g Gyr, the nearest to %g Gyr in the file.", self.path, nearest, age)
         return self.rows(np.log10(ages).round(4) == present[away.argmin()])
 
 
@@ -192,6 +218,15 @@ def mass_column(names: Iterable[str]) -> str | None:
     """The column of initial masses by its name, as MIST, PARSEC, Dartmouth or a plain table call it."""
     names = list(names)
     return next((name for known in _MASSES for name in names if name in (known, known.lower())), None)
+
+
+def _phase_of_labels(label: Array, mass: Array) -> Array:
+    """Labels of stages plus the share of the masses of each that are below a point's, (M,)."""
+    starts = np.append(0, np.flatnonzero(np.diff(label)) + 1)
+    stage = np.searchsorted(starts, np.arange(len(label)), side="right") - 1
+    ends = np.append(mass[starts[1:]], mass[-1] * (1 + 1e-9))
+    phase: Array = label + ((mass - mass[starts[stage]]) / (ends - mass[starts])[stage].clip(1e-12)).clip(0, 1)
+    return phase
 
 
 def in_gyr(name: str, ages: Array) -> Array:

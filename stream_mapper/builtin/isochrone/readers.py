@@ -1,4 +1,4 @@
-"""Files of isochrones: of MIST, PARSEC and Dartmouth, and tables."""
+"""Files of isochrones: of MIST, PARSEC, Dartmouth and BaSTI, and tables."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from stream_mapper.errors import InputError
 
 _HEAD = 1 << 15  # bytes of a file that tell its format
 _AGE = re.compile(r"AGE=\s*(\S+)\s+EEPS=\s*(\d+)")
+_BASTI = re.compile(r"Np\s*=\s*(\d+)\s+\[M/H\]\s*=\s*(\S+).*Age \(Myr\)\s*=\s*(\S+)")
+_TIP_DROP, _TIP_POINTS = 0.3, 15  # dex in luminosity, and points: from the tip of the red-giant branch to quiet burning
 
 
 def band_columns(bands: Mapping[str, str] | Sequence[str]) -> dict[str, str]:
@@ -39,7 +41,9 @@ def read_any(path: Path) -> Points:
     except InputError as error:
         if reader is not read_table or "unknown suffix" not in str(error):
             raise
-        raise InputError(f"{path}: neither a MIST, PARSEC or Dartmouth isochrone nor a table: {error}") from error
+        raise InputError(
+            f"{path}: neither a MIST, PARSEC, Dartmouth or BaSTI isochrone nor a table: {error}"
+        ) from error
 
 
 def read_mist(path: Path) -> Points:
@@ -59,6 +63,35 @@ def read_dartmouth(path: Path) -> Points:
     ages = text.last_said([(line, match[1]) for line, match in blocks], "AGE=")
     text.check_lengths([(line, int(match[2])) for line, match in blocks])
     return text.points(age=ages, feh=text.last_said(_compositions(text.comments), "[Fe/H]"))
+
+
+def read_basti(path: Path) -> Points:
+    """Points of a BaSTI isochrone, with columns ``age`` (Gyr), ``mh``, and ``stage``, 1 after the first giants' tip."""
+    text = _read(path, ("M/Mo(ini)",), "a BaSTI isochrone")
+    blocks = [(line, match) for line, comment in text.comments if (match := _BASTI.search(comment))]
+    ages = text.last_said([(line, match[3]) for line, match in blocks], "Age (Myr) =") / 1000
+    text.check_lengths([(line, int(match[1])) for line, match in blocks])
+    points = text.points(age=ages, mh=text.last_said([(line, match[2]) for line, match in blocks], "[M/H] ="))
+    luminosity = points.column("log(L/Lo)")
+    each = [luminosity[ages == age] for age in dict.fromkeys(ages.tolist())]
+    stage, phase = (np.concatenate([of(block) for block in each]) for of in (_past_tip, _places))
+    return points.with_column("stage", stage).with_column("phase", phase)
+
+
+def _places(block: Array) -> Array:
+    """Numbers of the points of an isochrone, which for BaSTI are equivalent from one to the next."""
+    return np.arange(len(block), dtype=np.float64)
+
+
+def _past_tip(luminosity: Array) -> Array:
+    """1 for the points after the one from which the luminosity falls at once, which stars do at the tip; else 0."""
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(luminosity, (0, _TIP_POINTS), mode="edge"), _TIP_POINTS)
+    falls = luminosity - windows[1:].min(-1) > _TIP_DROP
+    if not falls.any():
+        return np.zeros(len(luminosity))
+    first = int(falls.argmax())
+    tip = first + int(luminosity[first : first + _TIP_POINTS].argmax())
+    return (np.arange(len(luminosity)) > tip).astype(np.float64)
 
 
 def read_table(path: Path, mass: str | None = None) -> Points:
@@ -88,7 +121,12 @@ def _reader(path: Path) -> Callable[[Path], Points]:
     if b"\0" in head or head.startswith((b"SIMPLE", b"# %ECSV")):
         return read_table
     comments = [set(words) for words in _headers(head.decode("utf-8", errors="replace").splitlines())]
-    kinds = {("EEP", "initial_mass"): read_mist, ("EEP", "M/Mo"): read_dartmouth, ("Mini",): read_parsec}
+    kinds = {
+        ("EEP", "initial_mass"): read_mist,
+        ("EEP", "M/Mo"): read_dartmouth,
+        ("M/Mo(ini)",): read_basti,
+        ("Mini",): read_parsec,
+    }
     return next((reader for keys, reader in kinds.items() if any(set(keys) <= c for c in comments)), read_table)
 
 
