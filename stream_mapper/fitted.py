@@ -19,6 +19,7 @@ from stream_mapper.catalog import read_table, to_table
 from stream_mapper.data import Data
 from stream_mapper.description import describe
 from stream_mapper.errors import InputError
+from stream_mapper.inference.constants import constants
 from stream_mapper.inference.density import GRID, counting_draws, density, grid_over, smooth_density
 from stream_mapper.inference.draws import Draw, drawn_params
 from stream_mapper.inference.ends import ends
@@ -214,9 +215,10 @@ class Fit:
 
         Returns:
             A row a component but the background and, where there are several, one of all of them, ``member``:
-            ``component, members`` and, where the model has ends, ``begin, begin_width, end, end_width`` [deg], NaN for
-            a component without; each followed by its quantiles ``_05``, ``_16``, ``_50``, ``_84`` and ``_95``. The band
-            of ``members`` is that of the true number, see :func:`stream_mapper.inference.members.members`.
+            ``component, members``, where the model has ends ``begin, begin_width, end, end_width`` [deg], and where an
+            isochrone has constants ``feh`` [dex], ``age`` [Gyr] and the others by their names, NaN for a component
+            without; each followed by its quantiles ``_05``, ``_16``, ``_50``, ``_84`` and ``_95``. The band of
+            ``members`` is that of the true number, see :func:`stream_mapper.inference.members.members`.
 
         Raises:
             InputError: If the fitted table is not at hand.
@@ -229,7 +231,8 @@ class Fit:
         draw = self.draw if draws else None
         found = members(self.model, batch[rows], p[rows], draw, draws, self.ensemble.resampled)
         at = stars[self._place][rows][:1].cpu()
-        return members_table(self._place, found, ends(self.model, at, draw, draws, self.ensemble.fits))
+        more = (of(self.model, at, draw, draws, self.ensemble.fits) for of in (ends, constants))
+        return members_table(self._place, found, *more)
 
     @torch.no_grad()
     def draws(self, count: int = 100, at: Places | None = None) -> dict[str, NDArray[np.float64]]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from stream_mapper.data import Data
 from stream_mapper.description import Described
-from stream_mapper.errors import InputError
+from stream_mapper.errors import InputError, check_positive
 from stream_mapper.track import Track
 
 _Parameters = Callable[[Data], dict[str, Tensor]]
@@ -129,6 +129,41 @@ class ControlRegions(SquaredPrior):
         """Terms r (K,) with which the log prior is -sum r^2 / 2; zero inside the regions."""
         offsets = self.offsets(model)
         return (2 * self.lamda) ** 0.5 * offsets.sign() * (offsets.abs() - 1).clamp(min=0)
+
+
+class NormalPrior(SquaredPrior):
+    r"""A parameter is near a value: :math:`\ln p = -\frac{1}{2} (x - m)^2 / s^2`, at some places.
+
+    It is meant for parameters that are one number all along the stream, for which one place is enough: an [Fe/H] from
+    spectra, an age.
+
+    Arguments:
+        param: Dotted name of the parameter x, seen from the model that holds this prior.
+        mean: m, in the parameter's unit.
+        sigma: s > 0, in that unit.
+        at: Places, each of which counts once, in the unit of the coordinate.
+        coord: Independent coordinate the places are of.
+
+    Raises:
+        InputError: If sigma is not positive.
+    """
+
+    at: Tensor
+
+    def __init__(
+        self, param: str, mean: float, sigma: float, at: Sequence[float] = (0.0,), coord: str = "phi1"
+    ) -> None:
+        super().__init__()
+        check_positive(f"the sigma of the NormalPrior of {param}", sigma)
+        self.param, self.mean, self.sigma, self.coord = param, float(mean), float(sigma), coord
+        self.register_buffer("at", torch.tensor([float(x) for x in at]))
+
+    def residuals(self, model: _Parameters) -> Tensor:
+        """Terms r (K,), distances from the mean in sigma."""
+        params = model(Data({self.coord: self.at}))
+        if self.param not in params:
+            raise InputError(f"NormalPrior: no parameter {self.param!r}; the model has {list(params)}.")
+        return (params[self.param].expand(len(self.at)) - self.mean) / self.sigma
 
 
 class HardThreshold(Prior):

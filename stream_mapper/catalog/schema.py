@@ -32,6 +32,8 @@ COLUMNS = {
     "distmod": Quantity("mag", "distance modulus"),
     "distance": Quantity("kpc", "heliocentric distance"),
     "rv": Quantity("km / s", "radial velocity, heliocentric"),
+    "feh": Quantity("dex", "metallicity [Fe/H]"),
+    "age": Quantity("Gyr", "age"),
     "ebv": Quantity("mag", "reddening E(B-V)"),
     "ecl_lat": Quantity("deg", "ecliptic latitude"),
     "nu_eff": Quantity("1 / um", "effective wavenumber of a star with five astrometric parameters"),

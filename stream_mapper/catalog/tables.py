@@ -12,7 +12,10 @@ from stream_mapper.catalog.schema import default_unit
 from stream_mapper.quantiles import QUANTILE_NAMES
 
 _ENDINGS = ("_sigma", *(f"_{q}" for q in QUANTILE_NAMES))
-_UNITLESS = ("p_", "n_", "in_", "weight", "component", "members", "true_component", "true_p_", "true_weight")
+_UNITLESS = (
+    *("p_", "n_", "in_", "weight", "component", "members", "mass_slope"),
+    *("true_component", "true_p_", "true_weight"),
+)
 
 
 def to_table(columns: Mapping[str, Any]) -> Table:

@@ -31,15 +31,22 @@ def component_table(place: str, at: Tensor, columns: Mapping[str, Mapping[str, T
     return vstack(tables, metadata_conflicts="silent")
 
 
-def members_table(place: str, members: Mapping[str, Columns], ends: Mapping[str, Columns]) -> Table:
+def members_table(
+    place: str,
+    members: Mapping[str, Columns],
+    ends: Mapping[str, Columns],
+    constants: Mapping[str, Columns] | None = None,
+) -> Table:
     """A table with a row a component, and, where there are several, a last one of all of them, called ``member``.
 
     Arguments:
         place: Name of the coordinate along the stream, of whose unit the ends are.
         members: Columns (1,) of the number of members, by component and of all of them.
         ends: Columns (1,) of the ends of each component, if any has them.
+        constants: Columns (1,) of the constants of each component's population, if any has them.
     """
-    rows = {q: columns | ends.get(q, {}) for q, columns in members.items() if q != ALL or len(members) > 2}
+    more = {q: ends.get(q, {}) | (constants or {}).get(q, {}) for q in members}
+    rows = {q: columns | more[q] for q, columns in members.items() if q != ALL or len(members) > 2}
     along = {name: default_unit(place) for columns in ends.values() for name in columns}
     tables = [Table({"component": [q]} | {n: values.numpy() for n, values in row.items()}) for q, row in rows.items()]
     return with_units(vstack(tables).filled(np.nan), along)

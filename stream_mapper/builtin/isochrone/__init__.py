@@ -1,6 +1,8 @@
 """Isochrones, mass functions along them, and the density of magnitudes they give."""
 
 from stream_mapper.builtin.isochrone.curve import Isochrone
+from stream_mapper.builtin.isochrone.family import PowerLawFamily
+from stream_mapper.builtin.isochrone.grid import IsochroneGrid
 from stream_mapper.builtin.isochrone.mass import (
     BrokenPowerLawMassFunction,
     CallableMassFunction,
@@ -18,10 +20,12 @@ __all__ = [
     "BrokenPowerLawMassFunction",
     "CallableMassFunction",
     "Isochrone",
+    "IsochroneGrid",
     "KroupaMassFunction",
     "MassDensity",
     "MassFunction",
     "Population",
+    "PowerLawFamily",
     "PowerLawMassFunction",
     "StepMassFunction",
     "UniformMassFunction",

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from stream_mapper.builtin.isochrone import readers
+from stream_mapper.builtin.isochrone.mist import interpolator_of, mist_curve
 from stream_mapper.builtin.isochrone.placement import place
 from stream_mapper.builtin.isochrone.points import MassRange, Points, Stop
 from stream_mapper.builtin.isochrone.synthetic import synthetic_magnitudes, synthetic_mass
@@ -190,6 +191,38 @@ class Isochrone(nn.Module):
             stop: Where the curve ends, if the table names the stages.
         """
         return cls._of(readers.read_table(Path(path), mass), bands, age, mass_range, stop)
+
+    @classmethod
+    def mist(
+        cls,
+        age: float,
+        feh: float,
+        bands: Bands,
+        *,
+        mass_range: MassRange | None = None,
+        stop: Stop = "rgb_tip",
+        folder: str | None = None,
+    ) -> Isochrone:
+        """Curve of MIST at any age and [Fe/H], by the package minimint (the extra ``isochrones``).
+
+        minimint interpolates between the tracks of the grid, which it fetches once, see :doc:`/configuration`.
+
+        Arguments:
+            age: Age in Gyr.
+            feh: [Fe/H] in dex.
+            bands: Magnitudes as minimint calls them, as ``("PS_g", "PS_r")``, or our names for them.
+            mass_range: Keep these initial masses only, in solar masses.
+            stop: Where the curve ends, as of `read`.
+            folder: Where minimint's grid is; by default where minimint keeps it.
+
+        Raises:
+            InputError: If minimint or its grid is missing, or the grid has no such isochrone.
+        """
+        columns = readers.band_columns(bands)
+        made = interpolator_of(list(columns.values()), folder)
+        arrays = mist_curve(made, age, feh, list(columns.values()), mass_range, stop)
+        mass, magnitudes, phase = (torch.from_numpy(array) for array in arrays)
+        return cls(mass, magnitudes, tuple(columns), phase)
 
     @classmethod
     def synthetic(cls, bands: Sequence[str] = ("g", "r"), points: int = 400) -> Isochrone:

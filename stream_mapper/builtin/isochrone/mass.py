@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from stream_mapper.builtin.isochrone.curve import Isochrone
+from stream_mapper.builtin.isochrone.grid import IsochroneGrid
 from stream_mapper.description import Described
 from stream_mapper.distributions._quadrature import unit_rule
 from stream_mapper.distributions._stable import exponential_icdf, ln_exponential_norm
@@ -266,7 +267,7 @@ class KroupaMassFunction(BrokenPowerLawMassFunction):
         super().__init__((0.0, 0.08, 0.5, float("inf")), (-0.3, -1.3, -2.3))
 
 
-def default_mass_function(isochrone: Isochrone) -> MassFunction:
+def default_mass_function(isochrone: Isochrone | IsochroneGrid) -> MassFunction:
     """The mass function where nobody names one: Kroupa's, or on an isochrone without masses the uniform one."""
     if isochrone.has_masses:
         return KroupaMassFunction()

@@ -9,8 +9,12 @@ from torch import Tensor, nn
 
 from stream_mapper.builtin.isochrone.curve import Isochrone
 from stream_mapper.builtin.isochrone.draws import draw_magnitudes
+from stream_mapper.builtin.isochrone.family import PowerLawFamily
+from stream_mapper.builtin.isochrone.grid import IsochroneGrid
 from stream_mapper.builtin.isochrone.mass import MassFunction, default_mass_function
-from stream_mapper.builtin.isochrone.population import Population, populate
+from stream_mapper.builtin.isochrone.parameters import OFFSET, REDDENING, check_names, shift
+from stream_mapper.builtin.isochrone.population import Population
+from stream_mapper.builtin.isochrone.populations import Populations, populations_of
 from stream_mapper.builtin.isochrone.segments import ln_isochrone
 from stream_mapper.builtin.isochrone.selection import ln_selection
 from stream_mapper.builtin.isochrone.whitening import Noise, bands
@@ -19,12 +23,12 @@ from stream_mapper.data import Data
 from stream_mapper.devices import sync_is_cheap
 from stream_mapper.errors import InputError
 from stream_mapper.models.base import Params, rows_of
+from stream_mapper.models.constants import constant_parameters
 from stream_mapper.params import ModelParameters
 from stream_mapper.prior import Prior
 from stream_mapper.utils import StandardScaler
 from stream_mapper.windows import Bounds
 
-_PARAMETERS = ("distmod.mu", "distmod.ln-sigma")
 _ROUNDS = 2000  # of draws, until every star is inside the windows
 
 
@@ -42,10 +46,13 @@ class IsochroneMVNorm(MeasuredModel):
     star of this isochrone with this star's errors has, of the bands this star has, each inside its window. The window
     of a band that a star lacks does not apply to it: why a survey did not measure it is not known to the model.
 
-    Parameters: ``distmod.mu`` [mag] and ``distmod.ln-sigma`` (ln of [mag]), from ``net`` or set by a hook.
+    Parameters: ``distmod.mu`` [mag] and ``distmod.ln-sigma`` (ln of [mag]), from ``net`` or set by a hook. Where the
+    isochrone is a grid, ``feh`` [dex] and ``age`` [Gyr]; where the mass function is a family, ``mass-slope``; and, if
+    they are asked for, ``ebv`` [mag] and ``offset.{column}`` [mag], which is added to the magnitudes of the isochrone.
+    Any of these may depend on the place along the stream (``params``) or be one number (``constants``).
 
     Arguments:
-        isochrone: Absolute magnitudes along the curve; its bands in the order of ``phot_names``.
+        isochrone: Absolute magnitudes along the curve, or a grid of such; its bands in the order of ``phot_names``.
         phot_names: Columns of the magnitudes; by default the isochrone's bands.
         phot_err_names: Columns of their errors, in that order or by name; none by default. A star whose error is
             missing counts as one whose magnitude is missing. Errors and scatter together count as 1e-6 mag at least.
@@ -58,9 +65,11 @@ class IsochroneMVNorm(MeasuredModel):
         segments: Number of segments, placed by curvature and crowding.
         scatter: Intrinsic scatter about the curve [mag]: one number, one for each column, or one for each point of the
             isochrone, (M,) or (M, F), as for a giant branch wider than the main sequence.
-        net: Network of the two parameters; None if a hook sets them.
+        reddening: Extinction of each column over E(B-V), zero where left out; it makes ``ebv`` a parameter.
+        constants: The parameters that are the same all along the stream, with their bounds.
+        net: Network of the other parameters; None if a hook sets them.
         data_scaler: Scaler that has the independent coordinates.
-        params: The two parameters, with their bounds.
+        params: The parameters that the network gives, with their bounds.
         indep_coord_names: Coordinates the parameters depend on.
         priors: Log priors, on the names seen from here.
 
@@ -74,19 +83,22 @@ class IsochroneMVNorm(MeasuredModel):
     tilts: Tensor
     scatter: Tensor
     applies: Tensor
+    populations: Populations | None
 
     def __init__(
         self,
         *,
-        isochrone: Isochrone,
+        isochrone: Isochrone | IsochroneGrid,
         phot_names: Sequence[str] | None = None,
         phot_err_names: Sequence[str] | Mapping[str, str] | None = None,
         phot_corr_names: Mapping[str, Sequence[str]] | None = None,
         phot_apply_dm: Sequence[bool] | None = None,
         phot_bounds: Mapping[str, Bounds] | None = None,
-        mass_function: MassFunction | None = None,
+        mass_function: MassFunction | PowerLawFamily | None = None,
         segments: int = 60,
         scatter: float | Sequence[float] | Sequence[Sequence[float]] = 0.0,
+        reddening: Mapping[str, float] | None = None,
+        constants: ModelParameters | None = None,
         net: nn.Module | None = None,
         data_scaler: StandardScaler | None = None,
         params: ModelParameters | None = None,
@@ -94,8 +106,6 @@ class IsochroneMVNorm(MeasuredModel):
         priors: Sequence[Prior] = (),
     ) -> None:
         names = tuple(phot_names or isochrone.bands)
-        if params is not None and params.names not in ((), _PARAMETERS):
-            raise InputError(f"IsochroneMVNorm has the parameters {list(_PARAMETERS)}; got {list(params.names)}.")
         super().__init__(
             net=net,
             data_scaler=data_scaler,
@@ -110,11 +120,16 @@ class IsochroneMVNorm(MeasuredModel):
         size = _same_size("phot_names", names, "bands", isochrone.bands)
         applies = tuple(phot_apply_dm) if phot_apply_dm is not None else (True,) * size
         _same_size("phot_names", names, "phot_apply_dm", applies)
-        population = populate(isochrone, mass_function or default_mass_function(isochrone), segments, scatter)
-        for name, values in population._asdict().items():
-            self.register_buffer(name, values.float())
+        self.reddening = dict(reddening or {})
+        self.constants = constant_parameters(constants, data_scaler, indep_coord_names) if constants else None
+        self._populate(populations_of(isochrone, mass_function or default_mass_function(isochrone), segments, scatter))
         self.register_buffer("applies", torch.tensor([float(a) for a in applies]))
         self._check_noise()
+        self._check_names()
+
+    def forward(self, data: Data) -> Params:
+        """Parameters (N,) by name, those that are constant included."""
+        return {**super().forward(data), **self._constants(data)}
 
     @property
     def optional_columns(self) -> tuple[str, ...]:
@@ -122,10 +137,13 @@ class IsochroneMVNorm(MeasuredModel):
         return (*self.coord_names, *self.error_names.values())
 
     def curve(self) -> tuple[tuple[str, ...], Tensor]:
-        """Names of the magnitudes, colours left out, and the isochrone in them, (M, F)."""
+        """Names of the magnitudes, colours left out, and the isochrone in them, (M, F).
+
+        Of a grid it is the one of the constants as they are; what else it depends on is in the middle of the grid.
+        """
         magnitudes = self.applies.bool()  # a colour feels no modulus
         names = tuple(name for name, kept in zip(self.coord_names, magnitudes.tolist(), strict=True) if kept)
-        return names, self.nodes[:, magnitudes]
+        return names, self._typical().nodes[:, magnitudes]
 
     def ln_likelihood(self, params: Params, data: Data) -> Tensor:
         """Log density of the measured magnitudes inside their windows, shape (N,), in nats.
@@ -147,21 +165,23 @@ class IsochroneMVNorm(MeasuredModel):
         """Log density of stars that are inside the windows, shape (N,)."""
         magnitudes, distmod = data[self.coord_names], params["distmod.mu"]
         noise = self._noise(params, data, data.where[self.coord_names])
+        population, moved = self._population(params), shift(params, self.coord_names, self.reddening)
         ln_p = ln_isochrone(
-            magnitudes,
+            magnitudes if moved is None else magnitudes - moved,
             noise.errors,
             noise.where,
             distmod,
             noise.ln_spread,
             self.applies,
-            **self._population()._asdict(),
+            **population._asdict(),
             correlation=noise.correlation,
         )
         cut = [i for i, name in enumerate(self.coord_names) if name in self.windows]
         if not cut:
             return ln_p
-        low, high = (bands(edges, cut) for edges in self._edges(data, distmod.dtype))
-        return ln_p - ln_selection(low, high, distmod, noise.bands(cut), self._population().bands(cut))
+        edges = [e if moved is None else e - moved for e in self._edges(data, distmod.dtype)]
+        low, high = (bands(edge, cut) for edge in edges)
+        return ln_p - ln_selection(low, high, distmod, noise.bands(cut), population.bands(cut))
 
     def simulate(self, params: Params, data: Data) -> dict[str, Tensor]:
         """One draw of each magnitude for each star, (N,) by name, errors and windows included.
@@ -171,13 +191,16 @@ class IsochroneMVNorm(MeasuredModel):
         """
         distmod = params["distmod.mu"]
         noise = self._noise(params, data, distmod.new_ones(len(data), len(self.coord_names), dtype=torch.bool))
-        magnitudes = draw_magnitudes(distmod, noise, self._population())
+        population, moved = self._population(params), shift(params, self.coord_names, self.reddening)
+        moved = torch.zeros_like(noise.errors) if moved is None else moved
+        magnitudes = draw_magnitudes(distmod, noise, population) + moved
         low, high = self._edges(data, magnitudes.dtype)
         for _ in range(_ROUNDS):
             out = ((magnitudes < low) | (magnitudes > high)).any(-1).nonzero()[:, 0]
             if len(out) == 0:
                 return dict(zip(self.coord_names, magnitudes.unbind(-1), strict=True))
-            magnitudes[out] = draw_magnitudes(distmod[out], noise.stars(out), self._population())
+            again = draw_magnitudes(distmod[out], noise.stars(out), population.stars(out))
+            magnitudes[out] = again + moved[out]
         raise InputError(
             f"IsochroneMVNorm.simulate: {_ROUNDS} draws of each of {len(out)} stars were all outside the windows "
             f"{self.coord_bounds}, at moduli from {distmod[out].min():.2f} to {distmod[out].max():.2f}; widen them."
@@ -188,8 +211,39 @@ class IsochroneMVNorm(MeasuredModel):
         low, high = zip(*(self.windows.edges(name, data, dtype) for name in self.coord_names), strict=True)
         return torch.stack(low, -1), torch.stack(high, -1)
 
-    def _population(self) -> Population:
-        return Population(self.nodes, self.ln_weights, self.tilts, self.scatter)
+    def _populate(self, population: Population | Populations) -> None:
+        self.populations = population if isinstance(population, Populations) else None
+        if isinstance(population, Populations):
+            self.register_buffer("scatter", population.scatter.clone())
+            return
+        for name, values in population._asdict().items():
+            self.register_buffer(name, values.float())
+
+    def _population(self, params: Params) -> Population:
+        """The stars along the isochrone, or, where it depends on parameters, that of each star."""
+        if self.populations is None:
+            return Population(self.nodes, self.ln_weights, self.tilts, self.scatter)
+        return self.populations.at(params)
+
+    def _constants(self, data: Data) -> Params:
+        return {} if self.constants is None else self.constants(data)
+
+    @torch.no_grad()
+    def _typical(self) -> Population:
+        if self.populations is None:
+            return self._population({})
+        at = Data({name: torch.zeros(1, device=self.scatter.device) for name in self.indep_coord_names})
+        middle = {name: torch.tensor([x], device=self.scatter.device) for name, x in self.populations.middle().items()}
+        nodes, ln_weights, tilts, scatter = self.populations.at({**middle, **self._constants(at)})
+        return Population(nodes[0], ln_weights[0], tilts[0], scatter)
+
+    def _check_names(self) -> None:
+        axes = {} if self.populations is None else self.populations.axes
+        if unknown := [name for name in self.reddening if name not in self.coord_names]:
+            raise InputError(f"IsochroneMVNorm: reddening of {unknown}, which are not among {list(self.coord_names)}.")
+        others = [REDDENING] if self.reddening else []
+        given = [self.params, *([] if self.constants is None else [self.constants.params])]
+        check_names(given, axes, [*others, *(OFFSET + n for n in self.coord_names)])
 
     def _noise(self, params: Params, data: Data, where: Tensor) -> Noise:
         none = torch.zeros_like(params["distmod.mu"])

@@ -38,6 +38,28 @@ def place(mass: Array, magnitudes: Array, segments: int) -> tuple[Array, Array]:
     return m[kept], _fitted(x, kept)
 
 
+def place_together(masses: list[Array], curves: list[Array], segments: int) -> list[tuple[Array, Array]]:
+    """Nodes as of `place` of several curves whose points go together, at the same points of each.
+
+    Arguments:
+        masses: Initial masses of each, (M,).
+        curves: Magnitudes of each, (M, F).
+        segments: Largest number of pieces.
+
+    Returns:
+        Masses (K+1,) and magnitudes (K+1, F) of each.
+    """
+    every = np.concatenate(curves, -1) / np.sqrt(len(curves))
+    distinct = np.append(True, np.any(np.diff(every, axis=0) != 0, axis=1))
+    distinct[-1] = True
+    middle, x = masses[len(masses) // 2][distinct], every[distinct]
+    if len(x) <= segments + 1:
+        return [(mass[distinct], curve[distinct]) for mass, curve in zip(masses, curves, strict=True)]
+    kept = _fill(x, _best(middle, x, segments), segments)
+    pairs = zip(masses, curves, strict=True)
+    return [(mass[distinct][kept], _fitted(curve[distinct], kept)) for mass, curve in pairs]
+
+
 def _fitted(x: Array, kept: NDArray[np.intp]) -> Array:
     """Magnitudes of nodes at points ``kept`` of a curve, such that the broken line through them fits it best.
 

@@ -130,8 +130,8 @@ class Points:
             return self
         if "EEP" in self.names:
             return self.with_column(_PHASE, self.column("EEP"))
-        if "label" in self.names:
-            return self.with_column(_PHASE, _phase_of_labels(self.column("label"), self.mass))
+        if "label" in self.names and np.ptp(self.column("label")) > 0:
+            return self.with_column(_PHASE, phase_of_stages(self.column("label"), self.mass))
         return self
 
     def until(self, stop: Stop) -> Points:
@@ -220,7 +220,7 @@ def mass_column(names: Iterable[str]) -> str | None:
     return next((name for known in _MASSES for name in names if name in (known, known.lower())), None)
 
 
-def _phase_of_labels(label: Array, mass: Array) -> Array:
+def phase_of_stages(label: Array, mass: Array) -> Array:
     """Labels of stages plus the share of the masses of each that are below a point's, (M,)."""
     starts = np.append(0, np.flatnonzero(np.diff(label)) + 1)
     stage = np.searchsorted(starts, np.arange(len(label)), side="right") - 1

@@ -28,10 +28,12 @@ class Population(NamedTuple):
 
     The density of stars is linear on each segment: 1 + 2 c (t - 1/2) at the fraction t of its length.
 
+    Where it differs from star to star, the first three have a first axis N.
+
     Arguments:
-        nodes: Absolute magnitudes of the segments' ends, shape (K+1, F).
-        ln_weights: ln of the fraction of stars on each segment, shape (K,).
-        tilts: Tilt c of each segment, -1 < c < 1, shape (K,).
+        nodes: Absolute magnitudes of the segments' ends, shape (K+1, F) or (N, K+1, F).
+        ln_weights: ln of the fraction of stars on each segment, shape (K,) or (N, K).
+        tilts: Tilt c of each segment, -1 < c < 1, shape (K,) or (N, K).
         scatter: Intrinsic scatter about the curve in mag, shape (F,), or (K, F) if it changes along it.
     """
 
@@ -43,6 +45,12 @@ class Population(NamedTuple):
     def to(self, like: Tensor) -> Population:
         """The same numbers with the precision and on the device of a tensor."""
         return Population(*(values.to(like) for values in self))
+
+    def stars(self, rows: Tensor) -> Population:
+        """The population of some of the stars."""
+        if self.ln_weights.ndim == 1:
+            return self
+        return self._replace(nodes=self.nodes[rows], ln_weights=self.ln_weights[rows], tilts=self.tilts[rows])
 
     def bands(self, index: list[int]) -> Population:
         """The population in some of the bands."""
@@ -69,9 +77,15 @@ def populate(isochrone: Isochrone, mass_function: MassFunction, segments: int, s
         InputError: If the mass function leaves no star on the isochrone or needs masses that it lacks, or the scatter
             does not fit it.
     """
+    return populate_nodes(isochrone, isochrone.nodes(segments), mass_function, scatter)
+
+
+def populate_nodes(
+    isochrone: Isochrone, curve: Isochrone, mass_function: MassFunction, scatter: Scatter = 0.0
+) -> Population:
+    """As `populate`, on given nodes: ``curve`` is the isochrone thinned."""
     if isinstance(mass_function, MassDensity) and not isochrone.has_masses:
         raise InputError(f"{mass_function} needs an isochrone with masses; this one has none: use UniformMassFunction.")
-    curve = isochrone.nodes(segments)
     nodes, edges = (b.double().cpu().numpy() for b in (curve.magnitudes, curve.mass))
     arcs = _arcs(isochrone, mass_function)
     k = np.searchsorted(edges[1:-1], arcs.mass, side="right")

@@ -57,35 +57,54 @@ def ln_isochrone(
         distmod: Distance modulus mu of each star's place, shape (N,), in mag.
         ln_spread: ln of the spread of the modulus, ln(sigma_mu / mag), shape (N,).
         applies: How the modulus enters a column: 1 for a magnitude, 0 for a colour, shape (F,).
-        nodes: Absolute magnitudes I of the nodes, shape (K+1, F).
-        ln_weights: ln of the weight of each segment, shape (K,); the weights sum to one.
+        nodes: Absolute magnitudes I of the nodes, shape (K+1, F), or (N, K+1, F) if each star has its own.
+        ln_weights: ln of the weight of each segment, shape (K,) or (N, K); the weights sum to one.
         scatter: Intrinsic scatter epsilon around the curve, scalar, shape (F,), or (K, F) by segment, in mag.
-        tilts: Tilt c of the density of stars on each segment, shape (K,); flat by default.
+        tilts: Tilt c of the density of stars on each segment, shape (K,) or (N, K); flat by default.
         correlation: Correlations rho of the errors, shape (N, F, F), the diagonal unread; none by default.
 
     Returns:
         Nats, shape (N,).
     """
     star = whiten(Noise(errors, where, ln_spread, applies, scatter, correlation))
-    steps = nodes.diff(dim=0)
+    steps = nodes.diff(dim=-2)
     steps = torch.where(steps.abs() < _SMALLEST_STEP, _SMALLEST_STEP, steps)
-    curve = _Curve(0.5 * (nodes[1:] + nodes[:-1]), steps, ln_weights, tilts)
+    curve = _Curve(0.5 * (nodes[..., 1:, :] + nodes[..., :-1, :]), steps, ln_weights, tilts)
     residual = magnitudes - distmod[:, None] * applies
     ln_p = (_ln_near if sync_is_cheap(residual.device) else _ln_all)(residual, star, curve)
     return torch.where(where.any(-1), ln_p, 0)
 
 
 class _Curve(NamedTuple):
-    """Middles and steps (K, F), ln-weights (K,) and tilts (K,) of segments, or (P, F) and (P,) of chosen ones."""
+    """Middles and steps (K, F), ln-weights (K,) and tilts (K,) of segments; a first axis N if each star has its own.
+
+    Of pairs of a star and a segment they are (P, F) and (P,).
+    """
 
     middles: Tensor
     steps: Tensor
     ln_weights: Tensor
     tilts: Tensor | None
 
-    def segments(self, index: Tensor) -> _Curve:
-        """Chosen segments."""
-        return _Curve(*(None if values is None else values[index] for values in self))  # type: ignore[arg-type]
+    def at(self, rows: Tensor, segments: Tensor) -> _Curve:
+        """Segments of stars, by pair."""
+        middles, steps = (of_pairs(values, rows, segments, 3) for values in (self.middles, self.steps))
+        tilts = None if self.tilts is None else of_pairs(self.tilts, rows, segments, 2)
+        return _Curve(middles, steps, of_pairs(self.ln_weights, rows, segments, 2), tilts)
+
+    def split(self, size: int, count: int) -> list[_Curve]:
+        """The curve of each chunk of so many of the stars, of which there are ``count``."""
+        starts = range(0, count, size)
+        return [_Curve(*(_rows(v, i, size, n) for v, n in zip(self, (3, 3, 2, 2), strict=True))) for i in starts]  # type: ignore[arg-type]
+
+
+def of_pairs(values: Tensor, rows: Tensor, segments: Tensor, axes: int) -> Tensor:
+    """Values by pair, of a tensor that has ``axes`` axes if stars have their own."""
+    return values[rows, segments] if values.ndim == axes else values[segments]
+
+
+def _rows(values: Tensor | None, start: int, size: int, axes: int) -> Tensor | None:
+    return values[start : start + size] if values is not None and values.ndim == axes else values
 
 
 class _Place(NamedTuple):
@@ -109,7 +128,7 @@ def _ln_all(residual: Tensor, star: Whitening, curve: _Curve) -> Tensor:
 def _ln_near(residual: Tensor, star: Whitening, curve: _Curve) -> Tensor:
     """Log density (N,) from the segments that matter."""
     rows, segments = _pairs(residual, star, curve)
-    stretch = curve.segments(segments)
+    stretch = curve.at(rows, segments)
     matrix, ln_norm = (_at(values, rows, segments) for values in star)
     terms = _place(residual.index_select(0, rows), matrix, stretch).ln_mean(stretch.tilts) + (
         stretch.ln_weights + ln_norm
@@ -128,7 +147,8 @@ def _at(values: Tensor, rows: Tensor, segments: Tensor) -> Tensor:
 def _pairs(residual: Tensor, star: Whitening, curve: _Curve) -> tuple[Tensor, Tensor]:
     """Pairs of a star and a segment that matters to it, (P,) and (P,), by star."""
     chunks = zip(*(values.split(_CHUNK) for values in (residual, *star)), strict=True)
-    pairs = [_matters(rows, Whitening(*whitening), curve).nonzero() for rows, *whitening in chunks]
+    curves = curve.split(_CHUNK, len(residual))
+    pairs = [_matters(r, Whitening(*w), c).nonzero() for (r, *w), c in zip(chunks, curves, strict=True)]
     rows = torch.cat([pair[:, 0] + i * _CHUNK for i, pair in enumerate(pairs)])
     return rows, torch.cat([pair[:, 1] for pair in pairs])
 
@@ -146,7 +166,8 @@ def _matters(residual: Tensor, star: Whitening, curve: _Curve) -> Tensor:
     most = torch.addcmul(place.across2, beyond, beyond).mul_(-0.5).add_(ln_most)
     best, which = most.max(-1, keepdim=True)
     length, distance = (values.gather(-1, which) for values in (place.length.expand_as(most), beyond))
-    least = best - torch.log1p(length * (1 + distance)) + ((1 - tilt) / (1 + tilt)).log()[which]
+    flattest = ((1 - tilt) / (1 + tilt)).log().expand_as(most).gather(-1, which)
+    least = best - torch.log1p(length * (1 + distance)) + flattest
     least -= _NEGLIGIBLE.get(most.dtype, 20.0) + _ROUNDINGS * torch.finfo(most.dtype).eps * best.abs()
     return ~(most < least)  # kept if unknown
 

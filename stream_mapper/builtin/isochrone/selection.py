@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from stream_mapper.builtin.isochrone.population import Population
+from stream_mapper.builtin.isochrone.segments import of_pairs
 from stream_mapper.builtin.isochrone.whitening import Noise
 from stream_mapper.devices import sync_is_cheap
 from stream_mapper.distributions._cholesky import Lower, cholesky
@@ -144,8 +145,8 @@ class _Box(NamedTuple):
 
     def side(self, f: int) -> _Side:
         """One band alone, depth included."""
-        nodes = self.population.nodes[:, f]
-        middle, step = 0.5 * (nodes[1:] + nodes[:-1]) + self.shift[:, f, None], nodes.diff()
+        nodes = self.population.nodes[..., f]
+        middle, step = 0.5 * (nodes[..., 1:] + nodes[..., :-1]) + self.shift[:, f, None], nodes.diff()
         low, high, inverse = self.low[:, f, None], self.high[:, f, None], 1 / self.sigma(f)
         below = middle < 0.5 * (low + high)
         to_near = torch.where(below, middle - low, high - middle) * inverse
@@ -183,11 +184,11 @@ def _corner(box: _Box, mesh: _Mesh, star: Tensor, segment: Tensor) -> Tensor:
     """Ln probability of the box for pairs of a star and a segment with nodes along it, shape (C,)."""
     t, weight = unit_rule(mesh.along, box.shift)
     nodes = box.population.nodes
-    start, step = nodes[:-1][segment, None], nodes.diff(dim=0)[segment, None]
-    place = start + step * t[:, None] + box.shift[star, None]
+    start, end = (of_pairs(nodes, star, which, 3)[:, None] for which in (segment, segment + 1))
+    place = start + (end - start) * t[:, None] + box.shift[star, None]
     low, high = ((edge[star, None] - place).unbind(-1) for edge in (box.low, box.high))
     lower = [[_at(entry, star, segment) for entry in row] for row in box.lower]
-    density = torch.log1p(2 * box.population.tilts[segment, None] * (t - 0.5))
+    density = torch.log1p(2 * of_pairs(box.population.tilts, star, segment, 2)[:, None] * (t - 0.5))
     return torch.logsumexp(_ln_box(lower, low, high, [], mesh.across) + density + weight.log(), -1)
 
 
