@@ -34,6 +34,18 @@ PAIRS = {
     "VizieR parallax": (None, "parallax", "Plx", "e_Plx"),
     "VizieR motion": (None, "pmdec", "pmDE", "e_pmDE"),
     "velocity": (None, "rv", "radial_velocity", "radial_velocity_error"),
+    "Gaia RVS": ("gaia_dr3", "radial_velocity", "radial_velocity", "radial_velocity_error"),
+    "Gaia RVS in VizieR": ("gaia_dr3", "radial_velocity", "RV", "e_RV"),
+    "DESI velocity": ("desi_mws", "radial_velocity", "VRAD", "VRAD_ERR"),
+    "DESI metallicity": ("desi_mws", "feh", "FEH", "FEH_ERR"),
+    "S5 velocity": ("s5", "radial_velocity", "vel_calib", "vel_calib_std"),
+    "S5 metallicity": ("s5", "feh", "feh50", "feh_calib_std"),
+    "LAMOST velocity": ("lamost", "radial_velocity", "rv", "rv_err"),
+    "LAMOST metallicity": ("lamost", "feh", "feh", "feh_err"),
+    "APOGEE velocity": ("apogee", "radial_velocity", "VHELIO_AVG", "VERR"),
+    "APOGEE metallicity": ("apogee", "feh", "FE_H", "FE_H_ERR"),
+    "SEGUE velocity": ("segue", "radial_velocity", "ELODIERVFINAL", "ELODIERVFINALERR"),
+    "SEGUE metallicity": ("segue", "feh", "FeHAdop", "FeHAdopUnc"),
     "bare": ("panstarrs1", "g", "g", "g_err"),
 }
 

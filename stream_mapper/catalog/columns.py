@@ -234,12 +234,18 @@ def _parse(unit: str, label: str) -> Any:
 
 
 def _convert(numbers: Values, unit: Any, name: str, label: str) -> Values:
-    """Numbers in the internal unit; a magnitude of any zero point, mag(AB), is in mag."""
+    """Numbers in the internal unit; a magnitude of any zero point, mag(AB), is in mag, and a dex stays a dex."""
     if isinstance(unit, units.UnrecognizedUnit):
         unit = units.Unit(unit.name, parse_strict="silent")  # valid in astropy, not in the standard of the file
-    unit = getattr(unit, "function_unit", unit)
+    unit = units.dex if str(unit) == "dex" else getattr(unit, "function_unit", unit)  # a VOTable's is a deci-"ex"
     target = units.Unit(default_unit(name))
+    if unit == units.dex and target in (units.mag, units.dex):
+        return numbers  # astropy would make -2.5 mag of a dex of an abundance
+    if target == units.dex and unit == units.dimensionless_unscaled:
+        return numbers
     try:
+        if target == units.dex:
+            raise units.UnitConversionError(f"a dex is not made of {unit}")
         return np.asarray(unit.to(target, numbers), dtype=np.float64)
     except (units.UnitConversionError, TypeError, ValueError) as error:
         advice = f"'{target}' is needed; name the unit of its values in the columns"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from stream_mapper.catalog.surveys import ERROR, Surveys, find_band
+from stream_mapper.catalog.surveys import ERROR, OF_SPECTRA, Surveys, find_band
 
 
 class Quantity(NamedTuple):
@@ -31,7 +31,8 @@ COLUMNS = {
     "parallax": Quantity("mas", "parallax"),
     "distmod": Quantity("mag", "distance modulus"),
     "distance": Quantity("kpc", "heliocentric distance"),
-    "rv": Quantity("km / s", "radial velocity, heliocentric"),
+    "radial_velocity": Quantity("km / s", "radial velocity, heliocentric"),
+    "rv": Quantity("km / s", "radial velocity of a track, heliocentric"),
     "feh": Quantity("dex", "metallicity [Fe/H]"),
     "age": Quantity("Gyr", "age"),
     "ebv": Quantity("mag", "reddening E(B-V)"),
@@ -124,16 +125,18 @@ def find_column(name: str, table_columns: Iterable[str], surveys: Surveys = None
     Arguments:
         name: Internal name.
         table_columns: Names in the table.
-        surveys: Surveys whose names of magnitudes are looked for; all of `surveys.SURVEYS` by default.
+        surveys: Surveys whose names of magnitudes and of what spectra tell are looked for; by default all of
+            `surveys.SURVEYS`.
 
     Returns:
         The same name if the table has it, else the first known alias it has, else None.
 
     Raises:
-        InputError: If a magnitude is there under more than one name.
+        InputError: If a magnitude, or what spectra tell, is there under more than one name.
     """
     present = list(table_columns)
     column = next((known for known in known_names(name) if known in present), None)
-    if column or not is_magnitude(name.removesuffix(ERROR)):
+    stem = name.removesuffix(ERROR)
+    if column or not (is_magnitude(stem) or stem in OF_SPECTRA):
         return column
     return find_band(name, present, surveys)

@@ -1,8 +1,9 @@
-"""Photometric surveys: their bands, and what their archives and VizieR call the magnitudes and the errors of these."""
+"""Surveys: what their archives and VizieR call magnitudes, radial velocities and metallicities, and their errors."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from stream_mapper.errors import InputError
@@ -28,12 +29,14 @@ class Survey(NamedTuple):
         spellings: Names of the columns of each.
         coefficients: Extinction over E(B-V) of each band, E(B-V) on the scale of Schlegel et al. (1998).
         flux: Name of a column of fluxes, which are not read.
+        spectra: Names of the columns of what spectra tell, ``radial_velocity`` and ``feh``.
     """
 
     bands: tuple[str, ...]
     spellings: tuple[Spelling, ...]
     coefficients: dict[str, float]
     flux: str = ""
+    spectra: Mapping[str, tuple[Spelling, ...]] = MappingProxyType({})
 
 
 GAIA_BANDS = ("G", "BP", "RP")
@@ -45,7 +48,16 @@ _GAIA = Survey(
         Spelling("{band}mag", ("e_{band}mag",)),
     ),
     {},  # they depend on the colour, see extinction.gaia_coefficients
+    spectra={
+        "radial_velocity": (Spelling("radial_velocity", ("radial_velocity_error",)), Spelling("RV", ("e_RV",))),
+    },
 )
+
+
+def _spectra(velocity: Sequence[Spelling], feh: Sequence[Spelling]) -> Survey:
+    """A survey of spectra alone."""
+    return Survey((), (), {}, spectra={"radial_velocity": tuple(velocity), "feh": tuple(feh)})
+
 
 _DECAM = (
     Spelling("WAVG_MAG_PSF_{up}", ("WAVG_MAGERR_PSF_{up}",)),
@@ -75,8 +87,20 @@ SURVEYS = {
         {"u": 4.145, "g": 3.237, "r": 2.273, "i": 1.684, "z": 1.323, "y": 1.088},
         flux="{low}_psfFlux",
     ),
+    "desi_mws": _spectra([Spelling("VRAD", ("VRAD_ERR",))], [Spelling("FEH", ("FEH_ERR",))]),
+    "s5": _spectra([Spelling("vel_calib", ("vel_calib_std",))], [Spelling("feh50", ("feh_calib_std",))]),
+    "lamost": _spectra([Spelling("rv", ("rv_err",))], [Spelling("feh", ("feh_err",))]),
+    "apogee": _spectra([Spelling("VHELIO_AVG", ("VERR",))], [Spelling("FE_H", ("FE_H_ERR",))]),
+    "segue": _spectra(
+        [Spelling("ELODIERVFINAL", ("ELODIERVFINALERR",)), Spelling("elodieRvFinal", ("elodieRvFinalErr",))],
+        [Spelling("FEHADOP", ("FEHADOPUNC",)), Spelling("FeHAdop", ("FeHAdopUnc",))],
+    ),
 }
 """Surveys known by name. The weighted means of DES and DELVE (WAVG) and their PSF magnitudes of the coadd differ."""
+
+
+OF_SPECTRA = ("radial_velocity", "feh")
+"""What spectra tell of a star, by internal name."""
 
 
 def named(surveys: Surveys) -> dict[str, Survey]:
@@ -92,13 +116,13 @@ def named(surveys: Surveys) -> dict[str, Survey]:
 
 
 def find_band(name: str, present: Iterable[str], surveys: Surveys = None) -> str | None:
-    """Column of a table that holds a magnitude, or the error that belongs to it, under a survey's name.
+    """Column of a table that holds a magnitude, or what spectra tell, or the error of it, under a survey's name.
 
     >>> find_band("g_err", ["g_mean_psf_mag", "g_mean_psf_mag_error"])
     'g_mean_psf_mag_error'
 
     Arguments:
-        name: A band, or a band with ``_err``.
+        name: A band, ``radial_velocity`` or ``feh``, or one of these with ``_err``.
         present: Columns of the table.
         surveys: Where to look.
 
@@ -135,7 +159,7 @@ def _spelt(band: str, surveys: dict[str, Survey]) -> dict[str, tuple[str, ...]]:
     """Columns that may hold a band, and those of the errors of each."""
     out: dict[str, tuple[str, ...]] = {}
     for survey in surveys.values():
-        for value, errors in survey.spellings if band in survey.bands else ():
+        for value, errors in survey.spellings if band in survey.bands else survey.spectra.get(band, ()):
             out[_fill(value, band)] = tuple(_fill(error, band) for error in errors)
     return out
 

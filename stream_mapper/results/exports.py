@@ -17,7 +17,7 @@ _log = logging.getLogger("stream_mapper")
 SUFFIXES = {"parquet": ".parquet", "ecsv": ".ecsv", "fits": ".fits", "votable": ".vot"}
 """Ending of the membership table by the name of its format."""
 
-_COORDINATES = ("phi2", "pm_phi1", "pm_phi2", "distance", "rv")
+_COORDINATES = ("phi2", "pm_phi1", "pm_phi2", "distance", "radial_velocity")
 _FREED = "_reflex"
 _FEWEST = 3  # points of a track that has a direction in its middle
 
@@ -97,6 +97,7 @@ def _known(rows: Table, columns: Columns) -> dict[str, np.ndarray]:
     if freed := [name for name in known if _is_freed(name, columns)]:
         _log.info("track.galstreams.ecsv: without proper motions, as the Sun's motion is taken out of %s.", freed)
         known = {name: values for name, values in known.items() if name not in freed}
+    known = {{"radial_velocity": "rv"}.get(name, name): values for name, values in known.items()}  # as tracks call it
     return {"phi1": np.asarray(rows["phi1"], dtype=float), **known}
 
 

@@ -28,6 +28,8 @@ _NAMES = {
     "pm_phi1": r"$\mu_{\phi_1} \cos\phi_2$",
     "pm_phi2": r"$\mu_{\phi_2}$",
     "distmod": "distance modulus",
+    "radial_velocity": r"$v_\mathrm{r}$",
+    "feh": "[Fe/H]",
 }
 
 

@@ -12,7 +12,10 @@ from stream_mapper.catalog import escaped, write_deluxetable
 from stream_mapper.data import Data
 from stream_mapper.quantiles import QUANTILE_NAMES
 
-_FIRST = ("ra", "dec", "phi1", "phi2", "pmra", "pmdec", "pm_phi1", "pm_phi2", "parallax", "distmod", "distance", "rv")
+_FIRST = (
+    *("ra", "dec", "phi1", "phi2", "pmra", "pmdec", "pm_phi1", "pm_phi2", "parallax", "distmod", "distance"),
+    *("radial_velocity", "feh"),
+)
 _P = ("p_member", *(f"p_member_{q}" for q in QUANTILE_NAMES))
 _RANGE = ("p_member", "p_member_05", "p_member_95")
 _LABELS = {
@@ -27,9 +30,10 @@ _LABELS = {
     "parallax": r"$\varpi$",
     "distmod": "$m - M$",
     "distance": "$d$",
-    "rv": r"$v_\mathrm{r}$",
+    "radial_velocity": r"$v_\mathrm{r}$",
+    "feh": "[Fe/H]",
 }
-_DIGITS = {"ra": 5, "dec": 5, "phi1": 4, "phi2": 4, "rv": 1}
+_DIGITS = {"ra": 5, "dec": 5, "phi1": 4, "phi2": 4, "radial_velocity": 1, "feh": 2}
 
 
 def best_members(
@@ -51,8 +55,8 @@ def best_members(
         bands: Names of the magnitudes.
 
     Returns:
-        The identifier, positions, proper motions, magnitudes and ``p_member`` with its quantiles, NaN where not
-        measured.
+        The identifier, positions, motions, what spectra tell, magnitudes and ``p_member`` with its quantiles, NaN
+        where not measured.
     """
     p = np.asarray(table["p_member"])
     rows = np.argsort(-p, kind="stable")[:count]
