@@ -121,7 +121,7 @@ def test_the_error_convolves_and_then_the_window_cuts(kind, params, intrinsic):
     assert np.abs(found - ln_p(kind, params, x)).max() > 0.3
 
 
-@pytest.mark.parametrize("kind", [b.Uniform, b.Exponential, b.Sloped])
+@pytest.mark.parametrize("kind", [b.Uniform, b.Sloped])
 def test_a_density_of_measured_values_takes_no_errors(kind):
     with pytest.raises(sml.InputError, match="takes no coord_err_names"):
         kind(coord_names=["x"], coord_bounds={"x": (0, 1)}, coord_err_names=["x_err"])

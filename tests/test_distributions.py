@@ -2,6 +2,7 @@
 
 import math
 from functools import cache
+from itertools import pairwise
 
 import mpmath as mp
 import numpy as np
@@ -10,7 +11,14 @@ import torch
 from scipy import special, stats
 from torch.distributions import Distribution
 
-from stream_mapper.distributions import SkewNormal, Sloped, TruncatedExponential, TruncatedNormal, TruncatedSkewNormal
+from stream_mapper.distributions import (
+    ConvolvedExponential,
+    SkewNormal,
+    Sloped,
+    TruncatedExponential,
+    TruncatedNormal,
+    TruncatedSkewNormal,
+)
 from stream_mapper.distributions._stable import (
     exponential_icdf,
     exponential_mean,
@@ -76,11 +84,22 @@ LINES = {
     "rises-to-the-limit": (0.08, -2.0, 3.0),
     "falls-to-the-limit": (-2.0, 0.0, 1.0),
 }
+CONVOLVED = {
+    "falls": (1.3, 0.4, -2.0, 3.0),
+    "rises": (-0.7, 1.0, 1.0, 5.0),
+    "flat": (0.0, 0.5, -1.0, 4.0),
+    "nearly-flat": (1e-4, 0.3, 0.0, 2.0),
+    "error-beyond-the-decay": (50.0, 0.5, 0.0, 1.0),
+    "rises-1e4": (-5e3, 0.01, -1.0, 1.0),
+    "small-error": (2.0, 1e-4, 0.0, 1.0),
+    "error-beyond-the-window": (3.0, 20.0, 0.0, 1.0),
+}
 LAWS = {f"normal-{k}": (TruncatedNormal, v) for k, v in NORMALS.items()}
 LAWS |= {f"exponential-{k}": (TruncatedExponential, v) for k, v in EXPONENTIALS.items()}
 LAWS |= {f"skew-{k}": (SkewNormal, v) for k, v in SKEWED.items()}
 LAWS |= {f"truncated-skew-{k}": (TruncatedSkewNormal, v) for k, v in CUT_SKEWED.items()}
 LAWS |= {f"sloped-{k}": (Sloped, v) for k, v in LINES.items()}
+LAWS |= {f"convolved-{k}": (ConvolvedExponential, v) for k, v in CONVOLVED.items()}
 
 
 def over(table):
@@ -167,6 +186,26 @@ def sloped_reference(x, slope, low, high):
     return np.log(1 / (high - low) + slope * (x - (low + high) / 2))
 
 
+def convolved_reference(x, slope, scale, low, high):
+    """Log density by quadrature over the true values, and over those of which the measured one is inside."""
+
+    def ln_p(t):
+        return exponential_reference(t, slope, low, high)
+
+    def at(value):
+        peak = np.clip(value - slope * scale**2, low, high)
+        reach = 40 * scale / max(1, abs(peak - value + slope * scale**2) / scale)
+        t, weight = _panels(max(low, peak - reach), min(high, peak + reach))
+        terms = ln_p(t) + stats.norm.logpdf(value, t, scale)
+        return terms.max() + np.log(np.sum(weight * np.exp(terms - terms.max())))
+
+    depths = (high - low) * np.append(0, np.geomspace(1e-9, 0.5, 60))
+    panels = [_panels(*pair, 1) for pair in pairwise([*(low + depths), *(high - depths[-2::-1])])]
+    t, weight = (np.concatenate(column) for column in zip(*panels, strict=True))
+    inside = special.ndtr((high - t) / scale) - special.ndtr((low - t) / scale)
+    return np.array([at(value) for value in x]) - np.log(np.sum(weight * np.exp(ln_p(t)) * inside))
+
+
 def _panels(low, high, panels=400):
     t, w = np.polynomial.legendre.leggauss(20)
     edges = np.linspace(low, high, panels + 1)
@@ -180,6 +219,7 @@ REFERENCES = {
     SkewNormal: skew_reference,
     TruncatedSkewNormal: skew_reference,
     Sloped: sloped_reference,
+    ConvolvedExponential: convolved_reference,
 }
 
 
@@ -291,6 +331,7 @@ def test_gradients_are_finite(law, parameters, dtype):
 
 
 DIFFERENTIABLE = ["normal-centred", "normal-one-sided", "exponential-falls", "exponential-flat", "sloped-rises"]
+DIFFERENTIABLE += ["convolved-falls", "convolved-rises"]
 DIFFERENTIABLE += ["sloped-falls", "skew-left", "truncated-skew-right", "truncated-skew-suppressed-40-scales"]
 
 
