@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -104,11 +104,29 @@ def redraw(net: nn.Module) -> None:
         redraw(child)
 
 
+Activation = Literal["tanh", "silu", "gelu", "softplus", "elu", "relu"]
+
+_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "tanh": nn.Tanh,
+    "silu": nn.SiLU,
+    "gelu": nn.GELU,
+    "softplus": nn.Softplus,
+    "elu": nn.ELU,
+    "relu": nn.ReLU,
+}
+
+
 @factory
 def sequential(
-    data: int, hidden_features: int, layers: int, features: int, dropout: float = 0.0, gain: float = 1.0
+    data: int,
+    hidden_features: int,
+    layers: int,
+    features: int,
+    dropout: float = 0.0,
+    gain: float = 1.0,
+    activation: Activation = "tanh",
 ) -> Perceptron:
-    """A network of ``layers`` Linear layers, each but the last followed by Tanh and Dropout.
+    """A network of ``layers`` Linear layers, each but the last followed by an activation and Dropout.
 
     Arguments:
         data: Number of inputs (independent coordinates).
@@ -120,15 +138,19 @@ def sequential(
         gain: Factor on the initial weights of the first layer, whose biases then spread over the range of the inputs.
             With one, the network starts as a smooth function; it finds features much narrower than the standard
             deviation of the inputs, such as gaps, when started with about one over their relative width.
+        activation: Function after each hidden layer, by name. With "relu" the outputs are straight lines between kinks.
 
     Raises:
-        InputError: If there is no layer, or the gain is not positive.
+        InputError: If there is no layer, the gain is not positive, or the activation is not known.
     """
     check_at_least("the number of layers of a network", layers)
     if gain <= 0:
         raise InputError(f"the gain of a network must be positive; got {gain}.")
+    if activation not in _ACTIVATIONS:
+        raise InputError(f"the activation of a network is one of {list(_ACTIVATIONS)}; got {activation!r}.")
+    made = _ACTIVATIONS[activation]
     widths = [data] + [hidden_features] * (layers - 1)
-    hidden = [module for a, b in pairwise(widths) for module in (nn.Linear(a, b), nn.Tanh(), SharedDropout(dropout))]
+    hidden = [module for a, b in pairwise(widths) for module in (nn.Linear(a, b), made(), SharedDropout(dropout))]
     net = Perceptron(*hidden)
     net.gain = gain if hidden else 1.0
     net.widen()

@@ -10,6 +10,7 @@ from small_models import normal, state_of
 from torch import nn
 
 from stream_mapper import Data
+from stream_mapper.description import build, describe
 from stream_mapper.errors import InputError
 from stream_mapper.nn import GridFunction, SharedDropout, draw, has_dropout, on_grid, sequential
 
@@ -19,6 +20,24 @@ def test_sequential_has_the_shape_asked():
     assert net(torch.zeros(5, 2)).shape == (5, 4)
     kinds = [type(layer) for layer in net]
     assert kinds == [nn.Linear, nn.Tanh, SharedDropout] * 2 + [nn.Linear]
+
+
+@pytest.mark.parametrize(
+    ("name", "function"), [("tanh", torch.tanh), ("silu", nn.functional.silu), ("relu", torch.relu)]
+)
+def test_the_activation_is_the_one_named(name, function):
+    net = sequential(1, 4, 2, 3, activation=name)
+    x = torch.linspace(-2, 2, 9)[:, None]
+    expected = net[-1](function(net[0](x)))
+    torch.testing.assert_close(net(x), expected)
+    again = build(describe(net))
+    again.load_state_dict(net.state_dict())
+    assert torch.equal(again(x), net(x))
+
+
+def test_an_unknown_activation_is_named():
+    with pytest.raises(InputError, match=r"one of \['tanh', 'silu'.*got 'swish'"):
+        sequential(1, 4, 2, 3, activation="swish")
 
 
 def test_a_network_of_one_layer_is_linear():
