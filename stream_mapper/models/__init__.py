@@ -1,5 +1,6 @@
 """Models and the models made of them."""
 
+from stream_mapper.models.adoption import adopt
 from stream_mapper.models.base import Model, ParametricModel, masked_sum, scope
 from stream_mapper.models.ends import Ends
 from stream_mapper.models.independent import IndependentModels
@@ -14,6 +15,7 @@ __all__ = [
     "MixtureModel",
     "Model",
     "ParametricModel",
+    "adopt",
     "masked_sum",
     "scope",
 ]

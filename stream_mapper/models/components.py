@@ -43,6 +43,27 @@ class ComponentModel(Model):
         """Parts by name, in order."""
         return cast("dict[str, Model]", dict(self._components.items()))
 
+    def __getitem__(self, path: str) -> Model:
+        """A part by its name, or a part of a part by their names with dots between.
+
+            >>> sky = stream_mapper.builtin.Uniform(coord_names=["phi2"], coord_bounds={"phi2": (-1.0, 1.0)})
+            >>> stream_mapper.IndependentModels({"sky": sky})["sky"].coord_names
+            ('phi2',)
+
+        Raises:
+            InputError: If there is no such part.
+        """
+        name, _, rest = path.partition(".")
+        part = self.components.get(name)
+        if part is None:
+            raise InputError(f"no component {name!r}; this {type(self).__name__} has {list(self.components)}.")
+        if rest and not isinstance(part, ComponentModel):
+            raise InputError(f"the component {name!r} is a {type(part).__name__}, which has no part {rest!r}.")
+        return part[rest] if rest else part  # type: ignore[index]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.components
+
     @property
     def columns(self) -> tuple[str, ...]:
         """Every column the parts read, errors included."""
