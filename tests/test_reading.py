@@ -10,10 +10,22 @@ from astropy.coordinates import (
     SkyCoord,
 )
 from astropy.table import Column as TableColumn
-from astropy.table import MaskedColumn
+from astropy.table import MaskedColumn, Table
 from small_tables import ERR, NAMES, PLX, RA, G, plain
 
-from stream_mapper.catalog import Column, SkyFrame, default_unit, find_column, load, read_table, to_data
+from stream_mapper.catalog import (
+    Blank,
+    Column,
+    Corrections,
+    Extinction,
+    Reading,
+    SkyFrame,
+    default_unit,
+    find_column,
+    load,
+    read_table,
+    to_data,
+)
 from stream_mapper.errors import InputError
 
 GD1 = Path(__file__).parents[2] / "shared/data/gd1/gd1_field_gaia_dr2_ps1.fits"
@@ -168,3 +180,43 @@ def test_gd1_field():
     np.testing.assert_allclose(variance, np.asarray(table["parallax_error"]) ** 2 * (1.21**2 + 1.45**2), rtol=1e-9)
     assert (~data.where["g"]).sum() == 6914
     assert data.where["g_err"].all()
+
+
+def test_faint_magnitudes_may_count_as_missing(caplog):
+    """The astrometry is kept, and so is a star without the magnitude that the condition is of."""
+    caplog.set_level("INFO", logger="stream_mapper")
+    table = Table({"g": [20.0, 22.0, np.nan, 21.0], "r": [19.0, 21.0, 20.0, 20.5], "pmra": [1.0, 2.0, 3.0, 4.0]})
+    blank = [Blank(["g", "r"], {"g": (None, 21.0)})]
+    for data in (
+        to_data(table, ["g", "r", "pmra"], blank=blank),
+        Reading(["g", "r", "pmra"], blank=blank).load(table)[0],
+    ):
+        assert data.where["g"].tolist() == [True, False, False, True]
+        assert data.where["r"].tolist() == [True, False, True, True]
+        assert data.where["pmra"].all()
+    assert "['g', 'r'] of 1 of 4 stars count as missing" in caplog.text
+    corrected = to_data(table, ["g", "r"], blank=[*blank, Blank(["r"], {"r": (19.5, 30.0)})])
+    assert corrected.where["r"].tolist() == [False, False, True, True]
+
+
+def test_the_limit_is_of_the_corrected_magnitude():
+    """A star of g = 21.2 behind 0.3 mag of dust is not fainter than 21."""
+    table = Table({"g": [21.2], "ebv": [0.1], "ra": [0.0], "dec": [0.0]})
+    corrections = Corrections(extinction=Extinction(ebv="ebv", coefficients={"g": 3.0}))
+    blank = [Blank(["g"], {"g": (None, 21.0)})]
+    assert to_data(table, ["g"], corrections=corrections, blank=blank)["g"].item() == pytest.approx(20.9)
+    assert not to_data(table, ["g"], blank=blank).where["g"].any()
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (lambda: Blank([], {"g": (None, 21.0)}), "needs columns and ranges"),
+        (lambda: Blank(["g"], {}), "needs columns and ranges"),
+        (lambda: Blank(["g"], {"g": (21.0, 14.0)}), "lower < upper"),
+        (lambda: Blank(["z"], {"g": (None, 21.0)}), "blank names .'z'., which are not read"),
+    ],
+)
+def test_what_cannot_be_blanked_is_named(rule, message):
+    with pytest.raises(InputError, match=message):
+        to_data(Table({"g": [20.0]}), ["g"], blank=[rule()])

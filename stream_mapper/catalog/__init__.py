@@ -1,5 +1,6 @@
 """Catalogues: read, named, converted to internal units, rotated into the frame of a stream. Astropy stays here."""
 
+from stream_mapper.catalog.blank import Blank
 from stream_mapper.catalog.columns import Column, Columns, Errors
 from stream_mapper.catalog.corrections import Corrections
 from stream_mapper.catalog.export import galstreams_tables, to_icrs
@@ -32,6 +33,7 @@ from stream_mapper.catalog.sky.tracks import read_track
 from stream_mapper.catalog.tables import to_table, with_units
 
 __all__ = [
+    "Blank",
     "Chunk",
     "Column",
     "Columns",

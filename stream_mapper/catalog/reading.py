@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from astropy.table import Table
 
+from stream_mapper.catalog.blank import Blank
 from stream_mapper.catalog.columns import (
     Column,
     ColumnReader,
@@ -43,6 +44,7 @@ class Reading:
         errors: Approximate errors, see `to_data`; with a frame, those of pmra and pmdec are rotated with it.
         survey: Survey or surveys whose names of magnitudes are looked for.
         corrections: What is corrected before the stars become data.
+        blank: What then counts as missing although the table has it.
 
     Raises:
         InputError: If a survey is unknown.
@@ -53,6 +55,7 @@ class Reading:
     errors: Errors | None = None
     survey: Surveys = None
     corrections: Corrections | None = None
+    blank: Sequence[Blank] | None = None
 
     def __post_init__(self) -> None:
         named(self.survey)
@@ -88,6 +91,7 @@ class Reading:
         if self.frame:
             errors = {n: rule for n, rule in errors.items() if n not in PROPER_MOTION or n in self.columns}
         settings: dict[str, Any] = {"errors": errors, "survey": self.survey, "corrections": self.corrections}
+        settings["blank"] = self.blank
         stars = to_data(source, self.columns, path=path, optional=optional, dtype=dtype, part=part, **settings)
         return stars, table
 
@@ -110,11 +114,12 @@ def load(
     errors: Errors | None = None,
     survey: Surveys = None,
     corrections: Corrections | None = None,
+    blank: Sequence[Blank] | None = None,
     optional: Sequence[str] = (),
     dtype: torch.dtype = torch.float32,
 ) -> tuple[Data, Table]:
     """Stars of a table, in stream coordinates if a frame is given, and the table as it was: see `Reading`."""
-    reading = Reading(columns, frame, errors, survey, corrections)
+    reading = Reading(columns, frame, errors, survey, corrections, blank)
     return reading.load(path_or_table, optional=optional, dtype=dtype)
 
 
@@ -129,6 +134,7 @@ def to_data(
     part: bool = False,
     survey: Surveys = None,
     corrections: Corrections | None = None,
+    blank: Sequence[Blank] | None = None,
 ) -> Data:
     """Stars of a table as `Data`: all rows in their order, internal units, NaN or masked = not measured.
 
@@ -144,6 +150,7 @@ def to_data(
         part: Whether these are some rows of a larger table; a column without values among them is then no surprise.
         survey: Survey or surveys whose names of magnitudes are looked for, such as ``gaia_dr3``; any by default.
         corrections: What is corrected, after the errors were added.
+        blank: What then counts as missing although the table has it.
 
     Returns:
         One column of shape (N,) per name asked for, and one per entry of ``errors``.
@@ -162,6 +169,8 @@ def to_data(
     arrays |= {name: np.full(len(reader.table), np.nan) for name in absent}
     if corrections:
         arrays = corrections.apply(arrays, reader, sources, survey)
+    for rule in blank or ():
+        arrays = rule.applied(arrays, path)
     if absent:
         logger.warning("%s: no column for the optional %s; taken as not measured.", path, absent)
     if not part:

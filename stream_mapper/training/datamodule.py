@@ -12,7 +12,7 @@ import torch
 from astropy.table import Table
 from torch import Tensor
 
-from stream_mapper.catalog import Column, Corrections, Reading, SkyFrame, check_ids, id_column, to_table
+from stream_mapper.catalog import Blank, Column, Corrections, Reading, SkyFrame, check_ids, id_column, to_table
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError, check_at_least, check_share
 from stream_mapper.mock import Simulator
@@ -91,6 +91,7 @@ class CatalogueDataModule(L.LightningDataModule):
         survey: Survey or surveys whose names of magnitudes are looked for, such as ``gaia_dr3``; see
             :data:`stream_mapper.catalog.surveys.SURVEYS`.
         corrections: Parallax zero point, extinction and systematic errors.
+        blank: What counts as missing although the table has it, such as magnitudes fainter than a limit.
 
     Raises:
         InputError: If a batch would be empty or the held-out share is not between 0 and 1.
@@ -111,11 +112,12 @@ class CatalogueDataModule(L.LightningDataModule):
         id: str | None = None,
         survey: str | list[str] | None = None,
         corrections: Corrections | None = None,
+        blank: list[Blank] | None = None,
     ) -> None:
         super().__init__()
         check_at_least("data.batch_size", batch_size)
         check_share("data.val_fraction", val_fraction)
-        self.intake = Intake(Reading(columns, frame, errors, survey, corrections), selection, id)
+        self.intake = Intake(Reading(columns, frame, errors, survey, corrections, blank), selection, id)
         self.path, self.simulator, self.source = path, simulator, source
         self.batch_size, self.val_fraction, self.seed = batch_size, val_fraction, seed
         self._train, self._val = _NOTHING, _NOTHING
