@@ -1,6 +1,8 @@
 """Isochrones whose [Fe/H], age, reddening and mass function are parameters. phi1 and phi2 are in deg."""
 
+import itertools
 import math
+import pickle
 import sys
 import types
 from pathlib import Path
@@ -305,3 +307,45 @@ def test_mist_says_what_it_lacks(minimint, monkeypatch):
     monkeypatch.setitem(sys.modules, "minimint", None)
     with pytest.raises(InputError, match=r"pip install 'stream_mapper\[isochrones\]'"):
         Isochrone.mist(12.0, -1.5, "PS_g")
+
+
+def life(mass, x):
+    """Luminosity [dex] of stars of some masses at a share x of their lives: dwarfs to 0.9, giants to 0.97."""
+    return 4 * np.log10(mass) + 20 * np.clip(x - 0.9, 0, None)
+
+
+def grid_of_minimint(folder, neep=400):
+    """A grid as minimint keeps it: lives of 10 Gyr m^-3, and a bolometric correction of 0.2 mag and [Fe/H] / 10."""
+    fehs, masses, x = np.array([-2.5, -1.0]), np.linspace(0.1, 1.2, 111), np.linspace(0, 1, neep)
+    shape = (2, len(masses), neep)
+    grids = {
+        "logage": 10 - 3 * np.log10(masses)[:, None] + np.log10(np.linspace(1e-3, 1, neep)),
+        "logl": life(masses[:, None], x),
+        "logteff": 3.8 - 0.2 * np.clip(x - 0.9, 0, None) + 0 * masses[:, None],
+        "logg": 4.5 - 20 * np.clip(x - 0.9, 0, None) + 0 * masses[:, None],
+        "phase": np.select([x < 0.9, x < 0.97], [0, 2], 3) + 0 * masses[:, None].astype(int),
+    }
+    for name, values in grids.items():
+        np.save(folder / f"{name}_grid.npy", np.broadcast_to(values, shape))
+    (folder / "interp.pkl").write_bytes(pickle.dumps({"umass": masses, "ufeh": fehs, "neep": neep}))
+    points = np.array(list(itertools.product([3.0, 4.0], [0.0, 6.0], [-3.0, 0.0], [0.0, 1.0]))).T
+    np.save(folder / "bolom_points.npy", points)
+    np.save(folder / "filt_PS_g.npy", 0.2 + points[2] / 10)
+    np.save(folder / "filt_PS_r.npy", 0.0 * points[2])
+
+
+def test_minimint_itself_interpolates_a_small_grid(tmp_path):
+    pytest.importorskip("minimint")
+    grid_of_minimint(tmp_path)
+    curve = Isochrone.mist(12.0, -1.5, {"g": "PS_g", "r": "PS_r"}, folder=str(tmp_path))
+    mass = curve.mass.numpy()
+    luminosity = life(mass, 1.2 * mass**3)
+    near_nodes = np.abs(mass * 100 - np.round(mass * 100)) < 0.05  # between masses of the grid minimint is linear
+    r, g = 4.74 - 2.5 * luminosity, 4.74 - 2.5 * luminosity - 0.05
+    for found, expected in ((curve.magnitudes[:, 0], g), (curve.magnitudes[:, 1], r)):
+        np.testing.assert_allclose(found.numpy()[near_nodes], expected[near_nodes], atol=0.05)
+    assert 1.2 * mass[-1] ** 3 == pytest.approx(0.97, abs=0.01)
+    longer = Isochrone.mist(12.0, -1.5, "PS_g", folder=str(tmp_path), stop="early_agb")
+    assert 1.2 * longer.mass[-1].item() ** 3 == pytest.approx(1.0, abs=0.01)
+    with pytest.raises(InputError, match="no grid of"):
+        Isochrone.mist(12.0, -1.5, "PS_i", folder=str(tmp_path))
