@@ -19,6 +19,7 @@ from stream_mapper.distributions import (
     TruncatedNormal,
     TruncatedSkewNormal,
 )
+from stream_mapper.distributions._ndtr_mean import ln_ndtr_mean
 from stream_mapper.distributions._stable import (
     exponential_icdf,
     exponential_mean,
@@ -27,6 +28,7 @@ from stream_mapper.distributions._stable import (
     ln_normal_interval,
     ln_normal_mean,
 )
+from stream_mapper.distributions._tilt import with_slope_in_tilt
 
 INF = math.inf
 mp.mp.dps = 30
@@ -555,3 +557,16 @@ def test_exponential_quantile():
         probability = u if k == 0 else torch.expm1(-k * t) / math.expm1(-k)
         torch.testing.assert_close(probability if k else t, u, rtol=1e-9, atol=1e-10)
         assert ((t >= 0) & (t <= 1)).all()
+
+
+@pytest.mark.parametrize("ln_mean", [ln_normal_mean, ln_ndtr_mean])
+def test_the_slope_in_the_tilt_equals_finite_differences(ln_mean):
+    middle = torch.tensor([0.0, 0.3, -2.0, 7.0, -30.0], dtype=torch.float64)
+    width = torch.tensor([0.01, 1.0, 3.0, 0.4, 2.0], dtype=torch.float64)
+    for c in (-0.9, 0.0, 0.3, 0.95):
+        tilt = torch.full((5,), c, dtype=torch.float64, requires_grad=True)
+        value = with_slope_in_tilt(ln_mean, middle, width, tilt)
+        torch.testing.assert_close(value, ln_mean(middle, width, tilt.detach()))
+        slope = torch.autograd.grad(value.sum(), tilt)[0]
+        up, down = (ln_mean(middle, width, tilt.detach() + step) for step in (1e-5, -1e-5))
+        torch.testing.assert_close(slope, (up - down) / 2e-5, rtol=1e-5, atol=1e-7)

@@ -142,6 +142,27 @@ def seen(bands=("g", "r"), windows=("g", "r"), nodes=121, **kwargs):
     return Case(model, {name: (*SEEN[name], nodes) if name in windows else MAGNITUDES[name] for name in bands})
 
 
+def of_grid(windows=(), nodes=121):
+    """An isochrone with constants, [Fe/H] among them, whose mass function changes along the stream."""
+    redder = sml.builtin.Isochrone(CURVE.mass * 1.1, CURVE.magnitudes + torch.tensor([0.2, 0.0]), ("g", "r"))
+    model = sml.builtin.IsochroneMVNorm(
+        isochrone=sml.builtin.IsochroneGrid([CURVE, redder], feh=[-2.0, -1.0]),
+        phot_err_names={"g": "g_err"},
+        phot_bounds={name: SEEN[name] for name in windows},
+        mass_function=sml.builtin.PowerLawFamily(-3.0, 1.0, step=1.0),
+        segments=10,
+        scatter=0.2,
+        reddening={"g": 3.2, "r": 2.3},
+        constants=ModelParameters({"feh": (-2.0, -1.0), "ebv": (0.0, 0.1), "offset.r": (-0.1, 0.1)}),
+        data_scaler=scaler(),
+        net=net(3),
+        params=ModelParameters(DISTMOD | {"mass-slope": (-2.9, 0.9)}),
+    )
+    with torch.no_grad():
+        model.constants.net.value.copy_(torch.tensor([0.1, -0.2, 0.3]))
+    return Case(model, {n: (*SEEN[n], nodes) if n in windows else MAGNITUDES[n] for n in ("g", "r")})
+
+
 def colour():
     """A magnitude and a colour, each with a window, and most stars on the lower main sequence."""
     g, r = CURVE.magnitudes.unbind(-1)
@@ -474,6 +495,9 @@ CASES = {
     "isochrone-correlated-windows": correlated,
     "isochrone-scatter-along": lambda: Case(isochrone(("g", "r"), scatter=UNEVEN), MAGNITUDES),
     "isochrone-scatter-along-windows": lambda: seen(scatter=[0.3, 0.15, 0.4]),
+    "isochrone-grid": of_grid,
+    "isochrone-grid-window": lambda: of_grid(("g",)),
+    "isochrone-grid-windows": lambda: of_grid(("g", "r")),
     "uniform-moves": lambda: turning(b.Uniform),
     "uniform-one-edge-moves": lambda: turning(b.Uniform, window=sml.WindowAlong([-30.0, 9.0], [-3.0, -2.0], 3.0)),
     "exponential-moves": lambda: turning(b.Exponential, {"slope": (1.0, 2.0)}),

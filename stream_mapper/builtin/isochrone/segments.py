@@ -11,6 +11,7 @@ from torch import Tensor
 from stream_mapper.builtin.isochrone.whitening import Noise, Whitening, whiten
 from stream_mapper.devices import sync_is_cheap
 from stream_mapper.distributions._stable import ln_normal_mean
+from stream_mapper.distributions._tilt import with_slope_in_tilt
 
 _SMALLEST_STEP = 1e-8  # mag, for one of no length has no direction
 _SMALLEST_LENGTH2 = 1e-20
@@ -94,7 +95,7 @@ class _Curve(NamedTuple):
 
     def split(self, size: int, count: int) -> list[_Curve]:
         """The curve of each chunk of so many of the stars, of which there are ``count``."""
-        starts = range(0, count, size)
+        starts = range(0, max(count, 1), size)
         return [_Curve(*(_rows(v, i, size, n) for v, n in zip(self, (3, 3, 2, 2), strict=True))) for i in starts]  # type: ignore[arg-type]
 
 
@@ -116,7 +117,10 @@ class _Place(NamedTuple):
 
     def ln_mean(self, tilt: Tensor | None) -> Tensor:
         """Log of the mean over the segment of exp(-|y|^2 / 2) / sqrt(2 pi)."""
-        return torch.add(ln_normal_mean(self.along, self.length, tilt), self.across2, alpha=-0.5)
+        if tilt is None:
+            return torch.add(ln_normal_mean(self.along, self.length), self.across2, alpha=-0.5)
+        along = with_slope_in_tilt(ln_normal_mean, self.along, self.length, tilt)
+        return torch.add(along, self.across2, alpha=-0.5)
 
 
 def _ln_all(residual: Tensor, star: Whitening, curve: _Curve) -> Tensor:

@@ -19,6 +19,7 @@ from stream_mapper.distributions._cholesky import Lower, cholesky
 from stream_mapper.distributions._ndtr_mean import ln_ndtr_mean
 from stream_mapper.distributions._quadrature import unit_rule
 from stream_mapper.distributions._stable import ln_normal_interval, near_and_far
+from stream_mapper.distributions._tilt import with_slope_in_tilt
 
 _OPEN = 1e6  # mag: an open edge
 _SETTLED = 5.0  # sigma inside a window, where no star is lost: 3e-7
@@ -105,10 +106,10 @@ class _Side(NamedTuple):
 
     def ln_p(self) -> Tensor:
         """Log probability of the window, in the shape of the distances."""
-        near = ln_ndtr_mean(self.to_near, self.width, self.tilt)
+        near = with_slope_in_tilt(ln_ndtr_mean, self.to_near, self.width, self.tilt)
         if sync_is_cheap(near.device) and bool((self.to_near - self.to_far > _APART + self.width).all()):
             return near
-        far = ln_ndtr_mean(self.to_far, self.width, self.tilt)
+        far = with_slope_in_tilt(ln_ndtr_mean, self.to_far, self.width, self.tilt)
         return near + torch.log(-torch.expm1((far - near).clamp(max=-1e-6)))
 
     def added_to(self, total: Tensor, needed: Tensor) -> Tensor:
