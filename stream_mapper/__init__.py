@@ -6,7 +6,7 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from stream_mapper import builtin, nn, params, prior, selection, utils
+from stream_mapper import builtin, nn, params, prior, recipes, selection, utils
 from stream_mapper.data import Data
 from stream_mapper.description import allow
 from stream_mapper.errors import InputError
@@ -40,6 +40,7 @@ __all__ = [
     "nn",
     "params",
     "prior",
+    "recipes",
     "selection",
     "utils",
 ]

@@ -28,7 +28,7 @@ def fit_command(args: ArgsType = None) -> Fit | None:
         args: Command-line arguments, or a configuration as a dict; by default those of the process.
 
     Returns:
-        The fit; None in every process but the first.
+        The fit; None in every process but the first, and with ``--expand``.
 
     Raises:
         InputError: If the configuration or the table cannot be used.
@@ -42,6 +42,9 @@ def fit_command(args: ArgsType = None) -> Fit | None:
     start = time.monotonic()
     with only_warnings():
         cli = StreamCLI(args)
+    if (text := cli.expanded()) is not None:
+        sys.stdout.write(text)
+        return None
     given = cli.config_init
     with _interruptible(cli.trainer):
         fit = pipeline.run(cli.model, cli.datamodule, cli.trainer, given.background, given.results, cli.hardware())

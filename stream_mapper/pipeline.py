@@ -53,6 +53,7 @@ from stream_mapper.training.background import BackgroundStage, Hardware, off_str
 from stream_mapper.training.datamodule import CatalogueDataModule, FitStars
 from stream_mapper.training.length import set_length
 from stream_mapper.training.module import StreamModule, ln_mean
+from stream_mapper.training.off_stream import with_off_stream
 from stream_mapper.training.processes import gather_rows
 from stream_mapper.training.screening import SKIP_BELOW
 from stream_mapper.training.start import dry_run, start_from_guides
@@ -168,7 +169,7 @@ def run(
         The fit; None in every process but the first.
     """
     model, ensemble, hardware = _mixture(module.model), module.ensemble, hardware or Hardware()
-    options = options or ResultOptions()
+    options, stage = options or ResultOptions(), with_off_stream(stage, model)
     stars = read(model, ensemble, datamodule, hardware.processes)
     with only_warnings():
         pretrained = pretrain(model, ensemble, stars, stage, hardware, datamodule.intake)

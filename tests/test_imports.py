@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "builtin": MODELS,
     "mock": MODELS,
     "selection": MODELS,
+    "recipes": MODELS,
     "catalog": BASE,
     "archive": BASE | {"catalog"},
     "decisions": MODELS | {"catalog", "selection"},
@@ -52,6 +53,7 @@ MAY_IMPORT = {
 ON_CALL = {
     "builtin/isochrone/readers.py": "stream_mapper.catalog.read_table",
     "mock/field/mock.py": "stream_mapper.catalog.known_stream",
+    "recipes/knowledge.py": "stream_mapper.catalog.read_track",
 }
 # Library -> the parts that may import it.
 ONLY_IN = {

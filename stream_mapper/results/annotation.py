@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,13 @@ class Intake:
     def of_model(cls, model: Model) -> Intake:
         """An intake of tables with the columns that a model reads, by their internal names."""
         return cls(Reading(list(dict.fromkeys(model.columns))))
+
+    def completed(self, model: Model) -> Intake:
+        """This intake, which reads what the model and the selection need if it names no columns."""
+        if self.reading.columns:
+            return self
+        selected = () if self.selection is None else self.selection.columns
+        return replace(self, reading=replace(self.reading, columns=list(dict.fromkeys((*model.columns, *selected)))))
 
     @property
     def result_names(self) -> list[str]:

@@ -34,8 +34,10 @@ class BackgroundStage:
     """Training of the flows, before the mixture.
 
     Arguments:
-        off_stream: The stars they are trained on, of those that are fitted or of another table; all of them by default,
-            which lets the stream leak into the background, if it is there.
+        off_stream: The stars they are trained on, of those that are fitted or of another table. By default those of
+            :func:`stream_mapper.training.off_stream.off_stream_of`, away from the model's guides; of another table, and
+            of a model without guides of position, all of them, which lets a stream that is there leak into the
+            background.
         path: Another table to train them on, such as a control field beside the stream; it is read as the one that is
             fitted, and is to be cut as that one was.
         max_epochs: Passes through those stars; by default as many as their number asks for, see

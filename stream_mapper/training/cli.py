@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import yaml
 from jsonargparse import Namespace
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, instantiate_class
@@ -15,6 +16,7 @@ from stream_mapper.results.run_folder import ResultOptions
 from stream_mapper.training.background import BackgroundStage, Hardware
 from stream_mapper.training.callbacks import StopEarly
 from stream_mapper.training.datamodule import CatalogueDataModule
+from stream_mapper.training.expanded import expanded
 from stream_mapper.training.length import BY_STARS
 from stream_mapper.training.module import StreamModule
 from stream_mapper.training.trainer import BEST_EPOCH, DEFAULTS, callbacks
@@ -56,12 +58,25 @@ class StreamCLI(LightningCLI):
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.add_lightning_class_args(StopEarly, "early_stopping")
         parser.add_class_arguments(ResultOptions, "results")
+        text = "Print the configuration with its recipe in the long form, part by part, and stop."
+        parser.add_argument("--expand", action="store_true", help=text)
         parser.set_defaults({f"checkpoint.{key}": value for key, value in BEST_EPOCH.items()})
+
+    def expanded(self) -> str | None:
+        """The configuration in the long form, if that was asked for; see `stream_mapper.training.expanded`."""
+        if self._to_expand is None:
+            return None
+        return expanded(self._to_expand, self.model.model, self.config_init.background)
 
     def hardware(self) -> Hardware:
         """What the trainings run on."""
         trainer: Any = self.trainer
         return Hardware(self.runs_on(), trainer.num_devices * trainer.num_nodes, trainer.strategy.root_device)
+
+    def _given(self) -> dict[str, Any]:
+        """The configuration as plain values, those that differ from the defaults."""
+        given = yaml.safe_load(self.parser.dump(self.config, skip_default=True))
+        return {name: value for name, value in given.items() if name not in ("config", "expand")}
 
     def runs_on(self) -> dict[str, Any]:
         """Arguments for further trainers, which run on what this one's does."""
@@ -74,6 +89,7 @@ class StreamCLI(LightningCLI):
         """TensorBoard events go into the run folder, ``default_root_dir/version_K``, also from a saved config."""
         trainer = self.config.trainer
         _check_trainer(trainer)
+        self._to_expand = self._given() if self.config.pop("expand") else None
         trainer.default_root_dir = trainer.default_root_dir or "runs"
         ours = trainer.logger not in (None, True, False) and trainer.logger.get("init_args", {}).get("name") == ""
         if trainer.logger in (None, True) or ours:

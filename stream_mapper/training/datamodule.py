@@ -76,7 +76,8 @@ class CatalogueDataModule(L.LightningDataModule):
     densities that are trained beforehand are trained by :func:`stream_mapper.fit` and the command alone.
 
     Arguments:
-        columns: Names to read, or name to column of the table, or name to column and unit.
+        columns: Names to read, or name to column of the table, or name to column and unit; by default those that the
+            model and the selection read, by their internal names.
         path: The table: FITS, ECSV, CSV or Parquet.
         simulator: Makes the table where no path is given.
         frame: The stream's frame, for a table with sky coordinates.
@@ -99,7 +100,7 @@ class CatalogueDataModule(L.LightningDataModule):
 
     def __init__(
         self,
-        columns: list[str] | dict[str, str | Column],
+        columns: list[str] | dict[str, str | Column] | None = None,
         path: str | None = None,
         simulator: Simulator | None = None,
         frame: SkyFrame | None = None,
@@ -117,7 +118,7 @@ class CatalogueDataModule(L.LightningDataModule):
         super().__init__()
         check_at_least("data.batch_size", batch_size)
         check_share("data.val_fraction", val_fraction)
-        self.intake = Intake(Reading(columns, frame, errors, survey, corrections, blank), selection, id)
+        self.intake = Intake(Reading(columns or [], frame, errors, survey, corrections, blank), selection, id)
         self.path, self.simulator, self.source = path, simulator, source
         self.batch_size, self.val_fraction, self.seed = batch_size, val_fraction, seed
         self._train, self._val = _NOTHING, _NOTHING
@@ -145,6 +146,7 @@ class CatalogueDataModule(L.LightningDataModule):
             InputError: If the table cannot be used, the model needs a column that was not read, or no star is inside
                 its window.
         """
+        self.intake = self.intake.completed(model)
         stars, table = self.intake.reading.load(self._source())
         check_columns(model, stars)
         of_id = id_column(table.colnames, self.intake.id)
