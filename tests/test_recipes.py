@@ -1,6 +1,7 @@
 """Recipes: short configurations, what they make, the long form they stand for, and what they refuse."""
 
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -135,7 +136,7 @@ def test_ranges_hold_the_track_and_are_inside_the_window():
     assert (low, high) == pytest.approx((-1.2, 1.6))
     assert bounds(recipe(window=WINDOW | {"phi2": (-1.0, 2.0)}), "stream.position", "phi2.mu")[0] == -1.0
     thinnest, widest = bounds(model, "stream.position", "phi2.ln-sigma")
-    assert math.exp(widest) == pytest.approx(0.4, rel=1e-3)  # the median half-width of its guides
+    assert math.exp(widest) == pytest.approx(0.6, rel=1e-3)  # of guides of 0.4
     assert math.exp(widest - thinnest) == pytest.approx(50, rel=1e-2)
     narrow = recipe(window=WINDOW | {"phi2": (-1.0, 1.4)})
     assert math.exp(bounds(narrow, "stream.position", "phi2.ln-sigma")[1]) == pytest.approx(0.3, rel=1e-3)
@@ -307,10 +308,10 @@ def test_stars_off_the_stream_are_away_from_every_guide_of_position():
     model = recipe(components={"spur": Component(track={"phi1": [0.0], "phi2": [2.5]}, widths={"phi2": 0.1})})
     chosen = off_stream_of(model)
     assert [repr(one) for one in chosen.parts()] == [
-        "OffStream(phi2 beyond 1 to 1.2 of the track)",
-        "OffStream(phi2 beyond 0.3 of the track)",
+        "OffStream(phi2 beyond 1.4 to 1.6 of the track)",
+        "OffStream(phi2 beyond 0.4 of the track)",
     ]
-    data = sml.Data({"phi1": torch.zeros(4), "phi2": torch.tensor([1.0, 2.1, 2.5, -3.0])})
+    data = sml.Data({"phi1": torch.zeros(4), "phi2": torch.tensor([1.0, 2.95, 2.5, -3.0])})
     assert chosen(data).tolist() == [False, True, False, True]
     stage = with_off_stream(BackgroundStage(), model)
     assert stage.off_stream is not None
@@ -422,3 +423,36 @@ def test_what_a_recipe_lacks_is_one_line(tmp_path, capsys):
         fit(["--config", str(tmp_path / "recipe.yaml")])
     line = capsys.readouterr().err.strip()
     assert line == "error: the recipe needs the window of phi2: its lowest and highest value, or its half-width [deg]."
+
+
+PAGE = (ROOT / "docs" / "recipes.md").read_text()
+
+
+def test_the_page_counts_the_lines_of_the_recipes():
+    for name in LINES:
+        lines = len((ROOT / "experiments" / name / "recipe.yaml").read_text().splitlines())
+        assert re.search(rf"experiments/{name}/recipe.yaml`[^`]*?\b{lines}\b", PAGE), (name, lines)
+
+
+def test_the_code_of_the_page_runs():
+    (block,) = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+    names = {}
+    exec(block, names)
+    assert isinstance(names["model"], MixtureModel)
+
+
+def test_the_pieces_of_the_page_are_taken(tmp_path):
+    first, pieces, beside = map(yaml.safe_load, re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL))
+    told = first["model"]["model"]["init_args"] | pieces | {"coordinates": ["phi2", "photometry"]}
+    told["window"] = {"phi2": [-4, 4]}
+    moved = {"track": TRACK, "coordinates": None, "components": beside["components"], "phi1": [-60, 20]}
+    for name, arguments in (("one", told), ("two", {**told, **moved, "errors": None, "nets": None})):
+        given = {"model": {"model": {"class_path": "stream_mapper.recipes.Stream", "init_args": arguments}}}
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(yaml.safe_dump({**given, "data": {"path": "stars.fits"}}, sort_keys=False))
+        model = model_of(path)
+        params = model(sml.Data({"phi1": torch.zeros(1)}))
+        assert "stream.position.phi2.extra" in params
+        assert type(part(model, "background.position")) is Uniform
+    assert list(model.components) == ["stream", "spur", "cocoon", "background"]
+    assert torch.equal(params["cocoon.position.phi2.mu"], params["stream.position.phi2.mu"])

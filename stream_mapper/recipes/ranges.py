@@ -20,6 +20,7 @@ LN_WEIGHT = (-10.0, -0.5)
 ALONG_THE_SIGHT = ("distmod", "parallax", "radial_velocity", "rv", "feh")
 """Coordinates of which a stream is less wide than its centre is uncertain."""
 _REACH = 3.0  # half-widths of the guides, from their centres, to the edge of the range
+_WIDEST = {"phi2": 1.5} | dict.fromkeys(ALONG_THE_SIGHT, 0.5)  # half-widths of the guides; 1 of all else
 _THINNEST = 50.0  # of the widest
 _OF_WINDOW = 8.0  # the window is at least four widths on each side
 _STEEPEST = 5.0  # e-folds over the window
@@ -57,14 +58,14 @@ def of_centre(name: str, track: Track | None, window: Bounds | None) -> Range:
 def of_width(name: str, track: Track | None, window: Bounds | None) -> Range:
     """Range of the ln of the width of a stream in a coordinate.
 
-    The widest is the half-width of the guides (their median), half of it along the line of sight, and an eighth of the
-    window; the thinnest is a fiftieth of that.
+    The widest is the half-width of the guides (their median), half as much again across the stream on the sky, half of
+    it along the line of sight, and an eighth of the window at most; the thinnest is a fiftieth of that.
 
     Arguments and errors: see :func:`of_centre`.
     """
     widest = as_window(window).widest / _OF_WINDOW if window is not None else math.inf
     if has_guide(track, name):
-        widest = min(widest, median(track.half_width(name)) * (0.5 if name in ALONG_THE_SIGHT else 1.0))
+        widest = min(widest, _WIDEST.get(name, 1.0) * median(track.half_width(name)))
     if not 0 < widest < math.inf:
         raise InputError(
             f"the recipe knows no range for the width in {name!r}: it takes that of guides or of a window. Give the "
