@@ -80,11 +80,12 @@ class Planned:
         return self.bounds.get("ln-weight", ranges.LN_WEIGHT)
 
 
-def plan_stream(told: Component, phi1: Sequence[float] | None, linked: bool) -> Planned:
-    """The stream itself; arguments as of :func:`plan_beside`."""
-    whole = known(as_track(told.track or {}, phi1), told.widths)
-    inside = within(whole, phi1 or _span(whole))
-    return Planned(STREAM, inside, (), dict(told.bounds), _ends(told.ends, whole, phi1), linked)
+def plan_stream(
+    track: Track, bounds: Mapping[str, ranges.Range], ends: Ends | bool, phi1: Sequence[float] | None, linked: bool
+) -> Planned:
+    """The stream itself, of which the track has its half-widths; arguments as of :func:`plan_beside`."""
+    inside = within(track, phi1 or _span(track))
+    return Planned(STREAM, inside, (), dict(bounds), _ends(ends, track, phi1), linked)
 
 
 def plan_beside(

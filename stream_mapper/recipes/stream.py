@@ -98,8 +98,7 @@ def Stream(  # noqa: N802 (it makes a model as a class of models does)
     Raises:
         InputError: If what is known does not suffice, or does not fit together.
     """
-    told = Component(track, widths=widths or {}, bounds=bounds or {}, ends=ends)
-    whole = known(as_track(track, phi1), told.widths)
+    whole = known(as_track(track, phi1), widths or {})
     names = coordinates_of(coordinates, whole, isochrone)
     groups = groups_of(names)
     behind = with_bands(groups, isochrone)
@@ -120,7 +119,7 @@ def Stream(  # noqa: N802 (it makes a model as a class of models does)
     linked = parallax_sets_distance and {"parallax", "photometric"} <= set(groups)
     owned = [coord for coords in groups.values() for coord in coords]
     beside = [plan_beside(name, one, whole, owned, phi1, linked) for name, one in (components or {}).items()]
-    planned = [plan_stream(told, phi1, linked), *beside]
+    planned = [plan_stream(whole, bounds or {}, ends, phi1, linked), *beside]
     replaced = parts or {}
     _check_places(planned, groups, behind, background, replaced, given.nets)
     return MixtureModel(

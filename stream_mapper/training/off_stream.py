@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import replace
 
@@ -13,6 +14,8 @@ from stream_mapper.selection import All, OffStream, Selection
 from stream_mapper.training.background import BackgroundStage, pretrained_parts
 from stream_mapper.windows import as_window
 
+_log = logging.getLogger("stream_mapper")
+
 _WIDTHS = 2.0  # of the stream, at its widest, beyond the guides
 _GUIDES = 2.0  # half-widths beyond the guides, where the width of the stream has no bound
 _OF_WINDOW = 0.375  # at most on each side of the guides, so that a quarter of the window is left
@@ -21,7 +24,11 @@ _OF_WINDOW = 0.375  # at most on each side of the guides, so that a quarter of t
 def with_off_stream(stage: BackgroundStage, model: Model) -> BackgroundStage:
     """The stage with the off-stream stars of the model's guides, if it names neither stars nor another table."""
     needs_none = stage.off_stream is not None or stage.path is not None or not pretrained_parts(model)
-    return stage if needs_none else replace(stage, off_stream=off_stream_of(model))
+    chosen = None if needs_none else off_stream_of(model)
+    if chosen is None:
+        return stage
+    _log.info("the background is trained on the stars off the guides: %s", chosen.parts())
+    return replace(stage, off_stream=chosen)
 
 
 def off_stream_of(model: Model) -> Selection | None:
