@@ -54,16 +54,15 @@ def background_of(
     """
     if isinstance(background, Model):
         return background
+    found = groups_of(background, groups)
+    across = found.get(POSITION, ())
     return IndependentModels(
         {
-            name: parts.get(f"{BACKGROUND}.{name}") or _part(name, coords, given)
-            for name, coords in groups_of(background, groups).items()
+            name: parts.get(f"{BACKGROUND}.{name}")
+            or (_across(coords[0], given) if name == POSITION else _flow(name, coords, across, given))
+            for name, coords in found.items()
         }
     )
-
-
-def _part(name: str, coords: Sequence[str], given: Ingredients) -> Model:
-    return _across(coords[0], given) if name == POSITION else _flow(name, coords, given)
 
 
 def _across(coord: str, given: Ingredients) -> Model:
@@ -78,10 +77,21 @@ def _across(coord: str, given: Ingredients) -> Model:
     )
 
 
-def _flow(name: str, coords: Sequence[str], given: Ingredients) -> Model:
-    """A flow of one transformation, which knows its marginals over missing coordinates at little cost."""
+def _flow(name: str, coords: Sequence[str], across: Sequence[str], given: Ingredients) -> Model:
+    """A flow of one transformation, which knows its marginals over missing coordinates at little cost.
+
+    It depends on the place along and across the stream; of spectra there are too few for that, and it is along alone.
+    """
+    places = ["phi1", *(across if name not in OF_SPECTRA else ())]
     hidden = (64, 64) if len(coords) > 2 else (32, 32)
     boxed = given.box is not None and set(given.box.coord_names) <= set(coords)
-    net = given.nets.get(f"{BACKGROUND}.{name}") or flow(features=len(coords), transforms=1, hidden_features=hidden)
-    box = given.box if boxed else None
-    return ZukoFlowModel(coord_names=list(coords), coord_bounds=given.windows_of(coords) or None, net=net, box=box)
+    net = given.nets.get(f"{BACKGROUND}.{name}") or flow(
+        features=len(coords), context=len(places), transforms=1, hidden_features=hidden
+    )
+    return ZukoFlowModel(
+        indep_coord_names=places,
+        coord_names=list(coords),
+        coord_bounds=given.windows_of(coords) or None,
+        net=net,
+        box=given.box if boxed else None,
+    )
