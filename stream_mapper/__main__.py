@@ -1,4 +1,4 @@
-"""The console script: ``stream-mapper fit|predict|simulate|report|query ...``."""
+"""The console script: ``stream-mapper init|fit|predict|simulate|report|query ...``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from importlib.metadata import version
 from stream_mapper import __version__
 
 _COMMANDS = {
+    "init": "begin with a stream by its name: a configuration, and what was decided",
     "fit": "fit a stream; write memberships, track and figures",
     "predict": "memberships of a catalogue, by a checkpoint of a fit",
     "simulate": "a simulated table of stars",

@@ -1,20 +1,30 @@
-"""What a configuration for a named stream needs, decided from its track and, if there is one, its table."""
+"""Begin with a stream by its name: ``python -m stream_mapper.init NAME [--table stars.fits]``.
+
+What a configuration needs is decided from the track of the stream and, if there is one, from the table.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 from astropy.table import Table
 
 from stream_mapper.builtin import Isochrone
-from stream_mapper.catalog import KnownStream, TableFacts, known_stream, table_facts
+from stream_mapper.catalog import KnownStream, TableFacts, known_stream, read_table, table_facts
+from stream_mapper.commands import parse, run
 from stream_mapper.decisions import light, motion, sky
 from stream_mapper.decisions.choice import Choice, Range, digits
+from stream_mapper.decisions.folder import Plan, Settings, merged
 from stream_mapper.decisions.peak import scanned
+from stream_mapper.errors import InputError
 from stream_mapper.track import Track
 
 _PLACES = 11  # guides along the field
+_PHOTOMETRY, _SYNTHETIC = "photometry", "synthetic"
 
 
 @dataclass(frozen=True)
@@ -34,12 +44,14 @@ class Decisions:
             absent where there is no guide.
         bounds: Ranges of the ln of the widths, ``phi2.ln-sigma`` and so on.
         off_stream: Distance from the track beyond which stars train the background [deg].
+        survey: Survey of the photometry.
         bands: Bands of the isochrone.
         magnitudes: Bright and faint limit in the first of them [mag].
         absolute: Brightest and faintest absolute magnitude that the survey sees anywhere along the field; the masses of
             the isochrone have to reach it.
         isochrone: Age [Gyr] and [Fe/H] to start from.
         sources: Where each of distance, motion and velocity comes from.
+        background: "flow" or "flows", as `recipes.Stream` takes it.
         errors: Coordinates and bands with errors.
         missing: Coordinates and bands that some stars lack.
     """
@@ -55,11 +67,13 @@ class Decisions:
     guides: Choice[dict[str, list[float]]]
     bounds: Choice[dict[str, Range]]
     off_stream: Choice[float]
+    survey: Choice[str]
     bands: Choice[tuple[str, ...]]
     magnitudes: Choice[Range]
     absolute: Choice[Range | None]
     isochrone: Choice[dict[str, float]]
     sources: Choice[dict[str, str]]
+    background: Choice[str]
     errors: Choice[tuple[str, ...]]
     missing: Choice[tuple[str, ...]]
 
@@ -113,11 +127,13 @@ def decide(
         guides=motion.guides(stream, found.value),
         bounds=motion.bounds(stream, width, half.value),
         off_stream=off,
+        survey=Choice(used, "As asked, or that of the table's magnitudes; Gaia DR3 has all of the sky."),
         bands=light.bands(used, facts),
         magnitudes=limits,
         absolute=light.absolute(stream, limits.value),
         isochrone=Choice({"age": 12.0, "feh": -1.7}, "Halo streams are old and metal-poor; say so if more is known."),
         sources=_sources(stream),
+        background=light.background(used, facts),
         errors=light.errors(used, facts),
         missing=light.missing(facts),
     )
@@ -145,3 +161,99 @@ def _frame(stream: KnownStream, tracks: str | os.PathLike[str] | None) -> dict[s
 def _sources(stream: KnownStream) -> Choice[dict[str, str]]:
     found = {name: f"{source.track}{' (mean)' if source.is_mean else ''}" for name, source in stream.sources.items()}
     return Choice(found, f"{'; '.join(stream.notes)}." if stream.notes else "All is from the track itself.")
+
+
+def init(
+    name: str,
+    table: str | None = None,
+    survey: str | None = None,
+    isochrone: str | None = None,
+    bands: dict[str, str] | None = None,
+    phi1: tuple[float, float] | None = None,
+    output: str | None = None,
+    tracks: str | None = None,
+) -> list[str]:
+    """Write a folder with the configuration of a fit, the query for its field and what was decided.
+
+    Arguments:
+        name: Name of a stream or a track of galstreams, capitals and hyphens or not.
+        table: Stars of its field, of which survey, errors, gaps, edges and depth are read; without one, a query is
+            written.
+        survey: Survey of the photometry: gaia_dr3, panstarrs1, des, delve, rubin; by default that of the table.
+        isochrone: File of an isochrone, old and metal-poor if nothing is known; or "synthetic", for simulated stars.
+            Without one the model has no photometry.
+        bands: Columns of that file, by band, such as {g: PS_g, r: PS_r}.
+        phi1: First and last place of the field [deg].
+        output: The folder; by default the name that was given, in small letters.
+        tracks: Folder of galstreams' files; by default that of the installed package.
+
+    Returns:
+        What to print: the decisions, and the files.
+
+    Raises:
+        InputError: If there is no such stream, survey or table, or the folder has a configuration already.
+    """
+    stars = None if table is None else read_table(table)
+    curve, settings = (None, None) if isochrone is None else _isochrone(isochrone, bands)
+    decided = decide(name, stars, survey=survey, phi1=phi1, isochrone=curve, tracks=tracks)
+    plan = plan_of(decided, settings, table, tracks)
+    files = plan.write(Path(output or "".join(name.lower().split())))
+    return [*plan.reasons, "", *map(str, files)]
+
+
+def plan_of(
+    decided: Decisions,
+    isochrone: Settings | None = None,
+    table: str | None = None,
+    tracks: str | os.PathLike[str] | None = None,
+) -> Plan:
+    """What is written of a stream.
+
+    Arguments:
+        decided: What was decided.
+        isochrone: The isochrone in the long form.
+        table: Path of the stars; by default what a query fetches.
+        tracks: Folder of galstreams' files.
+    """
+    name, field, limits = decided.track.value, decided.phi1.value, decided.magnitudes.value
+    stream = known_stream(name, tracks=tracks, phi1=field, spacing=decided.spacing.value)
+    first = isochrone["init_args"]["bands"] if isochrone else ()
+    return Plan(
+        name=name,
+        reasons=decided.lines(),
+        frame=decided.frame.value,
+        phi1=field,
+        track=merged(stream.track, decided.found_motion.value, decided.guides.value),
+        window={"phi2": decided.phi2.value, **decided.motions.value, **dict.fromkeys(list(first)[:1], limits)},
+        coordinates=decided.coordinates.value,
+        errors=decided.errors.value,
+        bounds=decided.bounds.value,
+        off_stream=decided.off_stream.value,
+        background=decided.background.value,
+        survey=decided.survey.value,
+        isochrone=isochrone if _PHOTOMETRY in decided.coordinates.value else None,
+        table=table,
+    )
+
+
+def _isochrone(path: str, bands: dict[str, str] | None) -> tuple[Isochrone, Settings]:
+    """An isochrone, and the same in the long form of a configuration."""
+    if path == _SYNTHETIC:
+        names = list(bands or ("g", "r"))
+        settings = {"class_path": "stream_mapper.builtin.Isochrone.synthetic", "init_args": {"bands": names}}
+        return Isochrone.synthetic(names), settings
+    if not bands:
+        raise InputError(f"say which columns of {path} are which bands: --bands '{{G: Gaia_G_EDR3, ...}}'.")
+    settings = {"class_path": "stream_mapper.builtin.Isochrone.read", "init_args": {"path": path, "bands": bands}}
+    return Isochrone.read(path, bands), settings
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Command-line entry: a clear line and exit status 2 for unusable input."""
+    given = list(sys.argv[1:] if args is None else args)
+    named = ["--name", *given] if given and not given[0].startswith("-") else given
+    print("\n".join(run(lambda: init(**parse(init, named)))))
+
+
+if __name__ == "__main__":
+    main()

@@ -27,6 +27,9 @@ SURVEY_LIMITS = {
 }
 """Surveys by name; the faint limit is where most of the sky is still complete."""
 
+_ONE = "flow", "Nearly every star has all that is measured, and the populations differ in all of it together."
+_SEVERAL = "flows", "Many stars are too faint for a motion, and a flow over all would know but the bright ones."
+_MANY_LACK = 0.1  # share of the stars without a motion
 _SCALE = 0.2  # mag: errors of a distance that reach the nearest and the farthest
 
 
@@ -80,6 +83,14 @@ def errors(survey: str, facts: TableFacts | None) -> Choice[tuple[str, ...]]:
     if facts is not None:
         return Choice(facts.errors, "The columns of errors that the table has.")
     return Choice(("pm_phi1", "pm_phi2", *SURVEY_LIMITS[survey].bands), "The query fetches them.")
+
+
+def background(survey: str, facts: TableFacts | None) -> Choice[str]:
+    """Whether the background is one flow over all, or one a group of coordinates."""
+    if facts is None:
+        return Choice(*(_ONE if survey.startswith("gaia") else _SEVERAL))
+    lacking = max((facts.missing.get(name, 0.0) for name in ("pm_phi1", "pm_phi2")), default=0.0)
+    return Choice(*(_ONE if lacking < _MANY_LACK else _SEVERAL))
 
 
 def missing(facts: TableFacts | None) -> Choice[tuple[str, ...]]:

@@ -15,6 +15,7 @@ _ANY_MOTION = (-15.0, 15.0)  # mas/yr
 _LN_SIGMA_MOTION = (-4.6, -1.2)  # ln of mas/yr
 _SPEED, _KM = 8.0, 4.74  # km/s: the hottest thin stream; km/s of 1 mas/yr at 1 kpc
 _OF_PEAK = 1.0  # mas/yr: half-width of a guide about the peak of a scan
+_OF_WIDTH = 2.5  # the widest that a stream may be, in known widths
 _OF_WINDOW = 4.0  # the window is at least so many of the widest widths on each side
 
 
@@ -58,14 +59,14 @@ def guides(stream: KnownStream, found: Track | None) -> Choice[dict[str, list[fl
 
 def bounds(stream: KnownStream, width: Choice[float], half: float) -> Choice[dict[str, Range]]:
     """Ranges of the ln of the widths."""
-    widest = half / _OF_WINDOW
+    widest = min(half / _OF_WINDOW, _OF_WIDTH * width.value)
     ranges = {"phi2.ln-sigma": (digits(math.log(min(width.value, widest) / 8)), digits(math.log(widest)))}
     nearest = min(stream.track.coordinates.get("distmod", [math.inf]))
     fastest = math.log(_SPEED / _KM) - math.log(10) * (nearest / 5 - 2)
     highest = max(_LN_SIGMA_MOTION[1], fastest)
     ranges |= dict.fromkeys(("pm_phi1.ln-sigma", "pm_phi2.ln-sigma"), (_LN_SIGMA_MOTION[0], digits(highest)))
     reason = (
-        f"phi2: from an eighth of the width ({width.reason}) to a quarter of the window's half; motions: up to 0.3 "
-        f"mas/yr, or {_SPEED:g} km/s where that is more, so that the stream does not swallow the halo."
+        f"phi2: from an eighth of the width ({width.reason}) to {_OF_WIDTH:g}, in a quarter of the window's half; "
+        f"motions: up to 0.3 mas/yr, or {_SPEED:g} km/s where that is more: the stream must not swallow the halo."
     )
     return Choice(ranges, reason)

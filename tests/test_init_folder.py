@@ -1,0 +1,88 @@
+"""The folder that a fit begins with: its files are those that the commands take."""
+
+import numpy as np
+import pytest
+import yaml
+from galstreams_files import write_log, write_track
+
+from stream_mapper.__main__ import main
+from stream_mapper.catalog import to_table, write_table
+from stream_mapper.errors import InputError
+from stream_mapper.fit import fit_command
+from stream_mapper.init import init
+from stream_mapper.mock import TrackMock
+
+FEW = ["--background.copies=0", "--results.draws=4", "--results.track_draws=4"]
+QUICK = ["--trainer.max_epochs=8", "--data.batch_size=512", "--background.max_epochs=40", "--background.batch_size=512"]
+
+
+@pytest.fixture(scope="module")
+def tracks(tmp_path_factory):
+    """A folder of galstreams with one stream, 40 deg long."""
+    folder = tmp_path_factory.mktemp("galstreams")
+    write_track(folder, "st.Thin.me2020", np.linspace(-20, 20, 161), "1111")
+    write_log(folder, [("st", 1, "Thin-M20", "Thin", "me2020", 0.15)])
+    return str(folder / "tracks")
+
+
+@pytest.fixture(scope="module")
+def table(tracks, tmp_path_factory):
+    """The path of the stars of its field."""
+    path = tmp_path_factory.mktemp("stars") / "stars.parquet"
+    mock = TrackMock("Thin", 400, 6000, survey="panstarrs1", tracks=tracks)
+    write_table(to_table(mock.simulate()), path)
+    return str(path)
+
+
+def test_a_fit_of_what_is_written_finds_the_stream(tracks, table, tmp_path):
+    lines = init("thin", table, "panstarrs1", "synthetic", output=str(tmp_path / "thin"), tracks=tracks)
+    assert lines[-2:] == [str(tmp_path / "thin" / name) for name in ("config.yaml", "README.md")]
+    text = (tmp_path / "thin" / "config.yaml").read_text()
+    assert len(text.splitlines()) < 60
+    fit = fit_command(
+        ["--config", str(tmp_path / "thin" / "config.yaml"), f"--trainer.default_root_dir={tmp_path}", *QUICK, *FEW]
+    )
+    assert list(fit.model.components) == ["stream", "background"]
+    assert set(fit.model.coord_names) == {"phi2", "pm_phi1", "pm_phi2", "g", "r"}
+    metrics = fit.metrics
+    assert metrics["true_members"] == 400
+    assert metrics["average_precision"] > 0.6
+    assert fit.folder.parent == tmp_path
+
+
+def test_a_query_is_written_where_there_is_no_table(tracks, tmp_path, capsys):
+    main(["init", "THIN", "--output", str(tmp_path / "a b"), "--tracks", tracks, "--survey", "panstarrs1"])
+    said = capsys.readouterr().out
+    assert "phi1: (-24.0, 24.0)." in said
+    asked = yaml.safe_load((tmp_path / "a b" / "query.yaml").read_text())
+    assert asked["phi1"] == [-24.0, 24.0]
+    assert asked["crossmatch"] == "panstarrs1"
+    main(["query", "--config", str(tmp_path / "a b" / "query.yaml"), "--dry_run", "true"])
+    assert capsys.readouterr().out.count("SELECT") == 24
+    config = yaml.safe_load((tmp_path / "a b" / "config.yaml").read_text())
+    assert config["data"]["path"] == asked["output"]
+    recipe = config["model"]["model"]["init_args"]
+    assert recipe["coordinates"] == ["phi2", "pm_phi1", "pm_phi2"]
+    readme = (tmp_path / "a b" / "README.md").read_text()
+    assert f"stream-mapper fit --config '{tmp_path}/a b/config.yaml'" in readme
+    assert "- **off_stream**: " in readme
+    assert "give `--isochrone`" in readme
+
+
+def test_what_is_there_is_kept(tracks, tmp_path):
+    (tmp_path / "query.yaml").write_text("mine")
+    with pytest.raises(InputError, match=r"has query\.yaml already; give another --output"):
+        init("thin", output=str(tmp_path), tracks=tracks)
+    assert [path.name for path in tmp_path.iterdir()] == ["query.yaml"]
+
+
+def test_an_isochrone_needs_its_bands(tracks, tmp_path):
+    with pytest.raises(InputError, match=r"say which columns of mist\.cmd are which bands"):
+        init("thin", isochrone="mist.cmd", output=str(tmp_path / "x"), tracks=tracks)
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_stream_that_is_not_known_is_one_line(tracks, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["init", "Thick", "--tracks", tracks])
+    assert capsys.readouterr().err.count("\n") == 1
