@@ -26,7 +26,7 @@ _ENOUGH = 0.05  # a gain in log posterior not worth another step, in nats
 _SHARES = (1.0, 0.5, 0.25, 0.125, 0.03)  # of a step, tried until one gains
 _FIRST_SCALES = 0.08, 0.32  # of the first priors, one after the other, as shares of the range
 _ROUNDS = 4  # choices of the priors at most, from each
-_STEPS = 10  # of each
+_STEPS, _LAST_STEPS = 10, 40  # of each, and to the last top: far from the truth the steps are short
 _HARDLY_MINDED = 4.0  # nats of evidence by which a prior with gaps may be below the one of the most
 
 
@@ -55,7 +55,7 @@ def ascend(
     with evaluating(model):
         if kernels is None:
             return _chosen(model, functions, batches, width)
-        return _climb(model, functions, batches, kernels).kernels
+        return _climb(model, functions, batches, kernels, _LAST_STEPS).kernels
 
 
 def _choices(model: Model, functions: Functions, batches: Sequence[Batch], width: float) -> list[list[Kernel]]:
@@ -97,7 +97,7 @@ def _chosen(model: Model, functions: Functions, batches: Sequence[Batch], width:
     best = max(tops, key=lambda top: top.ln_evidence)
     functions.set(best.values)
     rough = _with_gaps(model, functions, best)
-    return best.kernels if rough == best.kernels else _climb(model, functions, batches, rough).kernels
+    return _climb(model, functions, batches, rough, _LAST_STEPS).kernels
 
 
 def _with_gaps(model: Model, functions: Functions, top: _Top) -> list[Kernel]:
@@ -155,7 +155,9 @@ class _Top(NamedTuple):
         return self.ln_posterior - precision.diagonal().log().sum().item()
 
 
-def _climb(model: Model, functions: Functions, batches: Sequence[Batch], kernels: Sequence[Kernel]) -> _Top:
+def _climb(
+    model: Model, functions: Functions, batches: Sequence[Batch], kernels: Sequence[Kernel], steps: int = _STEPS
+) -> _Top:
     """To the top with these priors."""
     roots = [kernel.root(functions.size) for kernel in kernels]
     sizes = [root.shape[1] for root in roots]
@@ -172,7 +174,7 @@ def _climb(model: Model, functions: Functions, batches: Sequence[Batch], kernels
     expansion = expand(model, functions, batches)
     z = _solved(expansion, roots, expansion.pull(functions.values() - centres))
     value = ln_posterior(z)
-    for _ in range(_STEPS):
+    for _ in range(steps):
         expansion = expand(model, functions, batches, expansion)
         target = _solved(expansion, roots, expansion.gradient + expansion.pull(functions.values() - centres))
         for share in _SHARES:
