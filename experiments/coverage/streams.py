@@ -62,7 +62,7 @@ class Size:
 
     background: int | None = None
     epochs: int = 40
-    background_epochs: int = 30
+    background_epochs: int = 120
     richness: tuple[float, float] = (30.0, 2000.0)
     draws: int | None = None
 
