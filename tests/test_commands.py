@@ -503,11 +503,11 @@ def test_gd1_without_a_table_says_where_to_get_one(tmp_path, capsys):
 
 
 def test_console_script_knows_its_commands(capsys, tmp_path):
-    commands = "the commands are fit, predict, simulate, report, query"
+    commands = "the commands are init, fit, predict, simulate, report, query"
     assert f"no command 'fly'; {commands}" in refused(console, ["fly"], capsys)
     assert f"no command is given; {commands}" in refused(console, [], capsys)
     console(["--help"])
-    assert "{fit,predict,simulate,report,query}" in capsys.readouterr().out
+    assert "{init,fit,predict,simulate,report,query}" in capsys.readouterr().out
     console(["simulate", "--simulator", SMALL, "--output", str(tmp_path / "stars.csv")])
     assert (tmp_path / "stars.csv").is_file()
 

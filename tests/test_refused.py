@@ -120,8 +120,8 @@ REFUSED = {
         net=flow(1), coord_names=("phi2",), params=MEAN_AND_WIDTH
     ),
     "a star lacks 4 of the coordinates ['a', 'b', 'c', 'd', 'e'] of one flow": four_missing,
-    "IsochroneMVNorm has the parameters ['distmod.mu', 'distmod.ln-sigma']; got ['phi2.mu'": lambda: (
-        sml.builtin.IsochroneMVNorm(isochrone=CURVE, params=MEAN_AND_WIDTH, net=Constant(2))
+    "IsochroneMVNorm has the parameters ['distmod.mu', 'distmod.ln-sigma'": lambda: sml.builtin.IsochroneMVNorm(
+        isochrone=CURVE, params=MEAN_AND_WIDTH, net=Constant(2)
     ),
     "IsochroneMVNorm: phot_names ['g'] and bands ['g', 'r'] differ in length": lambda: sml.builtin.IsochroneMVNorm(
         isochrone=CURVE, phot_names=("g",)

@@ -14,6 +14,7 @@ from stream_mapper.builtin.isochrone.family import PowerLawFamily
 from stream_mapper.builtin.isochrone.grid import IsochroneGrid
 from stream_mapper.builtin.isochrone.mass import MassFunction
 from stream_mapper.builtin.isochrone.population import Population, Scatter, populate, populate_nodes
+from stream_mapper.utils import without_dots
 
 _NO_STAR = 1e-30  # what the weight of a segment without stars counts as
 
@@ -49,6 +50,8 @@ class Populations(nn.Module):
         self.register_buffer("weights", torch.stack([p.ln_weights.exp() for p in populations]).float())
         self.register_buffer("tilts", torch.stack([p.tilts for p in populations]).float())
         self.register_buffer("scatter", populations[0].scatter.float())
+        for name, nodes in self.axes.items():
+            self.register_buffer(_axis(name), torch.tensor(nodes), persistent=False)
 
     def at(self, params: Mapping[str, Tensor]) -> Population:
         """The population of each star.
@@ -56,7 +59,7 @@ class Populations(nn.Module):
         Arguments:
             params: Each of the parameters at the stars, (N,); beyond the grid its edge counts.
         """
-        corners = self._corners([_cell(params[name], nodes) for name, nodes in self.axes.items()])
+        corners = self._corners([_cell(params[name], self.get_buffer(_axis(name))) for name in self.axes])
         nodes = sum(share[:, None, None] * self.nodes[i] for i, share in corners)
         weights = sum(share[:, None] * self.weights[i] for i, share in corners)
         moments = sum(share[:, None] * (self.weights * self.tilts)[i] for i, share in corners)
@@ -104,9 +107,14 @@ def _pairs(
     return dict(isochrone.axes), list(zip(isochrone.aligned(), isochrone.nodes(segments), strict=True))
 
 
-def _cell(value: Tensor, nodes: Sequence[float]) -> _Cell:
+def _axis(name: str) -> str:
+    """What the buffer of the nodes of a parameter is called."""
+    return f"axis {without_dots(name)}"
+
+
+def _cell(value: Tensor, nodes: Tensor) -> _Cell:
     """Where values (N,) lie between nodes."""
-    at = torch.tensor(nodes, dtype=value.dtype, device=value.device)
+    at = nodes.to(value.dtype)
     left = torch.searchsorted(at, value.detach().contiguous(), right=True).clamp(1, len(nodes) - 1) - 1
     share = ((value - at[left]) / (at[left + 1] - at[left])).clamp(0, 1)
     return _Cell(left, share)
