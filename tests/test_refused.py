@@ -121,7 +121,7 @@ REFUSED = {
     ),
     "a star lacks 4 of the coordinates ['a', 'b', 'c', 'd', 'e'] of one flow": four_missing,
     "IsochroneMVNorm has the parameters ['distmod.mu', 'distmod.ln-sigma'": lambda: sml.builtin.IsochroneMVNorm(
-        isochrone=CURVE, params=MEAN_AND_WIDTH, net=Constant(2)
+        isochrone=CURVE, scatter=0.02, params=MEAN_AND_WIDTH, net=Constant(2)
     ),
     "IsochroneMVNorm: phot_names ['g'] and bands ['g', 'r'] differ in length": lambda: sml.builtin.IsochroneMVNorm(
         isochrone=CURVE, phot_names=("g",)
