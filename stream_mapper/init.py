@@ -105,6 +105,18 @@ def decide(
     Raises:
         InputError: If there is no such stream, or survey, or the table has no stars around its track.
     """
+    return _decided(name, table, survey, phi1, isochrone, tracks)[0]
+
+
+def _decided(
+    name: str,
+    table: Table | None,
+    survey: str | None,
+    phi1: Range | None,
+    isochrone: Isochrone | None,
+    tracks: str | os.PathLike[str] | None,
+) -> tuple[Decisions, Track]:
+    """The decisions, and the track at the places of the guides; arguments as of `decide`."""
     whole = known_stream(name, tracks=tracks)
     facts = None if table is None else table_facts(table, whole.frame, survey)
     used = light.survey_of(survey, facts)
@@ -115,7 +127,7 @@ def decide(
     stream = known_stream(whole.name, tracks=tracks, phi1=field.value, spacing=spacing)
     limits, off = light.limits(used, facts), sky.off_stream(stream, width.value, half.value, facts)
     found = _found(stream, facts, width.value, off.value, isochrone)
-    return Decisions(
+    decisions = Decisions(
         track=Choice(whole.name, _track_reason(whole)),
         frame=Choice(_frame(whole, tracks), "The great circle of the track: phi1 = 0 is its middle."),
         phi1=field,
@@ -137,6 +149,7 @@ def decide(
         errors=light.errors(used, facts),
         missing=light.missing(facts),
     )
+    return decisions, stream.track
 
 
 def _found(
@@ -195,36 +208,26 @@ def init(
     """
     stars = None if table is None else read_table(table)
     curve, settings = (None, None) if isochrone is None else _isochrone(isochrone, bands)
-    decided = decide(name, stars, survey=survey, phi1=phi1, isochrone=curve, tracks=tracks)
-    plan = plan_of(decided, settings, table, tracks)
+    decided, track = _decided(name, stars, survey, phi1, curve, tracks)
+    plan = _plan(decided, track, settings, table)
     files = plan.write(Path(output or "".join(name.lower().split())))
     return [*plan.reasons, "", *map(str, files)]
 
 
-def plan_of(
-    decided: Decisions,
-    isochrone: Settings | None = None,
-    table: str | None = None,
-    tracks: str | os.PathLike[str] | None = None,
-) -> Plan:
-    """What is written of a stream.
-
-    Arguments:
-        decided: What was decided.
-        isochrone: The isochrone in the long form.
-        table: Path of the stars; by default what a query fetches.
-        tracks: Folder of galstreams' files.
-    """
-    name, field, limits = decided.track.value, decided.phi1.value, decided.magnitudes.value
-    stream = known_stream(name, tracks=tracks, phi1=field, spacing=decided.spacing.value)
+def _plan(decided: Decisions, track: Track, isochrone: Settings | None, table: str | None) -> Plan:
+    """What is written of a stream: its decisions, with the isochrone in the long form and the path of the stars."""
     first = isochrone["init_args"]["bands"] if isochrone else ()
     return Plan(
-        name=name,
+        name=decided.track.value,
         reasons=decided.lines(),
         frame=decided.frame.value,
-        phi1=field,
-        track=merged(stream.track, decided.found_motion.value, decided.guides.value),
-        window={"phi2": decided.phi2.value, **decided.motions.value, **dict.fromkeys(list(first)[:1], limits)},
+        phi1=decided.phi1.value,
+        track=merged(track, decided.found_motion.value, decided.guides.value),
+        window={
+            "phi2": decided.phi2.value,
+            **decided.motions.value,
+            **dict.fromkeys(list(first)[:1], decided.magnitudes.value),
+        },
         coordinates=decided.coordinates.value,
         errors=decided.errors.value,
         bounds=decided.bounds.value,

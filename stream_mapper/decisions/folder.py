@@ -86,7 +86,7 @@ class Plan:
         return {
             "data": {
                 "path": self.table or str(self._stars(folder)),
-                "frame": {"class_path": "stream_mapper.catalog.SkyFrame", "init_args": {"frame": self.frame}},
+                "frame": self._frame,
                 "survey": self.survey,
                 "batch_size": 2048,
             },
@@ -106,7 +106,7 @@ class Plan:
         low, high = (min(phi2) - across, max(phi2) + across) if isinstance(across, float | int) else across
         cross = {"crossmatch": "panstarrs1"} if self.survey == "panstarrs1" else {}
         return {
-            "frame": {"class_path": "stream_mapper.catalog.SkyFrame", "init_args": {"frame": self.frame}},
+            "frame": self._frame,
             "phi1": _short(self.phi1),
             "phi2": _short((low, high)),
             **cross,
@@ -122,6 +122,11 @@ class Plan:
         decided = "\n".join(f"- **{name}**: {rest}" for name, _, rest in parted)
         none = "" if self.isochrone else "\nThe model has no photometry: for that, give `--isochrone`.\n"
         return f"# {self.name}\n\n```console\n{commands}\n```\n\n## What was decided\n\n{decided}\n{none}{_LOOK}"
+
+    @property
+    def _frame(self) -> Settings:
+        """The frame in the long form."""
+        return {"class_path": "stream_mapper.catalog.SkyFrame", "init_args": {"frame": self.frame}}
 
     def _recipe(self) -> Settings:
         modelled = [name for name in self.coordinates if self.isochrone is not None or name != _PHOTOMETRY]
