@@ -109,3 +109,12 @@ def without_dots(name: str) -> str:
 def with_dots(key: str) -> str:
     """The dotted name of a key; see :func:`without_dots`."""
     return "" if key == "/" else key.replace("/", ".")
+
+
+def significant(x: float, digits: int) -> float:
+    """A number of some significant digits, as a person would write it.
+
+    >>> significant(123456.0, 4)
+    123500.0
+    """
+    return float(f"{x:.{digits}g}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Generic, NamedTuple, TypeVar
 
+from stream_mapper.utils import significant
+
 T = TypeVar("T")
 Range = tuple[float, float]
 
@@ -17,4 +19,4 @@ class Choice(NamedTuple, Generic[T]):
 
 def digits(x: float) -> float:
     """A number of four digits, as a person would write it."""
-    return float(f"{x:.4g}")
+    return significant(x, 4)

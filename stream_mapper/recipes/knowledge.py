@@ -9,6 +9,7 @@ import torch
 
 from stream_mapper.errors import InputError
 from stream_mapper.track import Track
+from stream_mapper.utils import significant
 
 Given = Track | str | Mapping[str, Sequence[float]]
 """A track as a recipe takes it: itself, the name of a file or of a track of galstreams, or columns by name."""
@@ -36,7 +37,7 @@ _VELOCITIES = ("rv", "radial_velocity")
 
 def rounded(x: float) -> float:
     """A number of six digits, for what is computed here to be read as if it had been written."""
-    return float(f"{x:.6g}")
+    return significant(x, 6)
 
 
 def as_track(given: Given, phi1: Sequence[float] | None = None) -> Track:

@@ -12,6 +12,7 @@ from stream_mapper.models.base import Model, ParametricModel, is_pretrained, win
 from stream_mapper.prior import ControlRegions
 from stream_mapper.selection import All, OffStream, Selection
 from stream_mapper.training.background import BackgroundStage, pretrained_parts
+from stream_mapper.utils import significant
 from stream_mapper.windows import as_window
 
 _log = logging.getLogger("stream_mapper")
@@ -59,14 +60,10 @@ def _beyond(guide: ControlRegions, coord: str, part: Model, model: Model) -> Off
     most = math.inf if window is None else _OF_WINDOW * as_window(window).widest
     return OffStream(
         coord,
-        [_rounded(min(w, most), 3) for w in reach],
-        phi1=[_rounded(x, 6) for x in guide.phi1.tolist()],
-        center=[_rounded(x, 6) for x in guide.center.tolist()],
+        [significant(min(w, most), 3) for w in reach],
+        phi1=[significant(x, 6) for x in guide.phi1.tolist()],
+        center=[significant(x, 6) for x in guide.center.tolist()],
     )
-
-
-def _rounded(x: float, digits: int) -> float:
-    return float(f"{x:.{digits}g}")
 
 
 def _widest(part: Model, coord: str) -> float | None:
