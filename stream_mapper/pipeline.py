@@ -41,7 +41,7 @@ from stream_mapper.inference.kernels import Kernel
 from stream_mapper.inference.membership import p_member
 from stream_mapper.inference.screening import screened, together
 from stream_mapper.models.base import Model
-from stream_mapper.models.components import frozen_parts
+from stream_mapper.models.components import frozen_parts, part_name
 from stream_mapper.models.known import Batch, KnownDensities
 from stream_mapper.models.mixture import MixtureModel
 from stream_mapper.results.annotation import Intake, check_columns
@@ -361,7 +361,7 @@ def scales_of(model: MixtureModel, ensemble: Ensemble) -> dict[str, list[float]]
     first = cast("FunctionPosterior", ensemble.posteriors[0])
     parts = {path: cast("ParametricModel", model.get_submodule(path)) for path in first.priors()}
     return {
-        f"{path.replace('_components.', '')}.{name}": [kernel.scale, kernel.amplitude]
+        f"{part_name(path)}.{name}": [kernel.scale, kernel.amplitude]
         for path, kernels in first.priors().items()
         for name, kernel in zip(parts[path].params.names, kernels, strict=True)
         if math.isfinite(kernel.scale)

@@ -9,6 +9,7 @@ from stream_mapper.inference.draws import Draw
 from stream_mapper.inference.ensemble import Fits, alone
 from stream_mapper.inference.profile import Columns, profiles, streams
 from stream_mapper.models.base import Params
+from stream_mapper.models.components import part_name
 from stream_mapper.models.constants import ConstantParameters
 from stream_mapper.models.mixture import MixtureModel
 
@@ -48,7 +49,7 @@ def _names(model: MixtureModel, q: str) -> dict[str, str]:
     That is the name in the part, or, where several parts have one, with the name of the part before it.
     """
     parts = {
-        path.replace("_components.", "").removesuffix("constants"): part
+        part_name(path).removesuffix("constants"): part
         for path, part in model.components[q].named_modules()
         if isinstance(part, ConstantParameters)
     }

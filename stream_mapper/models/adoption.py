@@ -10,7 +10,7 @@ from torch import nn
 from stream_mapper.description import describe
 from stream_mapper.errors import InputError
 from stream_mapper.models.base import Model, ParametricModel, is_pretrained
-from stream_mapper.models.components import ComponentModel
+from stream_mapper.models.components import ComponentModel, part_name
 
 _log = logging.getLogger("stream_mapper")
 
@@ -50,7 +50,7 @@ def adopt(model: ComponentModel, other: ComponentModel, parts: Mapping[str, str]
 
 def _leaves(model: nn.Module) -> dict[str, Model]:
     """The models in a model that are not made of others, by their names."""
-    modules = {path.replace("_components.", ""): part for path, part in model.named_modules()}
+    modules = {part_name(path): part for path, part in model.named_modules()}
     return {path: part for path, part in modules.items() if isinstance(part, Model) and path and _has_state(part)}
 
 

@@ -112,6 +112,15 @@ class ComponentModel(Model):
         return ln_density(model, scoped, batch)
 
 
+def part_name(path: str) -> str:
+    """The name of a part, or of what is in it, by the path of its module.
+
+    >>> part_name("_components.stream._components.sky.net")
+    'stream.sky.net'
+    """
+    return path.replace("_components.", "")
+
+
 def ln_density(model: Model, params: Params, batch: Batch) -> Tensor:
     """Log density of stars by a model, (N,), in nats, with what is known of them."""
     if "" in batch.known.frozen:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from stream_mapper.devices import sync_is_cheap
 from stream_mapper.inference.ensemble import mean_over
+from stream_mapper.models.components import part_name
 from stream_mapper.models.mixture import BACKGROUND, MixtureModel
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class StopOnNonFinite(Callback):
         since = [] if self._since is None else self._since.tolist()
         self._since = None
         if since and (first := min(since)) < _NEVER:
-            names = [name.replace("_components.", "") for name, p in module.named_parameters() if p.requires_grad]
+            names = [part_name(name) for name, p in module.named_parameters() if p.requires_grad]
             bad = [name for name, step in zip(names, since, strict=True) if step == first]
             raise FloatingPointError(f"step {first}: the gradient of {bad[:3]} is not finite.")
 
