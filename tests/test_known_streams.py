@@ -12,8 +12,9 @@ from stream_mapper.catalog import SkyFrame, read_track
 from stream_mapper.catalog.sky.galstreams import judge, stream_track
 from stream_mapper.catalog.sky.library import Library
 from stream_mapper.catalog.sky.places import resampled
-from stream_mapper.catalog.sky.streams import HALF_WIDTHS, WIDE, known_stream
+from stream_mapper.catalog.sky.streams import WIDE, known_stream
 from stream_mapper.errors import InputError
+from stream_mapper.track import HALF_WIDTHS
 
 LONG, SHORT = np.linspace(-30, 30, 241), np.linspace(20, -12, 129)
 NOTHING = {"distance": 1.0, "pm_ra_cosdec": 0.0, "pm_dec": 0.0, "radial_velocity": 0.0}

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from stream_mapper.errors import InputError
-from stream_mapper.track import Track
+from stream_mapper.track import HALF_WIDTHS, WIDTH, Track
 from stream_mapper.utils import significant
 
 Given = Track | str | Mapping[str, Sequence[float]]
@@ -16,19 +16,8 @@ Given = Track | str | Mapping[str, Sequence[float]]
 Widths = Mapping[str, float | Sequence[float] | None]
 """Half-widths of guides by coordinate: one number, one a place, or None for no guide."""
 
-WIDTH = "_width"
-HALF_WIDTHS = {
-    "phi2": 0.5,
-    "pm_phi1": 0.5,
-    "pm_phi2": 0.5,
-    "pmra": 0.5,
-    "pmdec": 0.5,
-    "distmod": 0.3,
-    "radial_velocity": 20.0,
-    "rv": 20.0,
-    "feh": 0.3,
-}
-"""Half-widths of guides where nothing says better, in the units of the package: what published tracks differ by."""
+USUAL = HALF_WIDTHS | {"pmra": 0.5, "pmdec": 0.5, "radial_velocity": HALF_WIDTHS["rv"], "feh": 0.3}
+"""Half-widths of guides where nothing says better, in the units of the package."""
 _PER_LN = 5 / math.log(10)  # d(distance modulus) / d(ln distance)
 _PLACES = 11  # to which a file's track is thinned: guides enough to follow a bend
 _OFFSET_PLACES = 5
@@ -75,7 +64,7 @@ def known(track: Track, widths: Widths) -> Track:
     """The track with its distance in every form, and with a half-width of every coordinate that is to have a guide.
 
     Half-widths are those given, those of the track, those that follow from another form of the distance, or
-    ``HALF_WIDTHS``, the first of these that there is.
+    ``USUAL``, the first of these that there is.
 
     Arguments:
         track: The track.
@@ -91,9 +80,7 @@ def known(track: Track, widths: Widths) -> Track:
     found = track.widths | chosen
     found |= _of_distances(track, found, chosen)
     found |= {
-        name: [HALF_WIDTHS[name]] * len(track.phi1)
-        for name in track.coordinates
-        if name in HALF_WIDTHS and name not in found
+        name: [USUAL[name]] * len(track.phi1) for name in track.coordinates if name in USUAL and name not in found
     }
     return Track(
         track.phi1, track.coordinates, {name: w for name, w in found.items() if widths.get(name, 0) is not None}
@@ -199,7 +186,7 @@ def _of_distances(
     first = [name for name in ("distmod", "parallax") if name in chosen]
     name = next((name for name in (*first, "distmod", "parallax", "distance") if name in found), None)
     if name is None:
-        moduli = [HALF_WIDTHS["distmod"]] * len(track.phi1)
+        moduli = [USUAL["distmod"]] * len(track.phi1)
     elif name == "distmod":
         moduli = found[name]
     else:

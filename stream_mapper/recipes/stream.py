@@ -76,7 +76,7 @@ def Stream(  # noqa: N802 (it makes a model as a class of models does)
         scatter: Scatter about it [mag].
         footprint: Where the survey looked.
         widths: Half-widths of the guides by coordinate, one number or one a place of the track; null for no guide. By
-            default those of the track, or ``HALF_WIDTHS``.
+            default those of the track, or those of docs/recipes.md.
         bounds: Ranges of parameters of the stream in place of the recipe's, such as ``phi2.mu``, ``phi2.ln-sigma``,
             ``distmod.mu`` and ``ln-weight``.
         ends: Where the stream begins and ends, or whether that is fitted where its track does so inside the field.

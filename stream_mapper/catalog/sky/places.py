@@ -1,14 +1,38 @@
-"""Places along a track: distances of every kind, and the track at even places."""
+"""Places along a track: in the frame of a stream, with distances of every kind, and at even places."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
+from astropy import units as u
+from astropy.table import Table
 
 from stream_mapper.catalog.columns import Values
+from stream_mapper.catalog.schema import COLUMNS
+from stream_mapper.catalog.sky.frames import SkyFrame
 from stream_mapper.errors import InputError
 from stream_mapper.track import Track
 
+SKY = ("ra", "dec", "pmra", "pmdec")
+"""What a frame turns."""
+
 _MARGIN = 1e-6  # deg
+
+
+def in_frame(columns: Mapping[str, Values], frame: SkyFrame, path: str) -> dict[str, Values]:
+    """phi1, phi2 and, if there are proper motions, pm_phi1 and pm_phi2 of places on the sky.
+
+    Arguments:
+        columns: Those of `SKY` that there are, in internal units, and any others.
+        frame: The frame.
+        path: What messages call the places.
+    """
+    there = [name for name in SKY if name in columns]
+    sky = Table({frame.names[name]: columns[name] * u.Unit(COLUMNS[name].unit) for name in there})
+    turned = frame.add_stream_coordinates(sky, path=path)
+    names = [name for name in ("phi1", "phi2", "pm_phi1", "pm_phi2") if name in turned.colnames]
+    return {name: np.asarray(turned[name], dtype=np.float64) for name in names}
 
 
 def with_distances(columns: dict[str, Values]) -> dict[str, Values]:

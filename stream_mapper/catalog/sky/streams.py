@@ -9,18 +9,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from astropy import units as u
-from astropy.table import Table
 from numpy.typing import NDArray
 
 from stream_mapper.catalog.columns import Values
-from stream_mapper.catalog.schema import COLUMNS
 from stream_mapper.catalog.sky.frames import SkyFrame
 from stream_mapper.catalog.sky.galstreams import StreamTrack, stream_track
 from stream_mapper.catalog.sky.library import Entry, Library
-from stream_mapper.catalog.sky.places import resampled, with_distances
+from stream_mapper.catalog.sky.places import in_frame, resampled, with_distances
 from stream_mapper.errors import check_positive
-from stream_mapper.track import Track
+from stream_mapper.track import HALF_WIDTHS, Track
 
 _log = logging.getLogger("stream_mapper")
 
@@ -28,9 +25,6 @@ GROUPS = {"distance": ("distance",), "motion": ("pm_phi1", "pm_phi2"), "velocity
 """What a track may lack, and the coordinates that are there, or not, together."""
 
 _OF_POINTS = {"distance": "distance", "motion": "pmra", "velocity": "rv"}  # a column of the points that tells a group
-
-HALF_WIDTHS = {"phi2": 0.5, "pm_phi1": 0.5, "pm_phi2": 0.5, "distmod": 0.3, "rv": 20.0}
-"""Half-widths [deg, mas/yr, mag, km/s] about a track where no width of the stream is known."""
 
 WIDE = {"pm_phi1": 1.5, "pm_phi2": 1.5, "distmod": 0.75, "rv": 100.0}
 """Half-widths about a mean, and beyond the ends of a track that another one is completed with."""
@@ -161,12 +155,8 @@ def _near(other: Values, phi1: Values) -> Values:
 
 def _rotated(track: StreamTrack, frame: SkyFrame) -> dict[str, Values]:
     """Columns of a track in the frame."""
-    sky = {name: track.points[name] for name in ("ra", "dec", "pmra", "pmdec") if name in track.points}
-    table = Table({frame.names[name]: values * u.Unit(COLUMNS[name].unit) for name, values in sky.items()})
-    turned = frame.add_stream_coordinates(table, path=track.name)
-    names = [name for name in ("phi1", "phi2", "pm_phi1", "pm_phi2") if name in turned.colnames]
     along = {name: track.points[name] for name in ("distance", "rv") if name in track.points}
-    return {name: np.asarray(turned[name], dtype=np.float64) for name in names} | along
+    return in_frame(track.points, frame, track.name) | along
 
 
 def _at(phi1: Values, other: Mapping[str, Values], names: Sequence[str]) -> dict[str, Values]:

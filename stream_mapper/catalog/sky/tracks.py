@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-import numpy as np
-from astropy import units as u
 from astropy.table import Table
 
 from stream_mapper.catalog.columns import Column, ColumnReader, Values
@@ -15,15 +13,13 @@ from stream_mapper.catalog.schema import COLUMNS, find_column
 from stream_mapper.catalog.sky.frames import SkyFrame
 from stream_mapper.catalog.sky.galstreams import FLAGS, flags_beside, judge
 from stream_mapper.catalog.sky.library import PREFIX
-from stream_mapper.catalog.sky.places import resampled, with_distances
+from stream_mapper.catalog.sky.places import SKY, in_frame, resampled, with_distances
 from stream_mapper.catalog.sky.streams import known_stream
 from stream_mapper.errors import InputError, check_positive
-from stream_mapper.track import Track
+from stream_mapper.track import WIDTH, Track
 
 _log = logging.getLogger("stream_mapper")
 
-WIDTH = "_width"
-_SKY = ("ra", "dec", "pmra", "pmdec")
 _ALONG = ("distance", "distmod", "parallax", "rv")  # what no rotation changes
 
 
@@ -118,12 +114,8 @@ def _stream_columns(table: Table, frame: SkyFrame | None, path: str) -> tuple[di
 def _rotated(table: Table, frame: SkyFrame, path: str) -> dict[str, Values]:
     """Columns of a track on the sky in the frame of a stream."""
     reader = ColumnReader(table, path)
-    asked = {name: spelt for name in (*_SKY, *_ALONG) if (spelt := find_column(name, reader.names))}
+    asked = {name: spelt for name in (*SKY, *_ALONG) if (spelt := find_column(name, reader.names))}
     columns = {name: reader.values(name, Column(spelt)) for name, spelt in asked.items()}
     reader.log_assumed()
-    there = [name for name in _SKY if name in columns]
-    sky = Table({frame.names[name]: columns[name] * u.Unit(COLUMNS[name].unit) for name in there})
-    turned = frame.add_stream_coordinates(sky, path=path)
-    names = [name for name in ("phi1", "phi2", "pm_phi1", "pm_phi2") if name in turned.colnames]
     along = {name: columns[name] for name in _ALONG if name in columns}
-    return with_distances({name: np.asarray(turned[name], dtype=float) for name in names} | along)
+    return with_distances(in_frame(columns, frame, path) | along)
