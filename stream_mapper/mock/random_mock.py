@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Literal
 
@@ -13,10 +12,10 @@ from stream_mapper.builtin.isochrone import Isochrone, PowerLawMassFunction
 from stream_mapper.errors import InputError, check_at_least
 from stream_mapper.mock.base import Column, Simulator, Stars, shuffled
 from stream_mapper.mock.survey.background import disc, halo, well_mixed
-from stream_mapper.mock.survey.measurement import PROPER_MOTIONS, measure
+from stream_mapper.mock.survey.measurement import measure
 from stream_mapper.mock.survey.photometry import CurvePhotometry
 from stream_mapper.mock.survey.population import Population
-from stream_mapper.mock.survey.stream import Stream
+from stream_mapper.mock.survey.stream import Stream, truth_of
 from stream_mapper.mock.truth import StreamTruth
 
 Kind = Literal["photometric", "survey"]
@@ -91,15 +90,11 @@ class RandomMock(Simulator):
             ``density`` of the stream and ``total_density`` of all stars [1/deg], in expectation.
         """
         at = torch.as_tensor(phi1, dtype=torch.float64)
-        centre = self.truth.centre(at)
-        distance = 10 ** (centre["distmod"] / 5 - 2)
-        sigmas = {"phi2": self.truth.width(at), "distmod": torch.full_like(at, self.depth)}
-        sigmas |= dict.fromkeys(PROPER_MOTIONS, torch.full_like(at, self.truth.dispersion))
-        sigmas["distance"] = distance * math.log(10) / 5 * self.depth
+        centre, widths = truth_of(self.truth, at, self.depth)
         density = self.stream.ln_number(at).exp()
         total = density + sum(population.ln_number(at).exp() for population in self.background)
         numbers = {"weight": density / total, "density": density, "total_density": total}
-        return {**centre, "distance": distance, **{f"{name}_sigma": s for name, s in sigmas.items()}, **numbers}
+        return {**centre, **widths, **numbers}
 
     def _number(self, expected: float) -> int:
         return int(torch.poisson(torch.tensor(expected, dtype=torch.float64), self._generator))

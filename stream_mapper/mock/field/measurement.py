@@ -5,13 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from stream_mapper.distributions import TruncatedExponential
 from stream_mapper.mock.base import Stars, normal, uniform
 from stream_mapper.mock.sky import on_the_sky, turn
-from stream_mapper.mock.survey.measurement import PROPER_MOTION_ERROR, PROPER_MOTIONS, Passbands
+from stream_mapper.mock.survey.measurement import (
+    PROPER_MOTION_ERROR,
+    PROPER_MOTIONS,
+    Passbands,
+    magnitude_of_errors,
+    without,
+)
 
 GAIA_LIMIT = 20.7  # mag, in the first band of any survey: fainter stars have no astrometry
-_RISE = -0.6  # decay in magnitude of the law of those that set the errors of stars without photometry, 1 / mag
 _SPREAD = (0.8, 1.2)  # errors over those of the magnitude: the scanning law
 _PARALLAX = 0.9  # error of a parallax [mas] over that of a proper motion [mas/yr]
 _CORRELATION = 0.4  # the largest of the errors of pmra and pmdec
@@ -41,14 +45,13 @@ def measure_field(
     """
     size = len(stars["phi1"])
     unseen, unmoved = (uniform(size, 0, 1, generator) < share for share in missing)
-    law = TruncatedExponential(*torch.tensor([_RISE, *passbands.limits], dtype=torch.float64))
-    magnitude = torch.where(unseen, law.icdf(uniform(size, 0, 1, generator)), stars[passbands.bands[0]])
+    magnitude = magnitude_of_errors(stars, unseen, passbands, generator)
     astrometry = _astrometry(stars, PROPER_MOTION_ERROR(magnitude), rotation, generator)
     bands = {name: stars[name] for name in passbands.bands}
     models = zip(passbands.bands, passbands.errors, strict=True)
     bands |= {f"{name}_err": error(stars[name]) for name, error in models}
     place = {name: stars[name] for name in ("phi1", "phi2")}
-    return place | _without(unmoved | (magnitude > GAIA_LIMIT), astrometry) | _without(unseen, bands)
+    return place | without(unmoved | (magnitude > GAIA_LIMIT), astrometry) | without(unseen, bands)
 
 
 def to_icrs(stars: Stars, rotation: Tensor) -> Stars:
@@ -87,8 +90,3 @@ def _rotated_errors(rotated: Tensor, first: Tensor, second: Tensor, corr: Tensor
     along, across = turned[:, 0, 0].sqrt(), turned[:, 1, 1].sqrt()
     correlation = turned[:, 0, 1] / (along * across)
     return {"pm_phi1_err": along, "pm_phi2_err": across, "pm_phi1_pm_phi2_corr": correlation}
-
-
-def _without(rows: Tensor, columns: Stars) -> Stars:
-    """The columns with NaN in some of the rows."""
-    return {name: column.masked_fill(rows, torch.nan) for name, column in columns.items()}

@@ -18,6 +18,7 @@ from stream_mapper.mock.field.surveys import field_survey, synthetic_isochrone
 from stream_mapper.mock.survey.measurement import PROPER_MOTIONS, Window
 from stream_mapper.mock.survey.photometry import CurvePhotometry
 from stream_mapper.mock.survey.population import Population
+from stream_mapper.mock.survey.stream import truth_of
 from stream_mapper.track import Track
 
 _WIDTH, _WIDTHS = 0.2, (0.05, 1.5)  # deg: where the literature has none, and the least and the greatest that is taken
@@ -141,16 +142,10 @@ class TrackMock(Simulator):
             ``parallax`` [mas], and ``weight``, the share of the stream among the stars there.
         """
         at = torch.as_tensor(phi1, dtype=torch.float64)
-        shape = self.stream.shape
-        centre = shape.centre(at)
-        distance = 10 ** (centre["distmod"] / 5 - 2)
-        sigmas = {"phi2": shape.width(at), "distmod": torch.full_like(at, self.depth)}
-        sigmas |= dict.fromkeys(PROPER_MOTIONS, torch.full_like(at, shape.dispersion))
-        sigmas["distance"] = distance * math.log(10) / 5 * self.depth
+        centre, widths = truth_of(self.stream.shape, at, self.depth)
         numbers = torch.stack([stars.ln_number(at) for stars in self.populations], -1).exp()
         weight = numbers[:, 0] / numbers.sum(-1)
-        widths = {f"{name}_sigma": sigma for name, sigma in sigmas.items()}
-        return {**centre, "distance": distance, "parallax": 1 / distance, **widths, "weight": weight}
+        return {**centre, "parallax": 1 / centre["distance"], **widths, "weight": weight}
 
     def _truth(self, stars: Stars) -> Stars:
         p = torch.stack([population.ln_density(stars) for population in self.populations], -1).softmax(-1)

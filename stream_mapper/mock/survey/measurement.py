@@ -71,7 +71,7 @@ class Window(NamedTuple):
 
 PASSBANDS = Passbands(BANDS, G, (MAGNITUDE_ERROR, MAGNITUDE_ERROR))
 WINDOW = Window(PHI1, PHI2)
-_RISE = -0.6  # decay in g of the magnitudes that set the errors of stars without photometry, 1 / mag
+_RISE = -0.6  # decay in the first band of the magnitudes that set the errors of stars without photometry, 1 / mag
 
 
 def measure(stars: Stars, missing_photometry: float, missing_pm: float, generator: torch.Generator) -> Stars:
@@ -92,13 +92,28 @@ def measure(stars: Stars, missing_photometry: float, missing_pm: float, generato
     """
     size = len(stars["phi1"])
     unseen, unmoved = (uniform(size, 0, 1, generator) < share for share in (missing_photometry, missing_pm))
-    other = TruncatedExponential(*torch.tensor([_RISE, *G], dtype=torch.float64))
-    pm_error = PROPER_MOTION_ERROR(torch.where(unseen, other.icdf(uniform(size, 0, 1, generator)), stars["g"]))
+    pm_error = PROPER_MOTION_ERROR(magnitude_of_errors(stars, unseen, PASSBANDS, generator))
     pm = {name: stars[name] + pm_error * normal(size, generator) for name in PROPER_MOTIONS}
     pm |= {f"{name}_err": pm_error for name in PROPER_MOTIONS}
     bands = {name: stars[name] for name in BANDS}
     bands |= {f"{name}_err": MAGNITUDE_ERROR(stars[name]) for name in BANDS}
-    return {"phi1": stars["phi1"], "phi2": stars["phi2"], **_without(unmoved, pm), **_without(unseen, bands)}
+    return {"phi1": stars["phi1"], "phi2": stars["phi2"], **without(unmoved, pm), **without(unseen, bands)}
+
+
+def magnitude_of_errors(stars: Stars, unseen: Tensor, passbands: Passbands, generator: torch.Generator) -> Tensor:
+    """The magnitude (N,) that the errors of the astrometry follow: that of the first band.
+
+    For a star whose photometry is missing it is drawn from one law for all, so that it tells nothing.
+
+    Arguments:
+        stars: Observed magnitudes, (N,) each.
+        unseen: Which stars lack them, (N,).
+        passbands: The bands.
+        generator: Source of the random numbers.
+    """
+    law = TruncatedExponential(*torch.tensor([_RISE, *passbands.limits], dtype=torch.float64))
+    drawn = law.icdf(uniform(len(unseen), 0, 1, generator))
+    return torch.where(unseen, drawn, stars[passbands.bands[0]])
 
 
 def motion_covariance(stars: Stars) -> tuple[Tensor, Tensor, Tensor]:
@@ -108,6 +123,6 @@ def motion_covariance(stars: Stars) -> tuple[Tensor, Tensor, Tensor]:
     return first.square(), second.square(), correlation * first * second
 
 
-def _without(rows: Tensor, columns: Stars) -> Stars:
+def without(rows: Tensor, columns: Stars) -> Stars:
     """The columns with NaN in some of the rows."""
     return {name: column.masked_fill(rows, torch.nan) for name, column in columns.items()}

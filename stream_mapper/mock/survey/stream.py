@@ -91,6 +91,22 @@ class Tapered:
         return torch.sin(0.5 * math.pi * rise).square() * kept_by_gaps(phi1, self.gaps)
 
 
+def truth_of(shape: Shape, at: Tensor, depth: float) -> tuple[Stars, Stars]:
+    """Centres of a stream at places (N,), its distance [kpc] among them, and its widths, ``phi2_sigma`` and so on.
+
+    Arguments:
+        shape: Where its stars are.
+        at: Places [deg], (N,).
+        depth: Spread of the distance modulus [mag].
+    """
+    centre = shape.centre(at)
+    distance = 10 ** (centre["distmod"] / 5 - 2)
+    sigmas = {"phi2": shape.width(at), "distmod": torch.full_like(at, depth)}
+    sigmas |= dict.fromkeys(PROPER_MOTIONS, torch.full_like(at, shape.dispersion))
+    sigmas["distance"] = distance * math.log(10) / 5 * depth
+    return {**centre, "distance": distance}, {f"{name}_sigma": sigma for name, sigma in sigmas.items()}
+
+
 class Stream(Population):
     """Stars about a track, with the photometry of an isochrone.
 
