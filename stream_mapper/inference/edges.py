@@ -119,6 +119,7 @@ def _binned(stars: _Stars, cell: float) -> _Stars:
 
 
 def _of_stars(model: MixtureModel, params: Params, batch: Batch, place: str, width: str, sign: float) -> _Stars:
+    """Stars of a batch, none put together; the edge, of these parameters, is on the left for a sign of one."""
     names, component = list(model.components), place.rpartition(".")[0]
     own, background = names.index(component), names.index(BACKGROUND)
     others = [i for i in range(len(names)) if i not in (own, background)]
