@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from stream_mapper.data import Data
 from stream_mapper.description import Described
-from stream_mapper.errors import InputError, check_positive
+from stream_mapper.errors import InputError, check_at_least, check_positive
 from stream_mapper.track import Track
 
 _Parameters = Callable[[Data], dict[str, Tensor]]
@@ -50,6 +50,10 @@ class ControlRegions(SquaredPrior):
     After Starkman, Nibauer et al. 2025, arXiv 2311.16960; here in units of each half-width, so that one strength
     serves every coordinate. The regions also start the fit: networks are first brought to the centres.
 
+    A function may leave its regions between two of them and be back at the next. Held at places ``between``, it may go
+    anywhere from the lowest to the highest edge of the two regions beside each; it pays as outside a region, in units
+    of their mean half-width, and all places between two regions together count about as one region.
+
     Arguments:
         param: Dotted name of the parameter x, seen from the model that holds this prior.
         phi1: Positions of the regions [deg], K of them.
@@ -57,9 +61,10 @@ class ControlRegions(SquaredPrior):
         width: Half-widths w_k > 0, in the parameter's unit; one number serves all.
         lamda: Strength, dimensionless: a value 2 w_k from c_k costs this many nats.
         coord: Independent coordinate the positions are of.
+        between: Places between two neighbouring regions where the parameter is held too; none by default.
 
     Raises:
-        InputError: If the lengths differ or a width is not positive.
+        InputError: If the lengths differ, a width is not positive, or ``between`` is negative.
     """
 
     phi1: Tensor
@@ -74,8 +79,10 @@ class ControlRegions(SquaredPrior):
         width: Sequence[float] | float,
         lamda: float = 100.0,
         coord: str = "phi1",
+        between: int = 0,
     ) -> None:
         super().__init__()
+        check_at_least(f"between, of the ControlRegions of {param},", between, 0)
         widths = [float(width)] * len(phi1) if isinstance(width, int | float) else list(width)
         if not len(phi1) == len(center) == len(widths) > 0:
             raise InputError(
@@ -84,7 +91,7 @@ class ControlRegions(SquaredPrior):
             )
         if min(widths) <= 0 or lamda < 0:
             raise InputError(f"ControlRegions of {param}: widths must be > 0 and lamda >= 0; got {widths} and {lamda}.")
-        self.param, self.coord, self.lamda = param, coord, float(lamda)
+        self.param, self.coord, self.lamda, self.between = param, coord, float(lamda), between
         for name, values in (("phi1", phi1), ("center", center), ("width", widths)):
             self.register_buffer(name, torch.tensor([float(v) for v in values]))
 
@@ -97,8 +104,9 @@ class ControlRegions(SquaredPrior):
         lamda: float = 100.0,
         coord: str = "phi1",
         quantity: str | None = None,
+        between: int = 7,
     ) -> ControlRegions:
-        """Regions about a track, one at each of its places.
+        """Regions about a track, one at each of its places, with the parameter held between them as well.
 
             >>> track = stream_mapper.Track([-10.0, 10.0], {"phi2": [0.0, 2.0]})
             >>> ControlRegions.along("phi2.mu", track, width=0.5).center
@@ -111,24 +119,47 @@ class ControlRegions(SquaredPrior):
             lamda: Strength, as of the class.
             coord: Independent coordinate the places are of.
             quantity: Coordinate of the track; by default the parameter's: ``phi2`` of ``phi2.mu``.
+            between: As of the class.
 
         Raises:
             InputError: If the track has no such coordinate or no widths of it.
         """
         name = quantity or param.rpartition(".")[0].rpartition(".")[2] or param
-        return cls(param, track.phi1, track.values(name), track.half_width(name, width), lamda, coord)
+        return cls(param, track.phi1, track.values(name), track.half_width(name, width), lamda, coord, between)
 
     def offsets(self, model: _Parameters) -> Tensor:
         """Distance of the parameter from the centres in half-widths, shape (K,)."""
-        params = model(Data({self.coord: self.phi1}))
-        if self.param not in params:
-            raise InputError(f"ControlRegions: no parameter {self.param!r}; the model has {list(params)}.")
-        return (params[self.param] - self.center) / self.width
+        return (self._values(model, self.phi1) - self.center) / self.width
+
+    @property
+    def places(self) -> Tensor:
+        """Where the parameter is held: at the regions, then between them."""
+        return torch.cat([self.phi1, self._between()[0]])
 
     def residuals(self, model: _Parameters) -> Tensor:
-        """Terms r (K,) with which the log prior is -sum r^2 / 2; zero inside the regions."""
-        offsets = self.offsets(model)
-        return (2 * self.lamda) ** 0.5 * offsets.sign() * (offsets.abs() - 1).clamp(min=0)
+        """Terms r with which the log prior is -sum r^2 / 2, one for each of the `places`; zero inside."""
+        _, low, high, unit = self._between()
+        x, y = self._values(model, self.places).tensor_split([len(self.phi1)])
+        offsets = (x - self.center) / self.width
+        at = offsets.sign() * (offsets.abs() - 1).clamp(min=0)
+        off = ((y - high).clamp(min=0) - (low - y).clamp(min=0)) / unit
+        return (2 * self.lamda) ** 0.5 * torch.cat([at, off / (self.between + 1) ** 0.5])
+
+    def _between(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The places between the regions, the lowest and highest value there, and the unit of what is beyond."""
+        order = self.phi1.argsort()
+        low, high, unit = self.center - self.width, self.center + self.width, self.width
+        phi1, low, high, unit = (torch.stack([x[order][:-1], x[order][1:]]) for x in (self.phi1, low, high, unit))
+        shares = torch.linspace(0, 1, self.between + 2).to(phi1)[1:-1]
+        places = torch.lerp(phi1[0, :, None], phi1[1, :, None], shares).flatten()
+        lowest, highest, mean = (x.repeat_interleave(self.between) for x in (low.amin(0), high.amax(0), unit.mean(0)))
+        return places, lowest, highest, mean
+
+    def _values(self, model: _Parameters, places: Tensor) -> Tensor:
+        params = model(Data({self.coord: places}))
+        if self.param not in params:
+            raise InputError(f"ControlRegions: no parameter {self.param!r}; the model has {list(params)}.")
+        return params[self.param]
 
 
 class NormalPrior(SquaredPrior):

@@ -33,6 +33,40 @@ def test_one_width_serves_all_regions():
     assert one(line(0.1)).item() == many(line(0.1)).item() == pytest.approx(-100 * 9)
 
 
+@pytest.mark.parametrize(("dip", "expected"), [(0.0, 0.0), (0.5, 0.0), (1.5, -7.0 * (0.5 / 0.75) ** 2)])
+def test_regions_hold_between_them_what_leaves_both_neighbours(dip, expected):
+    """Centres 0 and 1, half-widths 0.5 and 1: anything from -0.5 to 2 between; a dip at one place of three."""
+    given = {"phi1": [20.0, 10.0], "center": [1.0, 0.0], "width": [1.0, 0.5], "lamda": 7.0}
+
+    def dipping(data):
+        return {"phi2.mu": torch.where(data["phi1"] == 12.5, 0.5 - dip, 0.1)}
+
+    assert ControlRegions("phi2.mu", **given)(dipping).item() == 0
+    prior = ControlRegions("phi2.mu", **given, between=3)
+    assert prior(dipping).item() == pytest.approx(expected / 4, abs=1e-5)
+    assert len(prior.residuals(dipping)) == 2 + 3
+
+
+def test_all_places_between_two_regions_count_as_one():
+    """A function that is beyond by one mean half-width all along pays the strength once for each interval."""
+    given = {"phi1": [0.0, 10.0, 40.0], "center": [0.0, 0.0, 0.0], "width": 0.5, "lamda": 3.0}
+    beyond = {
+        n: ControlRegions("phi2.mu", **given, between=n).residuals(lambda d: {"phi2.mu": 0 * d["phi1"] + 1})
+        for n in (1, 99)
+    }
+    for n, residuals in beyond.items():
+        assert residuals[3:].square().sum().item() / 2 == pytest.approx(3.0 * 2 * n / (n + 1), rel=1e-5)
+
+
+def test_one_region_has_nothing_between():
+    assert len(ControlRegions("phi2.mu", [0.0], [0.0], 1.0, between=7).residuals(line(0.0))) == 1
+
+
+def test_fewer_than_no_places_between_are_refused():
+    with pytest.raises(sml.InputError, match=r"between, of the ControlRegions of phi2\.mu, must be 0 or more; got -1"):
+        ControlRegions("phi2.mu", [0.0], [0.0], 1.0, between=-1)
+
+
 def test_priors_of_parts_add_up():
     model = guided()
     assert model.ln_prior().item() == pytest.approx(-10 * 2 * 9)

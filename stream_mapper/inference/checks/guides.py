@@ -64,13 +64,14 @@ def guides(inspection: Inspection) -> list[Check]:
 def _kept(inspection: Inspection, guide: Guides) -> Check:
     streams = inspection.evidence.streams
     members = inspection.fitted.p(guide.component).sum().item() if guide.component in streams else math.inf
-    offsets = guide.prior.offsets(guide.part)
-    cost = 0.5 * guide.prior.residuals(guide.part).square().sum().item()
+    offsets, beyond = guide.prior.offsets(guide.part), guide.prior.residuals(guide.part)
+    cost = 0.5 * beyond.square().sum().item()
     pressed = offsets.abs() >= PRESSED
     name, share = guide.prior.param, pressed.float().mean().item()
     value = offsets.abs().max().item()
-    at = _places(guide, pressed)
+    at = _listed(guide, guide.prior.phi1[pressed])
     if cost > PENALTY:
+        at = _listed(guide, guide.prior.places[beyond != 0].sort().values)
         text = f"{name} left its guides {at}, by {cost:.0f} nats: the guides are wrong there, or too narrow; widen them"
         return Check("guides", guide.component, "fail", value, 1.0, text)
     if share > SHARE_PRESSED and members > _FEWEST:
@@ -81,8 +82,7 @@ def _kept(inspection: Inspection, guide: Guides) -> Check:
     return Check("guides", guide.component, outcome, value, 1.0, text)
 
 
-def _places(guide: Guides, chosen: Tensor) -> str:
-    places = guide.prior.phi1[chosen]
+def _listed(guide: Guides, places: Tensor) -> str:
     return f"at {guide.prior.coord} " + ", ".join(f"{place:.4g}" for place in places.tolist()[:6])
 
 
@@ -114,7 +114,7 @@ def _overlap(inspection: Inspection, guide: Guides) -> Check:
         return Check("overlap", guide.component, "ok", 0.0, SHARE_EMPTY, f"the guides of {name} lie among the stars")
     low, high = inspection.places.aminmax()
     outcome: Outcome = "fail" if share > SHARE_EMPTY else "note"
-    text = f"{share:.0%} of the guides of {name} lie where no stars are, {_places(guide, wrong)}"
+    text = f"{share:.0%} of the guides of {name} lie where no stars are, {_listed(guide, guide.prior.phi1[wrong])}"
     if bool(empty.any()):
         text += (
             f": the stars have {guide.prior.coord} {low:.4g}..{high:.4g}, perhaps from 0 to 360, or of another frame"
