@@ -146,9 +146,7 @@ def sequential(
     check_at_least("the number of layers of a network", layers)
     if gain <= 0:
         raise InputError(f"the gain of a network must be positive; got {gain}.")
-    if activation not in _ACTIVATIONS:
-        raise InputError(f"the activation of a network is one of {list(_ACTIVATIONS)}; got {activation!r}.")
-    made = _ACTIVATIONS[activation]
+    made = activation_of(activation)
     widths = [data] + [hidden_features] * (layers - 1)
     hidden = [module for a, b in pairwise(widths) for module in (nn.Linear(a, b), made(), SharedDropout(dropout))]
     net = Perceptron(*hidden)
@@ -156,6 +154,17 @@ def sequential(
     net.widen()
     net.append(nn.Linear(widths[-1], features))
     return net
+
+
+def activation_of(name: str) -> Callable[[], nn.Module]:
+    """What makes the activation of a name.
+
+    Raises:
+        InputError: If no activation has it.
+    """
+    if name not in _ACTIVATIONS:
+        raise InputError(f"the activation of a network is one of {list(_ACTIVATIONS)}; got {name!r}.")
+    return _ACTIVATIONS[name]
 
 
 class Constant(nn.Module):
