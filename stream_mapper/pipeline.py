@@ -398,7 +398,8 @@ def evidence(fitted: Fit, stars: FitStars, pretrained: Pretrained, trained: Trai
     model, here = copy.deepcopy(fitted.model).cpu().eval(), batch.to("cpu")
     schedule = Schedule(trained.asked, trained.epochs, trained.learning_rate)
     off_stream = pretrained.off_stream if frozen_parts(model) else None
-    return Evidence(model, here.stars, here.known, off_stream, schedule, each)
+    steps = {names: one.steps for names, one in pretrained.learned.items()}
+    return Evidence(model, here.stars, here.known, off_stream, schedule, steps, each)
 
 
 @torch.no_grad()

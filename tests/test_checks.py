@@ -268,6 +268,15 @@ def test_members_that_rest_on_one_coordinate(stars):
     assert any("pm" in message for message in fails("dependence", Evidence(narrow, odd)))
 
 
+def test_a_background_that_is_hardly_trained(stars):
+    """The steps it needs go with its coordinates; a density that takes none, such as a kernel density, needs none."""
+    evidence = replace(Evidence(mixture(), stars), steps={"pm_phi1,pm_phi2,g,r": 300, "parallax": 75, "g,r": 0})
+    assert not fails("schedule", evidence)
+    (message,) = fails("schedule", replace(evidence, steps={"pm_phi1,pm_phi2,g,r": 299, "parallax": 75}))
+    assert "pm_phi1, pm_phi2, g, r was trained for 299 steps, fewer than 300" in message
+    assert "background.max_epochs" in message
+
+
 def test_a_schedule_that_did_not_end(stars):
     evidence = Evidence(mixture(), stars)
     assert not fails("schedule", replace(evidence, schedule=Schedule(100, 100, 1e-4)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +60,18 @@ class Pretraining(Protocol):
 
     def held_out(self, stars: Data) -> Data:
         """Those of the same stars that `maximise` learns no weights from."""
+
+
+class Learned(NamedTuple):
+    """How the training of a density before the mixture went.
+
+    Arguments:
+        ln_p: Mean log density of held-out stars [nats].
+        steps: Steps of the optimiser; zero of a density that takes none.
+    """
+
+    ln_p: float
+    steps: int
 
 
 class Model(Described, nn.Module, ABC):

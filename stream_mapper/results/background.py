@@ -12,7 +12,7 @@ from torch import Tensor
 
 from stream_mapper.builtin.compat.broad import Broad
 from stream_mapper.data import Data
-from stream_mapper.models.base import Model
+from stream_mapper.models.base import Learned, Model
 from stream_mapper.models.components import frozen_parts
 from stream_mapper.models.known import KnownDensities
 
@@ -29,13 +29,13 @@ class Pretrained:
         known: Their log densities of all stars.
         off_stream: The stars that they were trained on, if these have their coordinates.
         rows: Which of the fit's stars those are; None if they are of another table.
-        val_ln_likelihoods: Mean log density of held-out stars [nats], by the coordinates of the density.
+        learned: How the training of each density went, by its coordinates.
     """
 
     known: KnownDensities
     off_stream: Data
     rows: Tensor | None = None
-    val_ln_likelihoods: Mapping[str, float] = field(default_factory=dict)
+    learned: Mapping[str, Learned] = field(default_factory=dict)
 
 
 def background_metrics(
@@ -50,14 +50,18 @@ def background_metrics(
         p_off_stream: The membership of each of the stars it used, (M,); None if it is not known.
 
     Returns:
-        ``val_ln_likelihood_background`` and ``broad_share_background`` by density; ``outside_support_background``,
-        fitted stars unlike those that some density was trained on; ``stream_share_of_background``, the share of stream
-        stars among these. Nothing of a model without such densities.
+        ``val_ln_likelihood_background``, ``steps_background`` and ``broad_share_background`` by density;
+        ``outside_support_background``, fitted stars unlike those that some density was trained on;
+        ``stream_share_of_background``, the share of stream stars among these. Nothing of a model without such
+        densities.
     """
     parts = frozen_parts(model)
     if not parts:
         return {}
-    out: dict[str, Any] = {"val_ln_likelihood_background": dict(pretrained.val_ln_likelihoods)}
+    out: dict[str, Any] = {
+        "val_ln_likelihood_background": {names: one.ln_p for names, one in pretrained.learned.items()},
+        "steps_background": {names: one.steps for names, one in pretrained.learned.items()},
+    }
     if shares := _broad_shares(parts):
         out["broad_share_background"] = shares
     out["outside_support_background"] = _unsupported(parts, stars)

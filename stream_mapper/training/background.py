@@ -17,7 +17,7 @@ from torch import Tensor
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError, check_at_least, check_positive, check_share
 from stream_mapper.inference.resampled import Resampled
-from stream_mapper.models.base import Model, is_pretrained
+from stream_mapper.models.base import Learned, Model, is_pretrained
 from stream_mapper.models.components import frozen_parts
 from stream_mapper.selection import Selection
 from stream_mapper.training.batches import Batches, batch_sizes
@@ -111,11 +111,13 @@ class BackgroundTraining:
         stage: How.
         hardware: On what.
         length: Share of the stage's epochs.
+        steps: Steps of each training it has made so far.
     """
 
     stage: BackgroundStage
     hardware: Hardware = field(default_factory=Hardware)
     length: float = 1.0
+    steps: list[int] = field(default_factory=list)
 
     def maximise(self, model: Model, stars: Data) -> None:
         """Bring the weights of a density to those of its best epoch on held-out stars."""
@@ -138,6 +140,7 @@ class BackgroundTraining:
         share = partial(Batches, rank=trainer.global_rank, world_size=trainer.world_size)
         train = share(chosen.to(device), stage.batch_size, shuffle=True, seed=stage.seed)
         trainer.fit(StreamModule(model, learning_rate=stage.learning_rate), train, share(held_out.to(device)))
+        self.steps.append(trainer.global_step)
 
     def held_out(self, stars: Data) -> Data:
         """The stars of the split that `maximise` chooses the best epoch on."""
@@ -146,7 +149,7 @@ class BackgroundTraining:
 
 def train_background(
     model: Model, stars: Data, stage: BackgroundStage, hardware: Hardware | None = None
-) -> dict[str, float]:
+) -> dict[str, Learned]:
     """Train each density of ``model`` that is trained beforehand, then freeze it.
 
     Under several processes they share the training. Lightning starts the others when the first of these trainings
@@ -160,7 +163,7 @@ def train_background(
         hardware: On what; one process on the CPU by default.
 
     Returns:
-        Mean log density [nats] of the stars held out of the training of each density, by its coordinates.
+        How the training of each density went, by its coordinates.
 
     Raises:
         InputError: If fewer than ten such stars are left, or too few for each process.
@@ -171,12 +174,13 @@ def train_background(
         _log.warning("no off_stream selection: the background is trained on all stars, those of the stream included.")
     off = stars[off_stream(stars, stage)]
     complete = [_complete(density, off, stage, hardware.processes) for density in densities]
-    found: dict[str, float] = {}
+    found: dict[str, Learned] = {}
     for density, chosen in zip(densities, complete, strict=True):
         _log.info("training the flow over %s on %d off-stream stars", ", ".join(density.coord_names), len(chosen))
-        density.pretrain(chosen, BackgroundTraining(stage, hardware))
+        training = BackgroundTraining(stage, hardware)
+        density.pretrain(chosen, training)
         density.requires_grad_(False)
-        found[",".join(density.coord_names)] = _ln_held_out(density, chosen, stage)
+        found[",".join(density.coord_names)] = Learned(_ln_held_out(density, chosen, stage), sum(training.steps))
     return found
 
 

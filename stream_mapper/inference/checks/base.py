@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 from torch import Tensor
@@ -65,6 +65,8 @@ class Evidence:
         known: What is known of their densities beforehand.
         off_stream: The stars that the densities trained beforehand were trained on, if there are such densities.
         schedule: How far the training went, if that is known.
+        steps: Steps of the training of each density that was trained beforehand, by its coordinates with commas
+            between; none of one that takes no steps.
         ensemble: ``p_member`` (N,) by each fit of an ensemble, if there are several.
         seed: Seed of the draws that the checks make.
     """
@@ -74,6 +76,7 @@ class Evidence:
     known: KnownDensities | None = None
     off_stream: Data | None = None
     schedule: Schedule | None = None
+    steps: Mapping[str, int] = field(default_factory=dict)
     ensemble: Sequence[Tensor] | None = None
     seed: int = 0
 
