@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from stream_mapper import builtin, nn, params, prior, recipes, selection, utils
 from stream_mapper.data import Data
-from stream_mapper.description import allow
 from stream_mapper.errors import InputError
 from stream_mapper.footprint import Footprint
 from stream_mapper.models import Ends, IndependentModels, MixtureModel, Model
 from stream_mapper.track import Track
+from stream_mapper.trust import allow
 from stream_mapper.windows import WindowAlong
 
 if TYPE_CHECKING:

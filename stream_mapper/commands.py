@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import jsonargparse
 
+from stream_mapper.configuration import check_text, strict
 from stream_mapper.errors import InputError
+from stream_mapper.trust import allow
 
 Result = TypeVar("Result")
 
@@ -72,28 +77,103 @@ def run(command: Callable[[], Result]) -> Result:
         if is_first():
             sys.stderr.write(f"interrupted: {one_line(stop) or 'nothing was written'}\n")
         raise SystemExit(130) from None
-    except (InputError, OSError) as error:
+    except Exception as error:
+        told = error if isinstance(error, OSError | MemoryError) else input_error(error)
+        if told is None:
+            raise
         if is_first() or not _launched_with_the_first():
-            sys.stderr.write(f"error: {one_line(error)}\n")
+            sys.stderr.write(f"error: {one_line(told) or 'the memory is not enough'}\n")
         raise SystemExit(2) from None
 
 
+ALLOW = "--allow"
+ALLOW_HELP = "A package or module of your own whose classes the configuration may name; name only what you trust."
+_DENIED = re.compile(r"Importing '([\w.]+)' is not allowed.*?to allow it\.")
+
+
+def take_allowed(args: Sequence[str]) -> list[str]:
+    """Register what ``--allow`` names, and the arguments without it: a file of configuration cannot say it.
+
+    Raises:
+        InputError: If no name follows.
+    """
+    rest: list[str] = []
+    waiting = list(args)
+    while waiting:
+        word, equals, value = waiting.pop(0).partition("=")
+        if word != ALLOW:
+            rest.append(word + equals + value)
+            continue
+        if not equals and not waiting:
+            raise InputError(f"{ALLOW}: no name follows; give a package or a module, such as my_package.models.")
+        names = value if equals else waiting.pop(0)
+        allow(*(name.strip(" '\"") for name in names.strip("[] ").split(",")))
+    return rest
+
+
 class OneLineErrors(jsonargparse.ArgumentParser):
-    """A parser whose errors are one line."""
+    """A parser whose errors are one line, and which imports only what a configuration may name."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"parser_mode": strict(), **kwargs})
+
+    def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Any:
+        """The values of a file, which has to be text in UTF-8."""
+        check_text(Path(path))
+        return super().parse_path(path, *args, **kwargs)
+
+    def instantiate_classes(self, *args: Any, **kwargs: Any) -> Any:
+        """What the values describe.
+
+        Raises:
+            InputError: If something cannot be built of its values, whichever exception says so.
+        """
+        try:
+            return super().instantiate_classes(*args, **kwargs)
+        except Exception as error:
+            if (cause := input_error(error)) is not None:
+                raise cause from error
+            raise InputError(f"the configuration cannot be used: {_words(error)}.") from error
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the error and stop, unless this parser is to raise."""
         if not self.exit_on_error:
             super().error(message, ex)
-        sys.stderr.write(f"error: {one_line(message)}\n")
+        sys.stderr.write(f"error: {one_line(_DENIED.sub(_not_allowed, message))}\n")
         sys.exit(2)
+
+
+def _not_allowed(denied: re.Match[str]) -> str:
+    """What jsonargparse says of a name that may not be given, in our words."""
+    return f"{denied[1]} is not among what a configuration may name; if you trust it, say {ALLOW} with its module."
+
+
+def _words(error: Exception) -> str:
+    """An exception in words, its kind with it, as some say a number or a key alone."""
+    return f"{type(error).__name__}: {one_line(error).rstrip('.')}"
+
+
+def input_error(error: BaseException) -> InputError | None:
+    """The InputError that an exception is or was made of, if it was one: libraries wrap what they do not know."""
+    seen: BaseException | None = error
+    for _ in range(20):
+        if seen is None or isinstance(seen, InputError):
+            break
+        seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
+    return seen if isinstance(seen, InputError) else None
 
 
 def parse(function: Callable[..., Any], args: Sequence[str] | None = None) -> dict[str, Any]:
     """Keyword arguments of ``function`` from the command line, by the names and types of its signature."""
     description = (function.__doc__ or "").split("\n", maxsplit=1)[0]
+    given = take_allowed(sys.argv[1:] if args is None else args)
     parser = OneLineErrors(prog=f"stream-mapper {function.__name__}", description=description)
     parser.add_argument("--config", action="config", help="A configuration file in YAML.")
     parser.add_function_arguments(function, as_positional=False, fail_untyped=True)
-    config = parser.instantiate_classes(parser.parse_args(args))
-    return {name: value for name, value in config.as_dict().items() if name != "config"}
+    takes_it = "allow" in inspect.signature(function).parameters
+    if not takes_it:
+        parser.add_argument(ALLOW, type=list[str], default=[], help=ALLOW_HELP)
+    config = parser.instantiate_classes(parser.parse_args(given))
+    return {
+        name: value for name, value in config.as_dict().items() if name != "config" and (takes_it or name != "allow")
+    }

@@ -6,7 +6,6 @@ configuration. Numbers that change afterwards, such as weights, are not part of 
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from functools import wraps
@@ -17,12 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from stream_mapper.errors import InputError
+from stream_mapper.trust import at, may_describe, resolve
 
 Call = ParamSpec("Call")
 Made = TypeVar("Made")
 
 _CLASS, _ARGUMENTS, _IN_ORDER, _FUNCTION = "class_path", "init_args", "args", "function"
-_ALLOWED = {"stream_mapper", "torch.nn", "zuko.flows"}
 _DESCRIBED: set[str] = set()  # paths of what this process itself has described, which it may build again
 _OTHERS: dict[str, Callable[[Any], dict[str, Any] | None]] = {}
 _PLAIN = (bool, int, float, str, type(None))
@@ -53,19 +52,6 @@ def factory(function: Callable[Call, Made]) -> Callable[Call, Made]:
     return remembering
 
 
-def allow(*names: str) -> None:
-    """Let descriptions build what is in these packages or modules, besides this package, torch.nn and zuko.flows.
-
-    Classes of models that are already imported need no permission, nor does what this process itself has described.
-
-        >>> allow("streams_of_mine.densities")
-
-    Arguments:
-        names: Dotted names.
-    """
-    _ALLOWED.update(names)
-
-
 def describes(package: str) -> Callable[[Callable[[Any], dict[str, Any] | None]], None]:
     """Decorate a function that describes objects of a package which do not say how they were made.
 
@@ -76,11 +62,6 @@ def describes(package: str) -> Callable[[Callable[[Any], dict[str, Any] | None]]
         _OTHERS[package] = function
 
     return register
-
-
-def allowed() -> tuple[str, ...]:
-    """The packages and modules that descriptions may build from, for another process to allow."""
-    return tuple(sorted(_ALLOWED))
 
 
 def describe(value: Any, place: str = "the model") -> Any:
@@ -119,7 +100,8 @@ def build(plain: Any) -> Any:
         plain: What :func:`describe` gave.
 
     Raises:
-        InputError: If it names something that cannot be imported, or that is not allowed (see :func:`allow`).
+        InputError: If it names something that cannot be imported or is not allowed, see
+            :func:`stream_mapper.trust.allow`.
     """
     if isinstance(plain, list | tuple):
         return [build(item) for item in plain]
@@ -227,46 +209,21 @@ def _path_of(thing: Any, place: str) -> str:
     steps = module.split(".")
     for count in range(1, len(steps) + 1):
         path = ".".join([*steps[:count], name])
-        if _at(path) is thing:
+        if at(path) is thing:
             _DESCRIBED.add(path)
             return path
     advice = "define it in a module that can be imported"
     raise InputError(f"{place}: {module}.{name} cannot be imported, so it cannot be kept in a checkpoint; {advice}.")
 
 
-def _at(path: str) -> Any:
-    """What a dotted path leads to in modules that are loaded, None if there is no such thing."""
-    *steps, name = path.split(".")
-    for count in range(len(steps), 0, -1):
-        module = ".".join(steps[:count])
-        if (thing := _loaded(module)) is not None:
-            for step in (*steps[count:], name):
-                thing = getattr(thing, step, None)
-            return thing
-    return None
-
-
-def _loaded(module: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        return None
-
-
-def _resolve(path: str) -> Any:
+def _resolve(path: Any) -> Any:
     """The class or function of a dotted path, if descriptions may build it."""
-    if path not in _DESCRIBED and not any(path == name or path.startswith(f"{name}.") for name in _ALLOWED):
-        mine = _loaded_class(path)
-        if mine is None:
-            raise InputError(
-                f"{path} is not of stream_mapper, torch.nn or zuko.flows. If you trust the file that names it, import "
-                f"its module first, or call stream_mapper.allow({path.rpartition('.')[0]!r})."
-            )
-        return mine
-    thing = _at(path)
-    if thing is None:
-        raise InputError(f"{path} cannot be imported; is its package installed?")
-    return thing
+    if not isinstance(path, str):
+        raise InputError(f"{path!r} is no dotted path of a class or a function.")
+    mine = None if may_describe(path) else _loaded_class(path)
+    if mine is None and path in _DESCRIBED:
+        mine = at(path)
+    return resolve(path) if mine is None else mine
 
 
 def _loaded_class(path: str) -> type | None:

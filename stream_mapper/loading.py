@@ -28,7 +28,7 @@ def load(path: str | os.PathLike[str]) -> Fit:
 
     Raises:
         InputError: If there is no such fit, or its model is of classes that may not be built; see
-            :func:`stream_mapper.description.allow`.
+            :func:`stream_mapper.trust.allow`.
     """
     source = Path(path)
     if not source.is_dir():

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stream_mapper import description
+from stream_mapper import trust
 from stream_mapper.commands import parse, run
 from stream_mapper.errors import InputError, check_at_least
 
@@ -51,7 +51,7 @@ def predict(
     from stream_mapper.catalog import is_partitioned  # noqa: PLC0415
     from stream_mapper.prediction import Predictor, Share, predict_parts  # noqa: PLC0415
 
-    description.allow(*allow)
+    trust.allow(*allow)
     check_at_least("draws", draws, 0)
     for name, value in {"chunk_size": chunk_size, "processes": processes}.items():
         check_at_least(name, value)

@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "stream_mapper"
 HEAVY = ("lightning", "astropy", "matplotlib", "zuko", "jsonargparse", "pyarrow", "torchmetrics", "tensorboard")
 
-BASE = {"errors", "description", "data", "utils", "devices", "track", "footprint", "quantiles"}
+BASE = {"errors", "description", "trust", "data", "utils", "devices", "track", "footprint", "quantiles"}
 CORE = BASE | {"params", "nn", "prior", "windows"}
 MODELS = CORE | {"distributions", "models", "builtin"}
 WHOLES = MODELS | {"inference", "catalog", "mock", "results", "selection"}
@@ -19,7 +19,8 @@ WHOLES = MODELS | {"inference", "catalog", "mock", "results", "selection"}
 MAY_IMPORT = {
     "errors": set(),
     "devices": set(),
-    "description": {"errors"},
+    "trust": {"errors"},
+    "description": {"errors", "trust"},
     "data": {"errors"},
     "track": {"errors"},
     "footprint": {"data", "description", "errors"},
@@ -43,7 +44,12 @@ MAY_IMPORT = {
     "fitted": WHOLES,
     "loading": WHOLES | {"fitted", "__version__"},
     "lsdb": WHOLES | {"prediction"},
-    "commands": {"errors"},  # what the commands share; the training's command line is made of it
+    "configuration": {"errors", "trust"},
+    "commands": {
+        "errors",
+        "trust",
+        "configuration",
+    },  # what the commands share; the training's command line is made of it
     "training": WHOLES | {"commands"},
     "pipeline": WHOLES | {"fitted", "training", "__version__"},
     "prediction": WHOLES | {"fitted", "loading", "commands", "__version__"},

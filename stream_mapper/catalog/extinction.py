@@ -16,6 +16,7 @@ from stream_mapper.catalog.files import one_line
 from stream_mapper.catalog.schema import find_column, is_magnitude
 from stream_mapper.catalog.surveys import GAIA_BANDS, SURVEYS, Surveys, survey_of
 from stream_mapper.errors import InputError
+from stream_mapper.trust import check_map
 
 logger = logging.getLogger("stream_mapper")
 
@@ -197,6 +198,7 @@ def _from_map(name: str, reader: ColumnReader) -> Values:
     """E(B-V) as a map of dustmaps has it, at each star."""
     path = MAPS.get(name, name)
     module, _, query = path.rpartition(".")
+    check_map(path)
     columns = reader.find(["ra", "dec"])
     ra, dec = (reader.values(axis, columns[axis]) for axis in ("ra", "dec"))
     known = np.isfinite(ra) & np.isfinite(dec)

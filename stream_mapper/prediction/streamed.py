@@ -28,13 +28,13 @@ from stream_mapper.catalog import (
     write_chunks,
 )
 from stream_mapper.commands import ignore_expected
-from stream_mapper.description import allow, allowed
 from stream_mapper.errors import InputError
 from stream_mapper.prediction.part_folder import PartFolder, Share, manifest
 from stream_mapper.prediction.parts import PartTask, PartWriter
 from stream_mapper.prediction.predictor import Predictor
 from stream_mapper.results.annotation import clashes
 from stream_mapper.results.tally import Tally
+from stream_mapper.trust import allow, allowed
 
 _log = logging.getLogger("stream_mapper")
 

@@ -6,7 +6,7 @@ import logging
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,7 +18,8 @@ from stream_mapper.inference.ensemble import Ensemble
 from stream_mapper.models.base import Model
 from stream_mapper.models.mixture import MixtureModel
 from stream_mapper.results.annotation import Intake
-from stream_mapper.results.provenance import Facts
+from stream_mapper.results.provenance import CREATOR, Facts
+from stream_mapper.results.run_folder import ResultOptions
 
 HEADER = "stream_mapper"
 """Where a checkpoint keeps what is not state."""
@@ -27,10 +28,13 @@ FORMAT = 2
 _MAGIC = b"PK\x03\x04"  # every checkpoint is a zip archive
 _WISH = "a fit writes RUN/checkpoints/best.ckpt"
 _MODEL, _ENSEMBLE = "model.", "ensemble."
+_MOST = 10_000  # fits of an ensemble, and copies of the densities that are trained beforehand
+_SAID = 200  # letters of what torch says of arrays that do not fit
 
 _log = logging.getLogger("stream_mapper")
 
 State = dict[str, Any]
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class Checkpoint:
     facts: Facts
     profile: Tensor | None
     checks: list[dict[str, Any]]
-    options: Any = None
+    options: ResultOptions | None = None
 
 
 def header_of(model: Model, ensemble: Ensemble, intake: Intake | None = None) -> State:
@@ -87,38 +91,82 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     """The model of a checkpoint, and what belongs to it.
 
     Raises:
-        InputError: If the file is missing, is no checkpoint, or its model cannot be built or has another state.
+        InputError: If the file is missing, is no checkpoint or of another format, its model may not or cannot be built
+            or has another state, or numbers in it are NaN.
     """
     entries = _entries(Path(path))
-    header: State = entries[HEADER]
+    try:
+        return _built(entries[HEADER], entries["state_dict"])
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except Exception as error:  # whatever the constructors say of arguments that they do not know
+        says = f"{type(error).__name__}: {error}"
+        by = _facts(entries).get(CREATOR, "another version of stream_mapper")
+        raise InputError(f"{path}: what it describes cannot be built ({says}); it was written by {by}.") from error
+
+
+def _built(header: State, state: dict[str, Tensor]) -> Checkpoint:
+    """What a header describes, with its state."""
     model = build(header["model"])
     if not isinstance(model, MixtureModel):
-        raise InputError(f"{path}: holds a {type(model).__name__}; memberships need a MixtureModel.")
-    _load(model, entries["state_dict"], _MODEL, path)
-    ensemble = Ensemble(model, header["ensemble_size"], header["copies"])
-    _load(ensemble, entries["state_dict"], _ENSEMBLE, path)
+        raise InputError(f"holds a {type(model).__name__}; memberships need a MixtureModel.")
+    _load(model, state, _MODEL)
+    ensemble = Ensemble(model, _count(header, "ensemble_size", 1), _count(header, "copies", 0))
+    _load(ensemble, state, _ENSEMBLE)
     for module in (model, ensemble):
         module.eval()
         module.requires_grad_(False)
     given = header.get("intake")
-    intake = Intake.of_model(model) if given is None else build(given)
+    intake = Intake.of_model(model) if given is None else _instance(build(given), Intake)
+    options = build(header.get("options"))
     return Checkpoint(
         model,
         ensemble,
         intake,
-        header.get("facts", {}),
-        header.get("profile"),
-        header.get("checks", []),
-        build(header.get("options")),
+        _instance(header.get("facts", {}), dict),
+        None if (profile := header.get("profile")) is None else _instance(profile, Tensor),
+        [_instance(row, dict) for row in _instance(header.get("checks", []), list)],
+        options if options is None else _instance(options, ResultOptions),
     )
 
 
-def _load(module: torch.nn.Module, state: dict[str, Tensor], prefix: str, path: str | Path) -> None:
+def _count(header: State, key: str, least: int) -> int:
+    value = header.get(key)
+    if not isinstance(value, int) or not least <= value <= _MOST:
+        raise InputError(f"its {key} is {value!r}, which no fit has.")
+    return value
+
+
+def _instance(made: Any, kind: type[Made]) -> Made:
+    if not isinstance(made, kind):
+        raise InputError(f"it has a {type(made).__name__} where a {kind.__name__} is needed.")
+    return made
+
+
+def _load(module: torch.nn.Module, state: dict[str, Tensor], prefix: str) -> None:
     numbers = {name.removeprefix(prefix): values for name, values in state.items() if name.startswith(prefix)}
+    own = module.state_dict()
+    blank = {name for name, values in own.items() if values.isnan().any()}  # they are filled at the end of a fit
+    if bad := [name for name, values in numbers.items() if values.isnan().any() and name not in blank]:
+        raise InputError(f"{len(bad)} of its arrays have NaN, e.g. {prefix}{bad[0]}: that fit had diverged; fit again.")
+    if odd := [name for name, values in numbers.items() if name in own and not _alike(values, own[name])]:
+        kinds = f"{numbers[odd[0]].dtype} for {own[odd[0]].dtype}"
+        raise InputError(f"its numbers do not fit the model that it describes: {prefix}{odd[0]} is {kinds}.")
     try:
         module.load_state_dict(numbers)
     except RuntimeError as error:
-        raise InputError(f"{path}: its numbers do not fit the model that it describes: {error}") from error
+        first = " ".join(str(error).splitlines()[1:2]).strip()[:_SAID]
+        raise InputError(f"its numbers do not fit the model that it describes: {first or error}") from error
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    """Whether the numbers of two arrays are of one kind, if not of the same digits."""
+    return one.is_complex() == other.is_complex() and one.is_floating_point() == other.is_floating_point()
+
+
+def _facts(entries: State) -> dict[str, Any]:
+    facts = entries[HEADER].get("facts")
+    return facts if isinstance(facts, dict) else {}
 
 
 def _entries(path: Path) -> State:
@@ -131,12 +179,16 @@ def _entries(path: Path) -> State:
         raise InputError(f"{path} {_fault(path, error)}; {_WISH}.") from error
     missing = [key for key in (HEADER, "state_dict") if not isinstance(entries, dict) or key not in entries]
     if missing:
-        raise InputError(f"{path} is not a checkpoint of stream_mapper: it has no {missing}.")
-    header = entries[HEADER]
-    if header["format"] != FORMAT:
-        raise InputError(f"{path}: has the format {header['format']}; this version of stream_mapper reads {FORMAT}.")
-    if header["model"] is None:
-        raise InputError(f"{path}: holds no description of its model: {header['reason']}")
+        raise InputError(f"{path} is not a checkpoint of stream_mapper: it has no {missing}; {_WISH}.")
+    header, state = entries[HEADER], entries["state_dict"]
+    if not (isinstance(header, dict) and isinstance(state, dict) and all(map(torch.is_tensor, state.values()))):
+        raise InputError(f"{path} is not a checkpoint of stream_mapper: its entries are of other types; {_WISH}.")
+    if header.get("format") != FORMAT:
+        by = _facts(entries).get(CREATOR, "another version of stream_mapper")
+        advice = f"predict with the version that wrote it ({by}), or fit again"
+        raise InputError(f"{path}: has the format {header.get('format')}, and {FORMAT} is read here; {advice}.")
+    if header.get("model") is None:
+        raise InputError(f"{path}: holds no description of its model: {header.get('reason', 'it does not say why')}")
     return dict(entries)
 
 

@@ -10,7 +10,7 @@ from jsonargparse import Namespace
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, instantiate_class
 
-from stream_mapper.commands import OneLineErrors
+from stream_mapper.commands import ALLOW, ALLOW_HELP, OneLineErrors, take_allowed
 from stream_mapper.errors import InputError
 from stream_mapper.results.run_folder import ResultOptions
 from stream_mapper.training.background import BackgroundStage, Hardware
@@ -33,7 +33,9 @@ class StreamCLI(LightningCLI):
     """Model, data, background stage, checkpoints and trainer from one config."""
 
     def __init__(self, args: ArgsType = None) -> None:
-        _check_overrides(sys.argv[1:] if args is None else args)
+        args = sys.argv[1:] if args is None else args
+        args = take_allowed(args) if isinstance(args, list) else args
+        _check_overrides(args)
         super().__init__(
             StreamModule,
             CatalogueDataModule,
@@ -60,6 +62,7 @@ class StreamCLI(LightningCLI):
         parser.add_class_arguments(ResultOptions, "results")
         text = "Print the configuration with its recipe in the long form, part by part, and stop."
         parser.add_argument("--expand", action="store_true", help=text)
+        parser.add_argument(ALLOW, type=list[str], default=[], help=ALLOW_HELP)
         parser.set_defaults({f"checkpoint.{key}": value for key, value in BEST_EPOCH.items()})
 
     def expanded(self) -> str | None:
@@ -76,7 +79,7 @@ class StreamCLI(LightningCLI):
     def _given(self) -> dict[str, Any]:
         """The configuration as plain values, those that differ from the defaults."""
         given = yaml.safe_load(self.parser.dump(self.config, skip_default=True))
-        return {name: value for name, value in given.items() if name not in ("config", "expand")}
+        return {name: value for name, value in given.items() if name not in ("allow", "config", "expand")}
 
     def runs_on(self) -> dict[str, Any]:
         """Arguments for further trainers, which run on what this one's does."""
@@ -89,6 +92,7 @@ class StreamCLI(LightningCLI):
         """TensorBoard events go into the run folder, ``default_root_dir/version_K``, also from a saved config."""
         trainer = self.config.trainer
         _check_trainer(trainer)
+        self.config.pop("allow")
         self._to_expand = self._given() if self.config.pop("expand") else None
         trainer.default_root_dir = trainer.default_root_dir or "runs"
         ours = trainer.logger not in (None, True, False) and trainer.logger.get("init_args", {}).get("name") == ""

@@ -22,6 +22,7 @@ from stream_mapper.catalog.sky.rotation import (
     towards,
 )
 from stream_mapper.errors import InputError
+from stream_mapper.trust import check_frame
 
 Setting = str | Mapping[str, Any]
 """A frame, as a configuration names it: see `orientation`."""
@@ -30,6 +31,7 @@ SPEED = float((units.mas / units.yr * units.kpc).to("km / s", equivalencies=unit
 """Speed [km/s] of 1 mas/yr at 1 kpc."""
 
 _TOLERANCE = 1e-6
+_GALA = "gala.coordinates"  # where a bare name is looked for
 _KEYS = ("track", "tracks"), ("pole", "ra0", "origin"), ("endpoints", "ra0", "origin"), ("matrix", "name")
 
 
@@ -91,11 +93,12 @@ def frame_class(path: str) -> type[BaseCoordinateFrame]:
     """The frame class of an import path, or of a name in `gala.coordinates`.
 
     Raises:
-        InputError: If it cannot be imported or is no frame.
+        InputError: If it is not of astropy or gala and was not allowed, cannot be imported or is no frame.
     """
     module, _, name = path.rpartition(".")
+    check_frame(f"{module or _GALA}.{name}")
     try:
-        frame = getattr(importlib.import_module(module or "gala.coordinates"), name)
+        frame = getattr(importlib.import_module(module or _GALA), name)
     except (ImportError, AttributeError, ValueError) as error:
         advice = "give the import path of a frame; those of gala need: pip install 'stream_mapper[frames]'"
         raise InputError(f"frame {path!r} cannot be imported ({one_line(error)}); {advice}.") from error
