@@ -70,7 +70,9 @@ def _metrics(folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder}: has no metrics.json that can be read; {advice}.") from error
     except ValueError as error:
         raise InputError(f"{folder / 'metrics.json'}: is not complete ({error}); {advice}.") from error
-    return dict(metrics)
+    if not isinstance(metrics, dict):
+        raise InputError(f"{folder / 'metrics.json'}: holds a {type(metrics).__name__}, not numbers by name; {advice}.")
+    return metrics
 
 
 def _figures(folder: Path) -> list[Path]:
@@ -90,8 +92,11 @@ def _judgement(metrics: Mapping[str, Any], path: Path) -> str:
     if "verdict" not in metrics or not path.is_file():
         return ""
     table: Table = read_table(path)
-    order = sorted(range(len(table)), key=lambda row: _OUTCOMES.index(str(table["verdict"][row])))
     names = ("verdict", "name", "component", "message")
+    if not set(names) <= set(table.colnames):
+        raise InputError(f"{path}: no columns {names}; it has {table.colnames}: a fit writes it.")
+    place = {outcome: place for place, outcome in enumerate(_OUTCOMES)}
+    order = sorted(range(len(table)), key=lambda row: place.get(str(table["verdict"][row]), len(place)))
     rows = ([_text(table[name][row]) for name in names] for row in order)
     return f"<p><strong>{html.escape(str(metrics['verdict']))}</strong></p>\n{_rows(('', 'check', 'of', ''), rows)}"
 

@@ -13,7 +13,7 @@ import torch
 from astropy.table import Table
 from matplotlib.figure import Figure
 
-from stream_mapper.catalog import replace_file, with_units, write_table
+from stream_mapper.catalog import escaped, replace_file, with_units, write_table
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError, check_at_least
 from stream_mapper.models.base import Model
@@ -212,7 +212,9 @@ def _write_members(folder: Path, tables: RunTables, options: ResultOptions) -> N
     """The short table of the best members, for programs and for a paper."""
     members = tables.best(options.best)
     write_table(members, folder / "members.ecsv")
-    caption = f"The {len(members)} stars of the highest membership{' of ' + options.name if options.name else ''}."
+    caption = (
+        f"The {len(members)} stars of the highest membership{' of ' + escaped(options.name) if options.name else ''}."
+    )
     write_latex(members, folder / "members.tex", caption)
 
 
