@@ -167,7 +167,7 @@ CASES = {
     "infinite": Case(
         cell("pm_phi2", -np.inf), r"'pm_phi2'\) is infinite in 1 rows, e.g. -inf in row 7; mark it as missing"
     ),
-    "too large": Case(cell("phi2", 1e300), "too large for torch.float32 in 1 rows, e.g. 1e\\+300 in row 7"),
+    "too large": Case(cell("phi2", 1e300), "a value that no star has in 1 rows, e.g. 1e\\+300 in row 7"),
     "copies": Case(
         copied, "'source_id' has 2 rows that share an identifier, e.g. 1000000000000000004 in rows 4 and 20; rem"
     ),

@@ -204,7 +204,10 @@ REFUSED = {
     "no column": ({"extinction": Extinction(ebv="SFD")}, r"no column \['SFD'\] \(for \['ebv'\]\)"),
     "no coefficient": ({"extinction": Extinction(ebv=0.1)}, "no coefficient is known for 'mag' .*; name data.survey"),
     "coefficient of what": ({"extinction": Extinction(ebv=0.1, coefficients={"z": 1.0})}, r"coefficients of \['z'\]"),
-    "no map": ({"extinction": Extinction(map="nowhere.Query", scale=1.0)}, "the map 'nowhere.Query' cannot be used"),
+    "no map": (
+        {"extinction": Extinction(map="dustmaps.nowhere.Query", scale=1.0)},
+        "the map 'dustmaps.nowhere.Query' cannot be used",
+    ),
 }
 
 

@@ -14,6 +14,7 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from stream_mapper.catalog.schema import CORRELATION, assumed_unit, default_unit, find_column
+from stream_mapper.catalog.stand_ins import impossible, stand_ins
 from stream_mapper.catalog.surveys import ERROR, Surveys
 from stream_mapper.errors import InputError
 
@@ -33,11 +34,14 @@ class Column:
         unit: Unit of its values, for a table that does not say it or says it wrongly; it outranks the table's.
         form: ``flux_over_error`` for an error of a magnitude that is given as the ratio of a flux to its error, as in
             the Gaia archive, whose columns of that name are known to be such.
+        missing: Numbers of the table that mean that there is no value, such as [-1]; an empty list says that every
+            number is a value. By default those that archives write, see `stream_mapper.catalog.stand_ins`.
     """
 
     column: str
     unit: str | None = None
     form: str | None = None
+    missing: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
         if self.form not in (None, FLUX_OVER_ERROR):
@@ -72,6 +76,7 @@ class ColumnReader:
         self.table = Table(table, copy=False)
         self.path = path
         self.assumed: dict[str, str] = {}
+        self.stood_in: dict[str, tuple[int, float]] = {}
         if not len(self.table):
             raise InputError(f"{path}: the table has no rows; stars are needed.")
 
@@ -106,8 +111,14 @@ class ColumnReader:
         numbers = _numbers(self.table[column.column], label)
         if name.endswith(ERROR) and default_unit(name) == "mag" and column.is_ratio:
             return magnitude_errors(numbers)
+        numbers = self._without_stand_ins(name, column, numbers)
         values = _convert(numbers, self._unit(name, column, label), name, label)
         refuse(np.isinf(values), values, f"{label} is infinite", "mark it as missing (NaN or masked) or remove it")
+        if column.missing is None:
+            advice = (
+                "mark it as missing (NaN or masked), or name it in the columns, {column: ..., missing: [the number]}"
+            )
+            refuse(impossible(name, values), values, f"{label} is a value that no star has", advice)
         if name.endswith(ERROR):
             refuse(values < 0, values, f"{label} is a negative error", "mark it as missing (NaN or masked)")
             advice = "mark it as missing (NaN or masked), or give the error it really has"
@@ -116,8 +127,20 @@ class ColumnReader:
             refuse(np.abs(values) > 1, values, f"{label} is outside -1..1", "a correlation is not; check the column")
         return values
 
+    def _without_stand_ins(self, name: str, column: Column, numbers: Values) -> Values:
+        """The numbers with NaN where one stands for a missing value."""
+        given = column.missing
+        rows = stand_ins(name, numbers) if given is None else np.isin(numbers, np.array(given, dtype=np.float64))
+        if rows.any() and given is None:
+            self.stood_in[column.column] = int(rows.sum()), float(numbers[rows.argmax()])
+        return np.where(rows, np.nan, numbers)
+
     def log_assumed(self) -> None:
-        """Log once which columns had no unit."""
+        """Log once which columns had no unit, and which had numbers in the place of missing values."""
+        if self.stood_in:
+            text = ", ".join(f"{name} ({count} rows, e.g. {value:g})" for name, (count, value) in self.stood_in.items())
+            logger.warning("%s: numbers that stand for missing values, taken as not measured: %s.", self.path, text)
+            self.stood_in = {}
         if self.assumed:
             text = ", ".join(f"{name} [{unit}]" for name, unit in self.assumed.items())
             logger.info("%s: no unit in the table, assumed: %s.", self.path, text)
