@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 from astropy.table import Table
@@ -13,10 +11,17 @@ from astropy.table import Table
 from stream_mapper.catalog.files import check_target, one_line, replace_file, table_format
 from stream_mapper.catalog.formats.fits import read_fits, write_fits
 from stream_mapper.catalog.formats.parquet import read_parquet, write_parquet
+from stream_mapper.catalog.formats.text import CSV, ECSV, read_csv, read_ecsv
 from stream_mapper.catalog.formats.votable import read_votable, write_votable
 from stream_mapper.errors import InputError
 
-_READERS: dict[str, Callable[[Path], Table]] = {"parquet": read_parquet, "fits": read_fits, "votable": read_votable}
+_READERS: dict[str, Callable[[Path], Table]] = {
+    "parquet": read_parquet,
+    "fits": read_fits,
+    "votable": read_votable,
+    CSV: read_csv,
+    ECSV: read_ecsv,
+}
 _WRITERS = {"parquet": write_parquet, "fits": write_fits, "votable": write_votable}
 
 
@@ -30,8 +35,8 @@ def read_table(path: str | os.PathLike[str]) -> Table:
         All rows and columns, missing values masked, text as str.
 
     Raises:
-        InputError: If the file is missing, a folder, of an unknown suffix, broken, without columns, or a CSV
-            with two columns of one name.
+        InputError: If the file is missing, a folder, of an unknown suffix, broken, without columns, not all of the
+            answer to a query that failed, or has two columns of one name.
     """
     path = Path(path)
     if path.is_dir():
@@ -39,11 +44,11 @@ def read_table(path: str | os.PathLike[str]) -> Table:
     kind = table_format(path)
     if not path.is_file():
         raise InputError(f"{path}: does not exist; give the path of a table.")
-    if kind == "ascii.csv":
-        _refuse_doubles(path)
     try:
-        table = _READERS[kind](path) if kind in _READERS else Table.read(path, format=kind)
+        table = _READERS[kind](path)
         table.convert_bytestring_to_unicode()
+    except InputError:
+        raise
     except Exception as error:
         raise InputError(f"{path}: cannot be read as {kind}: {one_line(error)}; is the file complete?") from error
     if not table.colnames:
@@ -67,15 +72,6 @@ def write_table(table: Table, path: str | os.PathLike[str]) -> None:
         replace_file(target, lambda new: _write(table, new, kind))
     except Exception as error:
         raise InputError(f"{target}: cannot be written as {kind}: {one_line(error)}.") from error
-
-
-def _refuse_doubles(path: Path) -> None:
-    """Raise InputError if a CSV has two columns of one name, which astropy would rename."""
-    names: list[str] = []
-    with path.open(newline="", errors="replace") as file, suppress(csv.Error):  # the reader says what is wrong
-        names = [name.strip() for name in next(filter(None, csv.reader(file)), [])]
-    if doubles := sorted({name for name in names if name and names.count(name) > 1}):
-        raise InputError(f"{path}: more than one column is called {doubles}; give every column a name of its own.")
 
 
 def _write(table: Table, path: Path, kind: str) -> None:

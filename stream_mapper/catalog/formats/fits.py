@@ -32,6 +32,7 @@ def read_fits(path: Path) -> Table:
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "File may have been truncated", AstropyUserWarning)
         table = Table.read(path, format="fits")
+    _mask_scaled(table, path)
     _take_notes(table, path)
     return table
 
@@ -50,12 +51,33 @@ def write_fits(table: Table, path: Path) -> None:
         hdu.writeto(path, overwrite=True)
 
 
+def _mask_scaled(table: Table, path: Path) -> None:
+    """Let integers that are scaled be missing where the number in the file is TNULL (FITS 4.0, 7.3.2).
+
+    Astropy compares the scaled values, and writes TNULL so for unsigned integers, whose scale is their offset.
+    """
+    with fits.open(path) as hdus:
+        hdu: Any = next((hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU)), None)
+        scaled = [] if hdu is None else [c for c in hdu.columns if c.null is not None and _is_scaled(c)]
+        raw: Any = hdu.data.view(np.ndarray) if scaled else None
+        for column in (column for column in scaled if column.name in table.colnames):
+            mask = np.asarray(raw[column.name] == column.null)
+            if mask.any() or table[column.name].dtype.kind != "u":
+                table[column.name] = MaskedColumn(table[column.name], mask=mask)
+
+
+def _is_scaled(column: Any) -> bool:
+    return column.bscale not in (None, "", 1) or column.bzero not in (None, "", 0)
+
+
 def _storable(column: Column) -> Column:
     """The column as FITS can hold it: text as UTF-8, missing integers by a number that is not there."""
     kind, masked = column.dtype.kind, isinstance(column, MaskedColumn) and bool(np.any(column.mask))
     if kind == "U":
         filled = column.filled("") if masked else column
         return Column(np.char.encode(np.asarray(filled), "utf-8"), unit=column.unit)
+    if column.dtype == np.int8:  # which astropy would make booleans of
+        column = column.astype(np.int16)
     if kind == "b" and masked:
         return MaskedColumn(column.astype(np.uint8), fill_value=_NO_BOOLEAN, unit=column.unit)
     if kind in "iu" and masked:

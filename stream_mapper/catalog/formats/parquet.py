@@ -19,6 +19,8 @@ import pyarrow.parquet as pq
 from astropy.table import Column, MaskedColumn, Table, represent_mixins_as_columns
 from astropy.table.meta import get_header_from_yaml, get_yaml_from_table
 
+from stream_mapper.catalog.formats.voparquet import content_of, with_notes
+
 HEADER = "table_meta_yaml"
 MASK = ".mask"
 SERIALIZED = "__serialized_columns__"
@@ -36,7 +38,7 @@ def from_arrow(arrow: Any) -> Table:
     """Table of one of arrow; nulls are masked, and units are those of astropy's header in its metadata."""
     table = Table({name: _from_arrow(arrow[name]) for name in arrow.column_names})
     header = header_of(arrow.schema)
-    return _restore_masks(_apply_header(table, header)) if header else table
+    return _restore_masks(_apply_header(table, header)) if header else with_notes(table, arrow.schema)
 
 
 def header_of(schema: Any) -> dict[str, Any] | None:
@@ -64,12 +66,15 @@ def with_header_of(
         return schema.with_metadata(metadata or None)
     empty = schema.empty_table()
     table = Table({name: _from_arrow(empty[name]) for name in schema.names})
+    if header is None:
+        table = with_notes(table, schema.with_metadata(metadata), renamed)
     if header is not None:
         notes = [{**one, "name": renamed.get(one["name"], one["name"])} for one in header["datatype"]]
         table = _apply_header(table, {**header, "datatype": notes})
         table.meta = dict(header.get("meta") or {})
     table = table if note is None else note(table)
-    return schema.with_metadata({**metadata, HEADER.encode(): "\n".join(get_yaml_from_table(table)).encode()})
+    text = "\n".join(get_yaml_from_table(table)).encode()
+    return schema.with_metadata({**metadata, HEADER.encode(): text, **content_of(table)})
 
 
 def write_parquet(table: Table, path: Path) -> None:
@@ -77,8 +82,8 @@ def write_parquet(table: Table, path: Path) -> None:
     flat = represent_mixins_as_columns(Table(table, copy=False))
     columns = {name: _to_arrow(flat[name]) for name in flat.colnames}
     lengths = {f"table::len::{n}": str(flat[n].dtype.itemsize // 4) for n in flat.colnames if flat[n].dtype.kind == "U"}
-    metadata = {HEADER: "\n".join(get_yaml_from_table(flat)), **lengths}
-    pq.write_table(pa.table(columns).replace_schema_metadata(metadata), path)
+    notes: dict[Any, Any] = {HEADER: "\n".join(get_yaml_from_table(flat)), **lengths, **content_of(flat)}
+    pq.write_table(pa.table(columns).replace_schema_metadata(notes), path)
 
 
 @lru_cache(maxsize=8)
