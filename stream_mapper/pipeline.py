@@ -54,6 +54,7 @@ from stream_mapper.training.datamodule import CatalogueDataModule, FitStars
 from stream_mapper.training.length import set_length
 from stream_mapper.training.module import StreamModule, ln_mean
 from stream_mapper.training.off_stream import with_off_stream
+from stream_mapper.training.places import warn_of_places
 from stream_mapper.training.processes import gather_rows
 from stream_mapper.training.screening import SKIP_BELOW
 from stream_mapper.training.start import dry_run, start_from_guides
@@ -199,6 +200,7 @@ def read(model: Model, ensemble: Ensemble, datamodule: CatalogueDataModule, proc
     stars = datamodule.read(model)
     stars.check_shares(datamodule.batch_size, processes)
     dry_run(model, stars.train)
+    warn_of_places(model, stars.stars[stars.fitted])
     if len(ensemble) > 1:
         ensemble.evaluate(model, stars.train[:2])
     return stars

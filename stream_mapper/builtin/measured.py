@@ -66,6 +66,24 @@ def _by_coordinate(
     """Error column by coordinate, from a mapping or from a sequence in the order of the coordinates."""
     if errors is None:
         return {}
+    by_name = _in_order(kind, coord_names, errors)
+    swapped = {name: error for name, error in by_name.items() if _is_of_another(name, error, coord_names)}
+    if swapped:
+        raise InputError(
+            f"{kind}: {swapped} are errors of other coordinates; name them in the order of {list(coord_names)}, or by "
+            "coordinate, {coordinate: column}."
+        )
+    return by_name
+
+
+def _is_of_another(name: str, error: str, coord_names: Sequence[str]) -> bool:
+    """Whether a column is called the error of another of the coordinates."""
+    others = [other for other in coord_names if other != name]
+    return any(error in (f"{other}_err", f"{other}_error", f"e_{other}") for other in others)
+
+
+def _in_order(kind: str, coord_names: Sequence[str], errors: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
+    """Error column by coordinate."""
     if isinstance(errors, Mapping):
         unknown = [name for name in errors if name not in coord_names]
         if unknown:

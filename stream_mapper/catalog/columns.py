@@ -14,7 +14,7 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from stream_mapper.catalog.schema import CORRELATION, assumed_unit, default_unit, find_column
-from stream_mapper.catalog.stand_ins import impossible, stand_ins
+from stream_mapper.catalog.stand_ins import impossible, is_band, stand_ins
 from stream_mapper.catalog.surveys import ERROR, Surveys
 from stream_mapper.errors import InputError
 
@@ -262,6 +262,8 @@ def _convert(numbers: Values, unit: Any, name: str, label: str) -> Values:
         unit = units.Unit(unit.name, parse_strict="silent")  # valid in astropy, not in the standard of the file
     unit = units.dex if str(unit) == "dex" else getattr(unit, "function_unit", unit)  # a VOTable's is a deci-"ex"
     target = units.Unit(default_unit(name))
+    if unit == units.dex and is_band(name.removesuffix(ERROR)):
+        raise InputError(f"{label} has unit 'dex', and is a magnitude; name the unit of its values in the columns.")
     if unit == units.dex and target in (units.mag, units.dex):
         return numbers  # astropy would make -2.5 mag of a dex of an abundance
     if target == units.dex and unit == units.dimensionless_unscaled:

@@ -6,6 +6,7 @@ so ``phi2`` goes without.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -23,6 +24,23 @@ UCD = "ucd"
 
 IDENTIFIERS = (
     "source_id",
+    "gaia_source_id",
+    "gaiadr3_source_id",
+    "gaia_dr3_source_id",
+    "gaiaedr3_source_id",
+    "gaia_edr3_source_id",
+    "gaiadr2_source_id",
+    "gaia_dr2_source_id",
+    "dr3_source_id",
+    "dr2_source_id",
+    "source_id_dr3",
+    "source_id_dr2",
+    "source_id_gaia",
+    "sourceid",
+    "gaia_id",
+    "gaiadr3",
+    "gaiaedr3",
+    "source",
     "designation",
     "objectid",
     "diaobjectid",
@@ -33,9 +51,23 @@ IDENTIFIERS = (
     "obj_id",
     "object_id",
     "star_id",
+    "targetid",
+    "sdss_id",
+    "specobjid",
+    "apogee_id",
+    "tmass_id",
+    "allwise_id",
     "id",
 )
 """Names, in lower case, of the column that tells the stars of a catalogue apart; the first that a table has counts."""
+
+
+_POWER = re.compile(r"[0-9]+(\.[0-9]+)?[eE]\+?[0-9]+")  # as a spreadsheet writes a long number
+_ROUNDED = 1 << 60  # Gaia's identifiers are multiples of 128, and so are double precision's integers up to here
+_ENOUGH = 20
+_CATALOGUE = "source"  # what VizieR calls Gaia's identifier, and others the catalogue of a star
+
+_log = logging.getLogger("stream_mapper")
 
 
 class Note(NamedTuple):
@@ -155,8 +187,14 @@ def id_column(names: Sequence[str], asked: str | None) -> str | None:
 
 
 def check_ids(table: Table, column: str, path: str) -> None:
-    """Raise InputError if two stars have one identifier; those that have none are not compared."""
+    """Raise InputError if two stars have one identifier; those that have none are not compared.
+
+    Identifiers that have lost their last digits as floating point numbers are warned of.
+    """
     values = np.ma.asarray(table[column])
+    if column.lower() == _CATALOGUE and values.dtype.kind in "OUS":
+        return  # the name of a catalogue
+    _warn_of_digits(values.compressed(), column, path)
     rows = np.flatnonzero(~np.ma.getmaskarray(values))
     texts = np.asarray(values)[rows]
     _, first, which, counts = np.unique(texts.astype(str) if texts.dtype.kind == "O" else texts, True, True, True)
@@ -168,6 +206,26 @@ def check_ids(table: Table, column: str, path: str) -> None:
             f"{path}: column {column!r} has {len(copies)} rows that share an identifier, e.g. {texts[first[star]]} in "
             f"rows {pair[0]} and {pair[1]}; remove the copies, or name another column as data.id ('' for none)."
         )
+
+
+def _warn_of_digits(values: Any, column: str, path: str) -> None:
+    """Warn of identifiers that are, or were, floating point numbers of fewer digits than they have."""
+    text = "%s: column %r: %s: the last digits of identifiers are lost, and with them which star is meant; read the "
+    text += "identifiers as integers or text."
+    kind = values.dtype.kind
+    if kind == "f":
+        exact = 2.0 ** (np.finfo(values.dtype).nmant + 1)
+        if lost := int((np.abs(values[np.isfinite(values)]) >= exact).sum()):
+            _log.warning(text, path, column, f"{lost} rows hold floating point numbers that are not exact")
+    elif kind in "OUS":
+        if lost := sum(bool(_POWER.fullmatch(str(value).strip())) for value in values):
+            _log.warning(text, path, column, f"{lost} rows are written as a power of ten")
+    elif kind in "iu":
+        large = values[values >= _ROUNDED]
+        if len(large) >= _ENOUGH and (large == large.astype(np.float64).astype(np.uint64).astype(values.dtype)).all():
+            _log.warning(
+                text, path, column, "every number is one that floating point can hold, as none would be by chance"
+            )
 
 
 def annotate(table: Table, internal: Mapping[str, str], of_id: str | None = None) -> Table:

@@ -61,10 +61,15 @@ def stand_ins(name: str, numbers: Values) -> Rows:
     return rows & np.isfinite(numbers)
 
 
+def is_band(name: str) -> bool:
+    """Whether an internal column is the magnitude of a band, and no quantity that we do not know."""
+    return name in _BANDS
+
+
 def impossible(name: str, values: Values) -> Rows:
     """Rows (N,) with a value [internal unit] that no star has: a magnitude of 60, a right ascension of 45000 deg."""
     with np.errstate(invalid="ignore"):
-        if name in _BANDS:
+        if is_band(name):
             return np.abs(values) >= _NO_BAND
         if name in ("ra", "phi1"):
             return np.abs(values) > 360

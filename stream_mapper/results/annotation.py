@@ -169,10 +169,16 @@ def membership_names(model: MixtureModel) -> list[str]:
 
 
 def check_columns(model: Model, stars: Data) -> None:
-    """Raise InputError if the model reads a column that the data lacks."""
+    """Raise InputError if the model reads a column that the data lacks, or one for the error of another coordinate."""
     missing = sorted(set(model.columns) - set(stars.names))
     if missing:
         raise InputError(f"the model reads the columns {missing}; data.columns has {sorted(stars.names)}.")
+    coordinates = {name for part in model.parts() for name in part.coord_names}
+    for part in model.parts():
+        for name, error in part.error_names.items():
+            owner = error.removesuffix("_err")
+            if owner in coordinates and owner != name and not name.startswith(owner):
+                raise InputError(f"the model takes {error!r}, the error of {owner!r}, for that of {name!r}; swap them.")
 
 
 def rename_clashes(table: Table, names: Iterable[str], path: str | None = None) -> Table:

@@ -24,6 +24,8 @@ _COMPOSITIONS = ("zini", "mh", "[fe/h]_init", "feh")
 _MASSES = ("Mini", "initial_mass", "M/Mo(ini)", "M/Mo", "m_ini", "mass")
 _PHASE = "phase"  # a column that no file has
 _SAME_AGE = 0.005  # dex
+_RIGHT_AGE = 2e-4  # dex, about the digits that ages are given with
+_DIGITS = 7  # of the logarithm of an age: isochrones may be 0.01 Gyr apart
 _NO_MAGNITUDE = 90.0  # files write 99 or -99 where there is none
 
 
@@ -198,7 +200,7 @@ class Points:
         return [name for name in self.names if name.lower() in known]
 
     def _of_age(self, ages: Array, age: float | None) -> Points:
-        present, first = np.unique(np.log10(ages).round(4), return_index=True)
+        present, first = np.unique(np.log10(ages).round(_DIGITS), return_index=True)
         listed = ", ".join(f"{value:.4g}" for value in ages[first])
         if age is None:
             if len(present) > 1:
@@ -206,12 +208,12 @@ class Points:
             return self
         check_positive("the age of an isochrone", age)
         away = np.abs(present - np.log10(age))
-        if away.min() > _SAME_AGE:
-            if not present[0] < np.log10(age) < present[-1]:
-                raise InputError(f"{self.path}: no isochrone of age={age:g} Gyr; the file has {listed} Gyr.")
+        if away.min() > _SAME_AGE and not present[0] < np.log10(age) < present[-1]:
+            raise InputError(f"{self.path}: no isochrone of age={age:g} Gyr; the file has {listed} Gyr.")
+        if away.min() > _RIGHT_AGE:
             nearest = 10 ** present[away.argmin()]
             _log.warning("%s: of age %.4g Gyr, the nearest to %g Gyr in the file.", self.path, nearest, age)
-        return self.rows(np.log10(ages).round(4) == present[away.argmin()])
+        return self.rows(np.log10(ages).round(_DIGITS) == present[away.argmin()])
 
 
 def mass_column(names: Iterable[str]) -> str | None:

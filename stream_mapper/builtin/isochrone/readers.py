@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from numpy.typing import NDArray
 from stream_mapper.builtin.isochrone.points import Array, Points, mass_column
 from stream_mapper.errors import InputError
 
+_log = logging.getLogger("stream_mapper")
+
+_NO_STARS = -9.99  # logL of PARSEC: a section of the isochrone without stars
 _HEAD = 1 << 15  # bytes of a file that tell its format
 _AGE = re.compile(r"AGE=\s*(\S+)\s+EEPS=\s*(\d+)")
 _BASTI = re.compile(r"Np\s*=\s*(\d+)\s+\[M/H\]\s*=\s*(\S+).*Age \(Myr\)\s*=\s*(\S+)")
@@ -53,7 +57,13 @@ def read_mist(path: Path) -> Points:
 
 def read_parsec(path: Path) -> Points:
     """Points of a PARSEC (CMD 3) table."""
-    return _read(path, ("Mini",), "a PARSEC (CMD 3) table").points()
+    points = _read(path, ("Mini",), "a PARSEC (CMD 3) table").points()
+    if "logL" not in points.names:
+        return points
+    none = points.column("logL") <= _NO_STARS
+    if none.any():
+        _log.info("%s: %d points with logL = -9.999, where there are no stars, are left out.", path, none.sum())
+    return points.rows(~none)
 
 
 def read_dartmouth(path: Path) -> Points:

@@ -30,6 +30,8 @@ Setting = str | Mapping[str, Any]
 SPEED = float((units.mas / units.yr * units.kpc).to("km / s", equivalencies=units.dimensionless_angles()))
 """Speed [km/s] of 1 mas/yr at 1 kpc."""
 
+_FRAME_ADVICE = "give an import path, or one of track, pole (with ra0 or origin), endpoints, matrix"
+_TURN = 360.0  # deg
 _TOLERANCE = 1e-6
 _GALA = "gala.coordinates"  # where a bare name is looked for
 _KEYS = ("track", "tracks"), ("pole", "ra0", "origin"), ("endpoints", "ra0", "origin"), ("matrix", "name")
@@ -54,12 +56,26 @@ class Orientation(NamedTuple):
 
 def check_setting(setting: Setting) -> None:
     """Raise InputError if a setting names no frame, before anything is read for it."""
+    if not isinstance(setting, Mapping | str):
+        raise InputError(f"frame: {setting!r} is no frame; {_FRAME_ADVICE}.")
     if isinstance(setting, Mapping):
         known = [keys for keys in _KEYS if keys[0] in setting]
         if len(known) != 1 or (odd := set(setting) - set(known[0])):
             given = sorted(odd) if len(known) == 1 else list(setting)
-            advice = "give an import path, or one of track, pole (with ra0 or origin), endpoints, matrix"
-            raise InputError(f"frame: {given} of {dict(setting)} is not understood; {advice}.")
+            raise InputError(f"frame: {given} of {dict(setting)} is not understood; {_FRAME_ADVICE}.")
+        _check_numbers(setting)
+
+
+def _check_numbers(setting: Mapping[str, Any]) -> None:
+    """Raise InputError if an angle of a frame is no angle."""
+    ra0 = setting.get("ra0", 0.0)
+    if isinstance(ra0, bool) or not isinstance(ra0, int | float) or not -_TURN <= ra0 <= _TURN:
+        raise InputError(f"frame: ra0 = {ra0!r} is no right ascension in deg, a number from -360 to 360.")
+    for key in ("pole", "origin"):
+        if key in setting:
+            towards(setting[key])
+    for place in _two(setting["endpoints"]) if "endpoints" in setting else ():
+        towards(place)
 
 
 def orientation(setting: Setting) -> Orientation:
@@ -140,26 +156,29 @@ def _of_circle(setting: Mapping[str, Any]) -> Values:
     if "pole" in setting:
         pole, middle = towards(setting["pole"]), None
     else:
-        first, second = _two(setting["endpoints"])
+        first, second = map(towards, _two(setting["endpoints"]))
         pole, middle = pole_between(first, second), first + second
     if "ra0" in setting:
-        return matrix_of_meridian(pole, float(setting["ra0"]))
+        return matrix_of_meridian(pole, setting["ra0"])
     origin = towards(setting["origin"]) if "origin" in setting else middle
     if origin is None:
         raise InputError("frame: a pole alone leaves open where phi1 is zero; give ra0 or origin, too.")
     return matrix_of(pole, origin)
 
 
-def _two(endpoints: Any) -> tuple[Values, Values]:
+def _two(endpoints: Any) -> tuple[Any, Any]:
     if not isinstance(endpoints, list | tuple) or len(endpoints) != 2:
         raise InputError(f"frame: endpoints {endpoints}; give two, [[ra, dec], [ra, dec]] in deg.")
-    return towards(endpoints[0]), towards(endpoints[1])
+    return endpoints[0], endpoints[1]
 
 
 def _checked(matrix: Any) -> Values:
-    numbers = np.asarray(matrix, dtype=np.float64)
+    try:
+        numbers = np.asarray(matrix, dtype=np.float64)
+    except (TypeError, ValueError):
+        numbers = np.zeros(0)
     if numbers.shape != (3, 3) or not _is_rotation(numbers):
-        raise InputError(f"frame: matrix {np.asarray(matrix).tolist()} is no rotation; its rows are the axes in ICRS.")
+        raise InputError(f"frame: matrix {matrix} is no rotation; its rows are the axes in ICRS.")
     return numbers
 
 

@@ -35,9 +35,12 @@ def towards(place: Sequence[float]) -> Values:
     Raises:
         InputError: If that is no place on the sky.
     """
-    numbers = np.asarray(place, dtype=np.float64)
-    if numbers.shape != (2,) or not np.isfinite(numbers).all() or abs(numbers[1]) > 90:
-        raise InputError(f"{list(place)} is no place on the sky; give [ra, dec] in deg.")
+    try:
+        numbers = np.asarray(place, dtype=np.float64)
+    except (TypeError, ValueError):
+        numbers = np.zeros(0)
+    if numbers.shape != (2,) or not (np.abs(numbers) <= (360, 90)).all():
+        raise InputError(f"{place} is no place on the sky; give [ra, dec] in deg.")
     return directions(*np.deg2rad(numbers))[0]
 
 
