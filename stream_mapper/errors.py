@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+
+_LARGEST = 1e38
+_SHOWN = 12
 
 
 class InputError(ValueError):
@@ -10,6 +14,17 @@ class InputError(ValueError):
 
     The message says what was asked, what was found and what to do; the commands print it as one line.
     """
+
+
+class DivergedError(InputError, FloatingPointError):
+    """A fit whose numbers are not finite any more: with these stars, bounds and guides, and this learning rate."""
+
+
+def check_finite(name: str, values: Iterable[float]) -> None:
+    """Raise InputError if a number among some is NaN, infinite or larger than single precision holds."""
+    listed = [float(value) for value in values]
+    if bad := [value for value in listed if not abs(value) <= _LARGEST]:
+        raise InputError(f"{name} must be finite numbers; got {bad[0]} among {listed[:_SHOWN]}.")
 
 
 def check_at_least(name: str, value: int | None, least: int = 1) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from stream_mapper.data import Data
 from stream_mapper.description import Described
-from stream_mapper.errors import InputError, check_at_least, check_positive
+from stream_mapper.errors import InputError, check_at_least, check_finite, check_positive
 from stream_mapper.track import Track
 
 _Parameters = Callable[[Data], dict[str, Tensor]]
@@ -64,7 +64,7 @@ class ControlRegions(SquaredPrior):
         between: Places between two neighbouring regions where the parameter is held too; none by default.
 
     Raises:
-        InputError: If the lengths differ, a width is not positive, or ``between`` is negative.
+        InputError: If the lengths differ, a number is not finite, a width is not positive, or ``between`` is negative.
     """
 
     phi1: Tensor
@@ -89,6 +89,9 @@ class ControlRegions(SquaredPrior):
                 f"ControlRegions of {param}: phi1, center and width have {len(phi1)}, {len(center)} and "
                 f"{len(widths)} values; they need the same number, one or more."
             )
+        check_finite(
+            f"phi1, center, width and lamda of the ControlRegions of {param}", [*phi1, *center, *widths, lamda]
+        )
         if min(widths) <= 0 or lamda < 0:
             raise InputError(f"ControlRegions of {param}: widths must be > 0 and lamda >= 0; got {widths} and {lamda}.")
         self.param, self.coord, self.lamda, self.between = param, coord, float(lamda), between
@@ -176,7 +179,7 @@ class NormalPrior(SquaredPrior):
         coord: Independent coordinate the places are of.
 
     Raises:
-        InputError: If sigma is not positive.
+        InputError: If a number is not finite, or sigma not positive.
     """
 
     at: Tensor
@@ -186,6 +189,7 @@ class NormalPrior(SquaredPrior):
     ) -> None:
         super().__init__()
         check_positive(f"the sigma of the NormalPrior of {param}", sigma)
+        check_finite(f"mean and at of the NormalPrior of {param}", [mean, *at])
         self.param, self.mean, self.sigma, self.coord = param, float(mean), float(sigma), coord
         self.register_buffer("at", torch.tensor([float(x) for x in at]))
 
@@ -240,12 +244,16 @@ class FunctionPrior(Prior):
             constant: a scalar, or terms that are summed. In a configuration, the dotted path of a function.
         phi1: Places, K of them, in the unit of the coordinate.
         coord: Independent coordinate of the places.
+
+    Raises:
+        InputError: If a place is not finite.
     """
 
     phi1: Tensor
 
     def __init__(self, function: Callable[..., Any], phi1: Sequence[float], coord: str = "phi1") -> None:
         super().__init__()
+        check_finite("phi1 of a FunctionPrior", phi1)
         self.function, self.coord = function, coord
         self.register_buffer("phi1", torch.tensor([float(v) for v in phi1]))
 

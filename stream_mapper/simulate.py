@@ -7,6 +7,7 @@ from pathlib import Path
 
 from stream_mapper.commands import parse, run
 from stream_mapper.mock import Simulator
+from stream_mapper.mock.base import simulated
 
 
 def simulate(simulator: Simulator, output: str) -> Path:
@@ -17,12 +18,12 @@ def simulate(simulator: Simulator, output: str) -> Path:
         output: The table to write; the ending gives the format.
 
     Raises:
-        InputError: If the table cannot be written.
+        InputError: If the settings make no stars, or the table cannot be written.
     """
     from stream_mapper.catalog import check_target, to_table, write_table  # noqa: PLC0415
 
     check_target(Path(output))
-    write_table(to_table(simulator.simulate()), output)
+    write_table(to_table(simulated(simulator)), output)
     return Path(output)
 
 

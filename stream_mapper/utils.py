@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from stream_mapper.data import Data
-from stream_mapper.errors import InputError
+from stream_mapper.errors import InputError, check_finite
 
 
 class StandardScaler(nn.Module):
@@ -46,6 +46,7 @@ class StandardScaler(nn.Module):
         given = mean is not None and scale is not None
         if (mean is None) != (scale is None) or (given and not len(mean or ()) == len(scale or ()) == size):
             raise InputError(f"StandardScaler of {self.names} needs {size} means and {size} scales, or neither.")
+        check_finite(f"means and scales of the StandardScaler of {self.names}", [*(mean or ()), *(scale or ())])
         if any(s <= 0 for s in scale or ()):
             raise InputError(f"StandardScaler of {self.names}: scales must be positive; got {list(scale or ())}.")
         self.register_buffer("mean", torch.tensor(mean) if mean is not None else torch.zeros(size))

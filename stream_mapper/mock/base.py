@@ -16,6 +16,7 @@ from stream_mapper.errors import InputError
 Column = NDArray[np.float64] | NDArray[np.str_]
 Stars = dict[str, Tensor]
 Gap = tuple[float, float, float]
+_SAID = 120  # letters of what a library says of settings
 _LN_2PI = math.log(2 * math.pi)
 
 
@@ -30,6 +31,32 @@ class Simulator(ABC):
     @abstractmethod
     def simulate(self) -> dict[str, Column]:
         """Columns by name, in the package's default units, all of one length."""
+
+
+def simulated(simulator: Simulator) -> dict[str, Column]:
+    """The stars of a simulator.
+
+    Raises:
+        InputError: If one of its settings is NaN, or it cannot make stars of them.
+    """
+    kind = type(simulator).__name__
+    settings = {name: value for name, value in vars(simulator).items() if not name.startswith("_")}
+    if odd := [name for name, value in settings.items() if _has_nan(value)]:
+        raise InputError(f"{kind}: {odd[0]} = {settings[odd[0]]}; numbers are needed.")
+    try:
+        return simulator.simulate()
+    except InputError:
+        raise
+    except (ArithmeticError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        says = " ".join(str(error).split())[:_SAID]
+        plain = {name: value for name, value in settings.items() if isinstance(value, int | float | str | type(None))}
+        raise InputError(f"{kind} cannot make stars with the settings {plain} ({says}).") from error
+
+
+def _has_nan(value: object) -> bool:
+    if isinstance(value, list | tuple):
+        return any(map(_has_nan, value))
+    return isinstance(value, float) and math.isnan(value)
 
 
 def check_shares(simulator: str, **shares: float) -> None:

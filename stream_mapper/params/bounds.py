@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from stream_mapper.errors import InputError
+from stream_mapper.errors import InputError, check_finite
 from stream_mapper.params.scaler import Scaler
 
 
@@ -32,12 +32,22 @@ class _Interval(Bounds):
 
     def __init__(self, lower: float, upper: float) -> None:
         super().__init__()
+        if not (_is_number(lower) and _is_number(upper)):
+            raise InputError(f"{type(self).__name__} needs two numbers; got {lower!r} and {upper!r}.")
         if not lower < upper:
             raise InputError(f"{type(self).__name__} needs lower < upper; got {lower} and {upper}.")
         self.lower, self.upper = float(lower), float(upper)
+        self._check()
+
+    def _check(self) -> None:
+        """Refuse edges that the map cannot have; any, unless a map says so."""
 
     def extra_repr(self) -> str:
         return f"{self.lower}, {self.upper}"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 class SigmoidBounds(_Interval):
@@ -49,6 +59,9 @@ class SigmoidBounds(_Interval):
         lower: Edge :math:`l`, in the parameter's unit.
         upper: Edge :math:`u`, in the parameter's unit.
     """
+
+    def _check(self) -> None:
+        check_finite("the bounds of SigmoidBounds", (self.lower, self.upper))
 
     def forward(self, raw: Tensor, scaler: Scaler) -> Tensor:  # noqa: ARG002
         """Values inside the interval."""

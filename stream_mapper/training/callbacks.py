@@ -14,13 +14,17 @@ from torch.nn.utils import get_total_norm
 from tqdm import tqdm
 
 from stream_mapper.devices import sync_is_cheap
+from stream_mapper.errors import DivergedError
 from stream_mapper.inference.ensemble import mean_over
 from stream_mapper.models.components import part_name
+from stream_mapper.models.known import Batch
 from stream_mapper.models.mixture import BACKGROUND, MixtureModel
+from stream_mapper.training.diverged import explain
 
 if TYPE_CHECKING:
     from stream_mapper.training.module import StreamModule
 
+_KEPT = "the checkpoints are those of the epochs before"
 _NEVER = 2**62  # a step that no fit reaches
 
 
@@ -57,7 +61,18 @@ class StopOnNonFinite(Callback):
 
     def __init__(self, every_n_steps: int = 100) -> None:
         self.every_n_steps = every_n_steps
+        self._batch: Batch | None = None
         self._since: Tensor | None = None  # step at which each weight's gradient was first not finite
+
+    def on_train_batch_start(
+        self,
+        trainer: L.Trainer,  # noqa: ARG002
+        pl_module: L.LightningModule,  # noqa: ARG002
+        batch: Any,
+        batch_idx: int,  # noqa: ARG002
+    ) -> None:
+        """Remember the stars of the step."""
+        self._batch = batch if isinstance(batch, Batch) else None
 
     def on_before_optimizer_step(
         self,
@@ -85,13 +100,20 @@ class StopOnNonFinite(Callback):
         self._look(pl_module)
 
     def _look(self, module: L.LightningModule) -> None:
-        """Raise FloatingPointError for the first gradients that were not finite, by one transfer from the device."""
+        """Raise DivergedError for the first gradients that were not finite, by one transfer from the device."""
         since = [] if self._since is None else self._since.tolist()
         self._since = None
         if since and (first := min(since)) < _NEVER:
             names = [part_name(name) for name, p in module.named_parameters() if p.requires_grad]
             bad = [name for name, step in zip(names, since, strict=True) if step == first]
-            raise FloatingPointError(f"step {first}: the gradient of {bad[:3]} is not finite.")
+            raise DivergedError(f"step {first}: the gradient of {bad[:3]} is not finite; {self._why(module)}.")
+
+    def _why(self, module: L.LightningModule) -> str:
+        """What it began with, and what can be done."""
+        model: Any = module.model
+        fits: Any = getattr(module, "ensemble", ())
+        began = explain(model, self._batch) if self._batch is not None and len(fits) < 2 else "of several fits"
+        return f"{began}. Look at that star, at the bounds and guides, or lower model.learning_rate ({_KEPT})"
 
 
 def _finite(weight: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from stream_mapper.catalog import Blank, Column, Corrections, Reading, SkyFrame,
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError, check_at_least, check_share
 from stream_mapper.mock import Simulator
+from stream_mapper.mock.base import simulated
 from stream_mapper.models.base import Model, windows_of
 from stream_mapper.models.known import Batch, KnownDensities
 from stream_mapper.models.mixture import MixtureModel
@@ -192,7 +193,7 @@ class CatalogueDataModule(L.LightningDataModule):
         if self.path is None and self.simulator is None:
             advice = "no table: give --data.path FILE (FITS, ECSV, CSV or Parquet), or data.simulator."
             raise InputError(f"{advice} {self.source}")
-        return to_table(self.simulator.simulate()) if self.path is None and self.simulator is not None else self.path
+        return to_table(simulated(self.simulator)) if self.path is None and self.simulator is not None else self.path
 
     def _select(self, model: Model, stars: Data, inside: Tensor) -> tuple[Tensor, Counts | None]:
         """Whether each star is selected, (N,), and what each cut removes, which is logged."""
