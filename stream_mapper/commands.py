@@ -6,9 +6,12 @@ import inspect
 import logging
 import os
 import re
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -19,6 +22,7 @@ from stream_mapper.errors import InputError
 from stream_mapper.trust import allow
 
 Result = TypeVar("Result")
+_TERMINATED = 128 + signal.SIGTERM  # exit status, as a shell has it
 
 
 def one_line(message: object) -> str:
@@ -68,11 +72,48 @@ def _set_up_messages() -> None:
         warnings.filterwarnings("ignore")
 
 
+class Terminated(SystemExit):
+    """SIGTERM, which a batch system, a container or ``timeout`` ends a process with.
+
+    Arguments:
+        left: What is left of the work.
+    """
+
+    def __init__(self, left: str = "no file is half written; start the same command again") -> None:
+        super().__init__(_TERMINATED)
+        self.left = left
+
+
+@contextmanager
+def _heeding_sigterm() -> Iterator[None]:
+    """Inside, SIGTERM ends what is going on as an error does, so that nothing half done is left."""
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if ours:
+        signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _terminate(*_: object) -> NoReturn:
+    raise Terminated
+
+
 def run(command: Callable[[], Result]) -> Result:
-    """Run a command; an unusable input is printed as one line, and the exit status is 2, or 130 after Ctrl-C."""
+    """Run a command; an unusable input is printed as one line, and the exit status is 2.
+
+    It is 130 after Ctrl-C, and 143 after SIGTERM.
+    """
     _set_up_messages()
     try:
-        return command()
+        with _heeding_sigterm():
+            return command()
+    except Terminated as stop:
+        if is_first():
+            sys.stderr.write(f"terminated: {one_line(stop.left)}\n")
+        raise SystemExit(_TERMINATED) from None
     except KeyboardInterrupt as stop:
         if is_first():
             sys.stderr.write(f"interrupted: {one_line(stop) or 'nothing was written'}\n")

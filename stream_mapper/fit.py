@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from stream_mapper.commands import run
+from stream_mapper.commands import Terminated, run
 
 if TYPE_CHECKING:
     from lightning.pytorch.cli import ArgsType
@@ -55,13 +55,19 @@ def fit_command(args: ArgsType = None) -> Fit | None:
 
 @contextmanager
 def _interruptible(trainer: Any) -> Iterator[None]:
-    """Ctrl-C says what is left; Lightning would make a silent exit of it."""
+    """Ctrl-C and SIGTERM say what is left; Lightning would make a silent exit of it."""
     try:
         yield
+    except Terminated:
+        raise Terminated(_left_by(trainer)) from None
     except (KeyboardInterrupt, SystemExit) as stop:
         if isinstance(stop, SystemExit) and not isinstance(stop.__context__, KeyboardInterrupt):
             raise
-        raise KeyboardInterrupt(_what_is_left(Path(getattr(trainer.logger, "log_dir", None) or "none"))) from None
+        raise KeyboardInterrupt(_left_by(trainer)) from None
+
+
+def _left_by(trainer: Any) -> str:
+    return _what_is_left(Path(getattr(trainer.logger, "log_dir", None) or "none"))
 
 
 def _what_is_left(folder: Path) -> str:

@@ -305,7 +305,8 @@ class Fit:
         options = describe(self.options, "the options")
         rest = {"facts": kept, "profile": self.profile, "checks": checks, "options": options}
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_checkpoint(path, self.model, self.ensemble, header | rest)
+        epochs = {"epoch": self.metrics["epochs"] - 1} if "epochs" in self.metrics else {}
+        write_checkpoint(path, self.model, self.ensemble, header | rest, **epochs)
 
     def write(self, folder: Path, tables: RunTables) -> dict[str, Figure]:
         """Write the run folder; the figures are returned.

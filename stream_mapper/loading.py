@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,8 @@ from stream_mapper.fitted import CHECKPOINT_FILE, Catalogue, Fit
 from stream_mapper.results.checkpoint import read_checkpoint
 from stream_mapper.results.provenance import CHECKPOINT, DATE, FIT_DATE, digest, facts_of
 from stream_mapper.results.run_folder import ResultOptions
+
+_log = logging.getLogger("stream_mapper")
 
 
 def load(path: str | os.PathLike[str]) -> Fit:
@@ -43,6 +46,9 @@ def load(path: str | os.PathLike[str]) -> Fit:
 
 def _from_checkpoint(path: Path) -> Fit:
     read = read_checkpoint(path)
+    if not read.facts:
+        text = "%s: is of a fit that has not finished: its weights are not those of the end, and have no posterior."
+        _log.warning(text, path)
     kept = dict(read.facts)
     dated = {FIT_DATE: kept.pop(DATE)} if DATE in kept else {}
     facts = facts_of(read.model, read.intake.reading.frame, __version__) | kept | dated

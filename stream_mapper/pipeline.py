@@ -59,6 +59,7 @@ from stream_mapper.training.processes import gather_rows
 from stream_mapper.training.screening import SKIP_BELOW
 from stream_mapper.training.start import dry_run, start_from_guides
 from stream_mapper.training.trainer import make_trainer, only_warnings
+from stream_mapper.training.whole_files import beside_nothing, write_whole
 
 if TYPE_CHECKING:
     from stream_mapper.inference.laplace import FunctionPosterior
@@ -169,7 +170,7 @@ def run(
     Returns:
         The fit; None in every process but the first.
     """
-    model, ensemble, hardware = _mixture(module.model), module.ensemble, hardware or Hardware()
+    model, ensemble, hardware = _mixture(module.model), module.ensemble, hardware or Hardware(beside_nothing())
     options, stage = options or ResultOptions(), with_off_stream(stage, model)
     stars = read(model, ensemble, datamodule, hardware.processes)
     with only_warnings():
@@ -257,6 +258,7 @@ def train(
     """Train with Lightning; the module then has the weights it keeps."""
     datamodule.serve(stars, known)
     set_length(trainer, len(stars.train_rows), datamodule.batch_size)
+    write_whole(trainer)
     began = time.monotonic()
     trainer.fit(module, datamodule)
     seconds, folder = time.monotonic() - began, Path(trainer.log_dir or ".")  # every process has to ask for log_dir

@@ -46,9 +46,9 @@ def predict(
         allow: Modules of your own with the classes and functions of the model; name only what you trust.
 
     Raises:
-        InputError: If the checkpoint or the table cannot be used.
+        InputError: If the checkpoint or the table cannot be used, or the output is one of them.
     """
-    from stream_mapper.catalog import is_partitioned  # noqa: PLC0415
+    from stream_mapper.catalog import check_apart, is_partitioned  # noqa: PLC0415
     from stream_mapper.prediction import Predictor, Share, predict_parts  # noqa: PLC0415
 
     trust.allow(*allow)
@@ -57,6 +57,7 @@ def predict(
         check_at_least(name, value)
     source, target, shares = Path(catalogue), Path(output), Share.parse(share)
     in_parts = _check_target(output)
+    check_apart(target, source, Path(checkpoint))
     predictor = Predictor(checkpoint, draws)
     if not (is_partitioned(source) and (in_parts or target.name.lower().endswith(".parquet"))):
         _check_whole(source, target, in_parts, shares.of)

@@ -6,7 +6,7 @@ from stream_mapper.catalog.corrections import Corrections
 from stream_mapper.catalog.export import galstreams_tables, to_icrs
 from stream_mapper.catalog.extinction import Extinction
 from stream_mapper.catalog.facts import TableFacts, table_facts
-from stream_mapper.catalog.files import check_target, replace_file, table_format
+from stream_mapper.catalog.files import check_apart, check_target, replace_file, table_format
 from stream_mapper.catalog.formats.chunks import (
     Chunk,
     ParquetRows,
@@ -49,6 +49,7 @@ __all__ = [
     "TableFacts",
     "annotate",
     "as_table",
+    "check_apart",
     "check_ids",
     "check_target",
     "complete_hats",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -34,12 +36,17 @@ def check_target(path: Path) -> str:
 
 
 def replace_file(target: Path, write: Callable[[Path], Any]) -> None:
-    """Let ``write`` fill a temporary file in the same folder, then put it in the place of ``target``."""
+    """Let ``write`` fill a temporary file in the same folder, then put it in the place of ``target``.
+
+    The file is on the disk before it gets its name: neither a kill nor a failure of power leaves a part of one.
+    """
     target = target.resolve()
     new = target.with_name(f".{uuid.uuid4().hex}-{target.name}")
     try:
         write(new)
+        _sync(new)
         new.replace(target)
+        _sync(target.parent)
     except Exception as error:
         _speak_of(target, new, error)
         raise
@@ -47,10 +54,30 @@ def replace_file(target: Path, write: Callable[[Path], Any]) -> None:
         new.unlink(missing_ok=True)
 
 
+def check_apart(target: Path, *inputs: Path) -> None:
+    """Raise InputError if a file that is to be written is one that is read, by whatever name or link."""
+    for source in inputs:
+        same = target.resolve() == source.resolve()
+        if same or (target.exists() and source.exists() and target.samefile(source)):
+            raise InputError(f"{target}: is {source}, which is read; give the output a name of its own.")
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or a folder's list of files, is on the disk; some file systems cannot say."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EACCES):
+            raise
+    finally:
+        os.close(descriptor)
+
+
 def _speak_of(target: Path, new: Path, error: Exception) -> None:
     """Let an exception name the file that was asked for where it names the temporary one."""
     error.args = tuple(arg.replace(str(new), str(target)) if isinstance(arg, str) else arg for arg in error.args)
-    if isinstance(error, OSError) and str(error.filename) == str(new):
+    if isinstance(error, OSError) and (error.filename is None or str(error.filename) == str(new)):
         error.filename = str(target)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import pickle
 from dataclasses import dataclass
@@ -84,7 +85,17 @@ def write_checkpoint(path: Path, model: Model, ensemble: Ensemble, header: State
     """
     states = ((_MODEL, model), (_ENSEMBLE, ensemble))
     state = {prefix + name: v.cpu() for prefix, module in states for name, v in module.state_dict().items()}
-    replace_file(path, lambda new: torch.save({HEADER: header, "state_dict": state, **others}, new))
+    save_whole(path, {HEADER: header, "state_dict": state, **others})
+
+
+def save_whole(path: Path, entries: State) -> None:
+    """Write the entries of a checkpoint, all or nothing.
+
+    torch's own words on a full disk would not say that it is full.
+    """
+    text = io.BytesIO()
+    torch.save(entries, text)
+    replace_file(path, lambda new: new.write_bytes(text.getbuffer()))
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:

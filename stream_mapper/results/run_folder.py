@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -173,7 +174,7 @@ def write_run(
     drawn = tables.figures()
     (folder / "figures").mkdir(exist_ok=True)
     for name, figure in drawn.items():
-        figure.savefig(folder / "figures" / f"{name}.png", dpi=130)
+        replace_file(folder / "figures" / f"{name}.png", partial(figure.savefig, dpi=130, format="png"))
     text = json.dumps(metrics, indent=2) + "\n"
     replace_file(folder / "metrics.json", lambda new: new.write_text(text))
     return drawn

@@ -7,7 +7,6 @@ from typing import Any
 
 import yaml
 from jsonargparse import Namespace
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, instantiate_class
 
 from stream_mapper.commands import ALLOW, ALLOW_HELP, OneLineErrors, take_allowed
@@ -20,6 +19,7 @@ from stream_mapper.training.expanded import expanded
 from stream_mapper.training.length import BY_STARS
 from stream_mapper.training.module import StreamModule
 from stream_mapper.training.trainer import BEST_EPOCH, DEFAULTS, callbacks
+from stream_mapper.training.whole_files import EpochCheckpoint, beside_nothing, without_requeue
 
 _RUNS_ON = ("accelerator", "devices", "num_nodes", "strategy")
 _PRECISIONS = ("None", "32", "32-true", "64", "64-true")
@@ -57,7 +57,7 @@ class StreamCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The background stage, the checkpoints, early stopping and what the run folder holds."""
         parser.add_class_arguments(BackgroundStage, "background")
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(EpochCheckpoint, "checkpoint")
         parser.add_lightning_class_args(StopEarly, "early_stopping")
         parser.add_class_arguments(ResultOptions, "results")
         text = "Print the configuration with its recipe in the long form, part by part, and stop."
@@ -71,6 +71,11 @@ class StreamCLI(LightningCLI):
             return None
         return expanded(self._to_expand, self.model.model, self.config_init.background)
 
+    def instantiate_trainer(self, **kwargs: Any) -> Any:
+        """The trainer, which leaves SLURM's signals alone unless the configuration has plugins."""
+        ours = {} if self.config.trainer.plugins else without_requeue()
+        return super().instantiate_trainer(**{**ours, **kwargs})
+
     def hardware(self) -> Hardware:
         """What the trainings run on."""
         trainer: Any = self.trainer
@@ -83,7 +88,7 @@ class StreamCLI(LightningCLI):
 
     def runs_on(self) -> dict[str, Any]:
         """Arguments for further trainers, which run on what this one's does."""
-        given = {name: self.config_init.trainer[name] for name in _RUNS_ON}
+        given = {name: self.config_init.trainer[name] for name in _RUNS_ON} | beside_nothing()
         if isinstance(self.config.trainer.strategy, Namespace):  # a strategy serves one trainer
             given["strategy"] = instantiate_class((), self.config.trainer.strategy.as_dict())
         return given

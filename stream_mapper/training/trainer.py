@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from stream_mapper.training.callbacks import FitProgress, MembershipHistogram, StopOnNonFinite
 from stream_mapper.training.length import BY_STARS
+from stream_mapper.training.whole_files import EpochCheckpoint, without_requeue
 
 _LOGGERS = ("lightning.pytorch", "lightning.fabric")
 
@@ -45,9 +46,9 @@ def make_trainer(root: str, *, logger: bool, **options: Any) -> L.Trainer:
     """
     board = TensorBoardLogger(root, name="", version="", default_hp_metric=False) if logger else False
     dirpath = f"{root}/checkpoints"
-    best = ModelCheckpoint(dirpath, **BEST_EPOCH)  # type: ignore[arg-type]
+    best = EpochCheckpoint(dirpath, **BEST_EPOCH)  # type: ignore[arg-type]
     chosen = options.pop("callbacks", None) or callbacks()
-    given = {"default_root_dir": root, "logger": board, **DEFAULTS, **options}
+    given = {"default_root_dir": root, "logger": board, **DEFAULTS, **without_requeue(), **options}
     return L.Trainer(callbacks=[*chosen, best], **given)
 
 
