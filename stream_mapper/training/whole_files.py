@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.fabric.plugins.environments import SLURMEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
 
@@ -32,12 +32,22 @@ class WholeCheckpoints(TorchCheckpointIO):
 class EpochCheckpoint(ModelCheckpoint):
     """Lightning's checkpoints, with ``last.ckpt`` that of the last epoch, also of one that was not the best."""
 
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save the best as Lightning does, and the last, if an epoch's checkpoints are written here."""
+        super().on_train_epoch_end(trainer, pl_module)
+        if self._should_save_on_train_epoch_end(trainer):
+            self._save_last_of_epoch(trainer)
+
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save the best as Lightning does, and the last."""
+        """Save the best as Lightning does, and the last, if an epoch's checkpoints are written here."""
         super().on_validation_end(trainer, pl_module)
+        if not self._should_save_on_train_epoch_end(trainer):
+            self._save_last_of_epoch(trainer)
+
+    def _save_last_of_epoch(self, trainer: L.Trainer) -> None:
+        """Save the last unless it has just been saved beside the best."""
         if self.save_last is True and not self._should_skip_saving_checkpoint(trainer):
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
-            self._last_global_step_saved = trainer.global_step
 
 
 def write_whole(trainer: L.Trainer) -> None:
