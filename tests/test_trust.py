@@ -2,6 +2,7 @@
 
 import copy
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ import stream_mapper as sml
 from stream_mapper import trust
 from stream_mapper.catalog import SkyFrame, escaped
 from stream_mapper.commands import parse, take_allowed
+from stream_mapper.data import Data
 from stream_mapper.description import build
 from stream_mapper.errors import InputError
 from stream_mapper.inference.ensemble import Ensemble
@@ -294,3 +296,11 @@ LATEX = {
 def test_text_has_no_commands_in_latex(words, cell):
     assert escaped(words) == cell
     assert set(escaped(words).replace("\\", "")) <= set(cell)
+
+
+def test_a_checkpoint_of_this_format_is_read_by_every_later_version():
+    """The file was written when the format was new; a change of classes that it names has to keep reading it."""
+    model = sml.load(Path(__file__).parent / "checkpoints" / "format_2.ckpt").model
+    stars = Data({"phi1": torch.tensor([-10.0, 0.0, 10.0]), "phi2": torch.tensor([0.5, -0.2, 2.0])})
+    members = model.membership(model(stars), stars)[:, 0]
+    assert members.tolist() == pytest.approx([0.9268, 0.9713, 0.8958], abs=1e-4)
