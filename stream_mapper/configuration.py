@@ -22,8 +22,8 @@ MODE = "stream_mapper"
 
 _ENTRIES = 5_000_000  # of a configuration, aliases counted each time: more is a bomb and no configuration
 _DEPTH = 200
-_SEXAGESIMAL = re.compile(r"[-+]?[0-9][0-9_]*(:[0-9]{1,2})+(\.[0-9_]*)?")
-_OCTAL = re.compile(r"[-+]?0[0-9_]+")
+_SEXAGESIMAL = re.compile(r"[-+]?([1-9][0-9_]*(:[0-5]?[0-9])+|[0-9][0-9_]*(:[0-5]?[0-9])+\.[0-9_]*)$")  # of YAML 1.1
+_OCTAL = re.compile(r"[-+]?0[0-9_]+$")
 _BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 _FLOAT = re.compile(  # as jsonargparse has it, without sexagesimals: 1e3 is a number, too
     r"""^(?:[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?

@@ -144,12 +144,11 @@ def sequential(
         InputError: If there is no layer, the gain is not positive, or the activation is not known.
     """
     check_at_least("the number of layers of a network", layers)
-    check_positive("the gain of a network", gain)
+    if not 0 < gain < math.inf:
+        raise InputError(f"the gain of a network must be positive; got {gain}.")
     check_at_least("the inputs of a network", data)
     check_at_least("the outputs of a network", features)
     check_at_least("the hidden features of a network", hidden_features)
-    if not 0 <= dropout < 1:
-        raise InputError(f"the dropout of a network is a probability below 1; got {dropout}.")
     made = activation_of(activation)
     widths = [data] + [hidden_features] * (layers - 1)
     hidden = [module for a, b in pairwise(widths) for module in (nn.Linear(a, b), made(), SharedDropout(dropout))]

@@ -311,7 +311,7 @@ def no_rows(table):
 
 
 def all_outside(table):
-    table["phi2"] = np.asarray(table["phi2"]) + 90
+    table["phi2"] = np.asarray(table["phi2"]) - 60
 
 
 def taken(table):

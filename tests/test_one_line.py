@@ -102,6 +102,7 @@ TEXTS = {
     "a key twice": ("bounds: {}\nparams: null\nbounds: {}\n", "'bounds' is there twice, in the lines 1 and 3"),
     "a key twice inside": (PARAMS.format("[0, 1], a.mu: [0, 2]"), "'a.mu' is there twice, in the lines 1 and 1"),
     "base 60": (PARAMS.format("[13:20:00, 1]"), "line 1: 13:20:00 is of base 60 in YAML, 48000"),
+    "base 60 with a point": (PARAMS.format("[00:42:44.3, 1]"), "line 1: 00:42:44.3 is of base 60 in YAML, 2564.3"),
     "base 8": (PARAMS.format("[0200, 1]"), "line 1: 0200 is of base 8"),
     "no YAML": ("params: [1, 2", "rror"),
     "no mapping": ("- 1\n- 2\n", "onfig"),
@@ -159,6 +160,7 @@ VALUES = {
     "{base: &x {a: 1, b: 2}, more: {<<: *x, b: 3}}": {"base": {"a": 1, "b": 2}, "more": {"a": 1, "b": 3}},
     "[1_000, 0x10, -0.5e-3, .5]": [1000, 16, -0.0005, 0.5],
     "text": "text",
+    "[0:30:00, 00:12:00:00]": ["0:30:00", "00:12:00:00"],  # times, which YAML reads as text
     "{a, b}": "{a, b}",
 }
 
