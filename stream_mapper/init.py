@@ -14,7 +14,7 @@ from pathlib import Path
 from astropy.table import Table
 
 from stream_mapper.builtin import Isochrone
-from stream_mapper.catalog import KnownStream, TableFacts, known_stream, read_table, table_facts
+from stream_mapper.catalog import KnownStream, TableFacts, known_stream, read_table, survey_bands, table_facts
 from stream_mapper.commands import parse, run
 from stream_mapper.decisions import light, motion, sky
 from stream_mapper.decisions.choice import Choice, Range, digits
@@ -207,7 +207,7 @@ def init(
         InputError: If there is no such stream, survey or table, or the folder has a configuration already.
     """
     stars = None if table is None else read_table(table)
-    curve, settings = (None, None) if isochrone is None else _isochrone(isochrone, bands)
+    curve, settings = (None, None) if isochrone is None else _isochrone(isochrone, bands, _bands(stars, survey))
     decided, track = _decided(name, stars, survey, phi1, curve, tracks)
     plan = _plan(decided, track, settings, table)
     files = plan.write(Path(output or "".join(name.lower().split())))
@@ -239,10 +239,18 @@ def _plan(decided: Decisions, track: Track, isochrone: Settings | None, table: s
     )
 
 
-def _isochrone(path: str, bands: dict[str, str] | None) -> tuple[Isochrone, Settings]:
-    """An isochrone, and the same in the long form of a configuration."""
+def _bands(stars: Table | None, survey: str | None) -> tuple[str, ...]:
+    """Bands of the survey's magnitudes, those of the table if there is one."""
+    if stars is None:
+        return light.SURVEY_LIMITS[light.survey_of(survey, None)].bands
+    found, there = survey_bands(stars.colnames, survey)
+    return light.usual_bands(found, there) if found is not None else ()
+
+
+def _isochrone(path: str, bands: dict[str, str] | None, usual: Sequence[str]) -> tuple[Isochrone, Settings]:
+    """An isochrone, and the same in the long form of a configuration; a synthetic one of these bands by default."""
     if path == _SYNTHETIC:
-        names = list(bands or ("g", "r"))
+        names = list(bands or usual)
         settings = {"class_path": "stream_mapper.builtin.Isochrone.synthetic", "init_args": {"bands": names}}
         return Isochrone.synthetic(names), settings
     if not bands:

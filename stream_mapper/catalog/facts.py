@@ -67,7 +67,7 @@ def table_facts(table: Table, frame: SkyFrame, survey: Surveys = None, path: str
         InputError: If the table has no positions, or a column cannot be read.
     """
     turned = frame.add_stream_coordinates(table, path=path)
-    found, bands = _bands(turned.colnames, survey)
+    found, bands = survey_bands(turned.colnames, survey)
     reader = ColumnReader(turned, path)
     sources = {name: find_column(name, turned.colnames, found) for name in ("phi1", "phi2", *_ASTROMETRY, *bands)}
     columns = {name: reader.values(name, Column(source)) for name, source in sources.items() if source}
@@ -87,8 +87,16 @@ def table_facts(table: Table, frame: SkyFrame, survey: Surveys = None, path: str
     )
 
 
-def _bands(names: Sequence[str], survey: Surveys) -> tuple[str | None, tuple[str, ...]]:
-    """The survey of which the table has most bands, two at least, and these."""
+def survey_bands(names: Sequence[str], survey: Surveys = None) -> tuple[str | None, tuple[str, ...]]:
+    """The survey of which a table has most bands, two at least, and these; None and no band if there is none.
+
+    Arguments:
+        names: Columns of the table.
+        survey: The survey, or several to look for; any by default.
+
+    Raises:
+        InputError: If it is unknown.
+    """
     asked = [survey] if isinstance(survey, str) else list(SURVEYS if survey is None else survey)
     if unknown := [name for name in asked if name not in SURVEYS]:
         raise InputError(f"survey {unknown} is unknown; known are {list(SURVEYS)}.")

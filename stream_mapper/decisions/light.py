@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from stream_mapper.catalog import KnownStream, TableFacts
@@ -50,10 +51,16 @@ def bands(survey: str, facts: TableFacts | None) -> Choice[tuple[str, ...]]:
     usual = SURVEY_LIMITS[survey].bands
     if facts is None:
         return Choice(usual, f"Those of {survey} that separate a stream best.")
-    there = tuple(band for band in usual if band in facts.bands)
-    if len(there) < len(usual):
-        return Choice(facts.bands[:3], f"What the table has of {survey}, in place of {', '.join(usual)}.")
-    return Choice(there, f"Those of {survey} that separate a stream best, and the table has them.")
+    chosen = usual_bands(survey, facts.bands)
+    if chosen != usual:
+        return Choice(chosen, f"What the table has of {survey}, in place of {', '.join(usual)}.")
+    return Choice(chosen, f"Those of {survey} that separate a stream best, and the table has them.")
+
+
+def usual_bands(survey: str, there: Sequence[str]) -> tuple[str, ...]:
+    """Bands of a survey that separate a stream best, if all of them are there, or else the first of those that are."""
+    usual = SURVEY_LIMITS[survey].bands
+    return usual if set(usual) <= set(there) else tuple(there[:3])
 
 
 def limits(survey: str, facts: TableFacts | None) -> Choice[Range]:

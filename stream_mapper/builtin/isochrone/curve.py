@@ -233,11 +233,11 @@ class Isochrone(nn.Module):
         a real isochrone, all evolved stars share a narrow range of mass. Use it in tests and mock streams only.
 
         Arguments:
-            bands: Any of g, r and i.
+            bands: Any of g, r and i, and of Gaia's G, BP and RP.
             points: Number of points M, evenly spaced in M_g.
 
         Raises:
-            InputError: If a band is not one of the three.
+            InputError: If a band is none of these.
         """
         names = (bands,) if isinstance(bands, str) else tuple(bands)
         g = np.linspace(10.0, -2.0, points)
