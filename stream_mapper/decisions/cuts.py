@@ -1,0 +1,62 @@
+"""Cuts before a fit: parallaxes of the foreground and colours that no star of the stream has; magnitudes of the survey.
+
+The same numbers stand in the query and in the configuration.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stream_mapper.builtin import Isochrone
+from stream_mapper.catalog import KnownStream, TableFacts
+from stream_mapper.decisions.choice import Choice, Range, digits
+
+SIGMAS = 3.0
+"""Standard errors by which the parallax of a star may be too large."""
+
+_MARGIN = 0.5  # mag about the colours of the isochrone: errors of faint stars, reddening, and room for the background
+_SCALE = 0.2  # mag: the error of a distance that reaches the nearest
+
+
+def parallax(stream: KnownStream, facts: TableFacts | None) -> Choice[float | None]:
+    """The largest parallax of a star of the stream [mas], without its error."""
+    if "distmod" not in stream.track.coordinates:
+        return Choice(None, "No track knows the distance.")
+    if facts is not None and not {"parallax", "parallax_err"} <= set(facts.values):
+        return Choice(None, "The table has no parallaxes with errors.")
+    halves = zip(stream.track.values("distmod"), stream.track.half_width("distmod"), strict=True)
+    nearest = min(mu - half for mu, half in halves) - _SCALE
+    limit = digits(10 ** (2 - nearest / 5))
+    return Choice(limit, f"The nearest that the stream may be; a star may have {SIGMAS:g} errors more.")
+
+
+def colour(isochrone: Isochrone | None, magnitudes: Range, absolute: Range | None) -> Choice[tuple[str, Range] | None]:
+    """Range of the first colour, less and more than any star of the isochrone that the survey sees.
+
+    Arguments:
+        isochrone: The isochrone, if there is one.
+        magnitudes: Bright and faint limit in its first band [mag].
+        absolute: Brightest and faintest absolute magnitude that the survey sees.
+    """
+    if isochrone is None or len(isochrone.bands) < 2 or absolute is None:
+        return Choice(None, "There is no isochrone at a known distance.")
+    first, second = isochrone.magnitudes[:, 0], isochrone.magnitudes[:, 1]
+    colours = (first - second)[(first >= absolute[0]) & (first <= absolute[1])]
+    if not len(colours):
+        return Choice(None, f"No star of the isochrone is in {magnitudes[0]:g} to {magnitudes[1]:g} mag.")
+    low, high = digits(float(colours.min()) - _MARGIN), digits(float(colours.max()) + _MARGIN)
+    name = f"{isochrone.bands[0]} - {isochrone.bands[1]}"
+    return Choice((name, (low, high)), f"Those of the isochrone that the survey sees, and {_MARGIN:g} mag more.")
+
+
+def selection(parallax: float | None, colour: tuple[str, Range] | None) -> dict[str, Any] | None:
+    """The cuts as `data.selection` takes them."""
+    cuts: list[dict[str, Any]] = []
+    if parallax is not None:
+        cuts.append({"bounds": {"parallax": [None, parallax]}, "errors": SIGMAS})
+    if colour is not None:
+        cuts.append({"bounds": {colour[0]: list(colour[1])}})
+    spelt = [{"class_path": "stream_mapper.selection.Cut", "init_args": cut} for cut in cuts]
+    if len(spelt) < 2:
+        return spelt[0] if spelt else None
+    return {"class_path": "stream_mapper.selection.All", "init_args": {"selections": spelt}}
