@@ -16,7 +16,7 @@ from astropy.table import Table
 from stream_mapper.builtin import Isochrone
 from stream_mapper.catalog import KnownStream, TableFacts, known_stream, read_table, survey_bands, table_facts
 from stream_mapper.commands import parse, run
-from stream_mapper.decisions import light, motion, sky
+from stream_mapper.decisions import cuts, light, motion, sky, spectra
 from stream_mapper.decisions.choice import Choice, Range, digits
 from stream_mapper.decisions.folder import Plan, Settings, merged
 from stream_mapper.decisions.peak import scanned
@@ -54,6 +54,11 @@ class Decisions:
         background: "flow" or "flows", as `recipes.Stream` takes it.
         errors: Coordinates and bands with errors.
         missing: Coordinates and bands that some stars lack.
+        velocity: Whether radial velocities are fitted.
+        spectra: Their survey, where no other knows the name of their column.
+        correlation: Whether the correlations of the errors of proper motions are read.
+        parallax: Largest parallax of a star of the stream [mas], beyond which stars are left out.
+        colour: A difference of two bands and its range, outside of which stars are left out.
     """
 
     track: Choice[str]
@@ -76,6 +81,11 @@ class Decisions:
     background: Choice[str]
     errors: Choice[tuple[str, ...]]
     missing: Choice[tuple[str, ...]]
+    velocity: Choice[bool]
+    spectra: Choice[str | None]
+    correlation: Choice[bool]
+    parallax: Choice[float | None]
+    colour: Choice[tuple[str, Range] | None]
 
     def lines(self) -> list[str]:
         """A line for each decision: its name, what was decided, and why."""
@@ -99,7 +109,8 @@ def decide(
         table: Stars of its field, of which survey, errors, gaps, edges and depth are then read.
         survey: Survey of the photometry; by default that of the table, or Gaia DR3.
         phi1: First and last place of the field [deg].
-        isochrone: Of the stream, by which its motion is looked for in a table if no track knows it.
+        isochrone: Of the stream, which gives the colours that its stars may have, and by which its motion is looked for
+            in a table if no track knows it.
         tracks: Folder of galstreams' files; by default that of the installed package.
 
     Raises:
@@ -127,27 +138,33 @@ def _decided(
     stream = known_stream(whole.name, tracks=tracks, phi1=field.value, spacing=spacing)
     limits, off = light.limits(used, facts), sky.off_stream(stream, width.value, half.value, facts)
     found = _found(stream, facts, width.value, off.value, isochrone)
+    velocity, absolute = spectra.velocity(facts, stream, off.value), light.absolute(stream, limits.value)
     decisions = Decisions(
         track=Choice(whole.name, _track_reason(whole)),
         frame=Choice(_frame(whole, tracks), "The great circle of the track: phi1 = 0 is its middle."),
         phi1=field,
         spacing=Choice(spacing, f"{_PLACES} guides along the field follow any bend of a published track."),
-        coordinates=motion.coordinates(stream, facts),
+        coordinates=motion.coordinates(stream, facts, velocity.value),
         phi2=sky.window(stream, half, facts),
         found_motion=found,
         motions=motion.motions(stream, facts, found.value),
-        guides=motion.guides(stream, found.value),
-        bounds=motion.bounds(stream, width, half.value),
+        guides=motion.guides(stream, found.value, velocity.value),
+        bounds=motion.bounds(stream, width, half.value, velocity.value),
         off_stream=off,
         survey=Choice(used, "As asked, or that of the table's magnitudes; Gaia DR3 has all of the sky."),
         bands=light.bands(used, facts),
         magnitudes=limits,
-        absolute=light.absolute(stream, limits.value),
+        absolute=absolute,
         isochrone=Choice({"age": 12.0, "feh": -1.7}, "Halo streams are old and metal-poor; say so if more is known."),
         sources=_sources(stream),
         background=light.background(used, facts),
         errors=light.errors(used, facts),
         missing=light.missing(facts),
+        velocity=velocity,
+        spectra=spectra.survey(facts, velocity.value),
+        correlation=light.correlation(facts),
+        parallax=cuts.parallax(stream, facts),
+        colour=cuts.colour(isochrone, absolute.value),
     )
     return decisions, stream.track
 
@@ -234,6 +251,10 @@ def _plan(decided: Decisions, track: Track, isochrone: Settings | None, table: s
         off_stream=decided.off_stream.value,
         background=decided.background.value,
         survey=decided.survey.value,
+        correlation=decided.correlation.value,
+        parallax=decided.parallax.value,
+        colour=decided.colour.value if isochrone else None,
+        spectra=decided.spectra.value,
         isochrone=isochrone if _PHOTOMETRY in decided.coordinates.value else None,
         table=table,
     )

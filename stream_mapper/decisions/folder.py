@@ -12,12 +12,15 @@ import numpy as np
 import yaml
 
 from stream_mapper.decisions.choice import digits
+from stream_mapper.decisions.cuts import adql, selection
 from stream_mapper.errors import InputError
 from stream_mapper.track import Track
 
 Settings = dict[str, Any]
 
 _PHOTOMETRY = "photometry"
+_LINE, _ONE_LINE = 140, 110  # characters
+_OF_TRACK = {"radial_velocity": "rv"}  # what a track calls a coordinate, where that is another name
 _LOOK = """
 ## What to look at
 
@@ -43,6 +46,10 @@ class Plan:
         off_stream: Distance from the track beyond which stars train the background [deg].
         background: "flow" or "flows".
         survey: Survey of the magnitudes.
+        correlation: Whether the correlations of the errors of proper motions are read.
+        parallax: Largest parallax of a star of the stream [mas], if stars beyond it are left out.
+        colour: A difference of two bands and its range, if stars outside are left out.
+        spectra: Survey of the radial velocities, where their names are not those that all understand.
         isochrone: The isochrone in the long form; None for a model without photometry.
         table: The stars; None for those that the query fetches.
     """
@@ -59,6 +66,10 @@ class Plan:
     off_stream: float
     background: str
     survey: str
+    correlation: bool = False
+    parallax: float | None = None
+    colour: tuple[str, tuple[float, float]] | None = None
+    spectra: str | None = None
     isochrone: Settings | None = None
     table: str | None = None
 
@@ -82,12 +93,14 @@ class Plan:
 
     def configuration(self, folder: Path) -> Settings:
         """The configuration of a fit, whose stars are the table or what the query leaves in the folder."""
+        cuts = selection(self.parallax, self.colour)
         guides = {"phi1": self.track.phi1, "center": self.track.values("phi2"), "width": self.off_stream}
         return {
             "data": {
                 "path": self.table or str(self._stars(folder)),
                 "frame": self._frame,
-                "survey": self.survey,
+                "survey": [self.survey, self.spectra] if self.spectra else self.survey,
+                **({} if cuts is None else {"selection": cuts}),
                 "batch_size": 2048,
             },
             "background": {
@@ -100,16 +113,18 @@ class Plan:
         }
 
     def query(self, folder: Path) -> Settings:
-        """The query for the stars of the window."""
+        """The query for the stars of the window, with the cuts of the configuration."""
         across = self.window["phi2"]
         phi2 = self.track.values("phi2")
         low, high = (min(phi2) - across, max(phi2) + across) if isinstance(across, float | int) else across
+        where = adql(self.survey, self.parallax, self.colour, self.magnitudes)
         cross = {"crossmatch": "panstarrs1"} if self.survey == "panstarrs1" else {}
         return {
             "frame": self._frame,
             "phi1": _short(self.phi1),
             "phi2": _short((low, high)),
             **cross,
+            **({"where": where} if where else {}),
             "output": str(self._stars(folder)),
         }
 
@@ -124,6 +139,12 @@ class Plan:
         return f"# {self.name}\n\n```console\n{commands}\n```\n\n## What was decided\n\n{decided}\n{none}{_LOOK}"
 
     @property
+    def magnitudes(self) -> dict[str, tuple[float, float]]:
+        """The window of the first band."""
+        bands = () if self.isochrone is None else self.isochrone["init_args"]["bands"]
+        return {name: self.window[name] for name in list(bands)[:1] if isinstance(self.window[name], tuple)}  # type: ignore[misc]
+
+    @property
     def _frame(self) -> Settings:
         """The frame in the long form."""
         return {"class_path": "stream_mapper.catalog.SkyFrame", "init_args": {"frame": self.frame}}
@@ -131,16 +152,19 @@ class Plan:
     def _recipe(self) -> Settings:
         modelled = [name for name in self.coordinates if self.isochrone is not None or name != _PHOTOMETRY]
         track = {"phi1": self.track.phi1, **self.track.coordinates}
-        track |= {f"{name}_width": widths for name, widths in self.track.widths.items()}
+        even = {name: widths[0] for name, widths in self.track.widths.items() if len(set(widths)) == 1}
+        track |= {f"{name}_width": widths for name, widths in self.track.widths.items() if name not in even}
         light = {} if self.isochrone is None else {"isochrone": self.isochrone}
         bands = () if self.isochrone is None else self.isochrone["init_args"]["bands"]
         there = {*modelled, *bands}
         return {
             "phi1": _short(self.phi1),
             "track": {name: _short(values) for name, values in track.items()},
+            **({"widths": {name: _short(width) for name, width in even.items()}} if even else {}),
             "window": {name: _short(window) for name, window in self.window.items() if name in there},
             "coordinates": modelled,
             "errors": [name for name in self.errors if name in there],
+            **({"correlation": True} if self.correlation else {}),
             "bounds": {n: _short(v) for n, v in self.bounds.items() if n.partition(".")[0] in there},
             **light,
             "background": self.background,
@@ -152,7 +176,8 @@ class Plan:
 
 def merged(track: Track, found: Track | None, halves: Mapping[str, Sequence[float]]) -> Track:
     """A track with the motion that was found beside it, and the half-widths of the guides."""
-    coordinates = {name: track.coordinates[name] for name in halves if name in track.coordinates}
+    spelt = {name: _OF_TRACK.get(name, name) for name in halves}
+    coordinates = {name: track.coordinates[key] for name, key in spelt.items() if key in track.coordinates}
     widths = {name: list(halves[name]) for name in coordinates}
     if found is not None:
         for name in found.coordinates:
@@ -167,4 +192,22 @@ def _short(values: Any) -> Any:
 
 
 def _yaml(settings: Settings) -> str:
-    return yaml.safe_dump(settings, sort_keys=False, default_flow_style=None, width=140)
+    return yaml.dump(settings, Dumper=_Dumper, sort_keys=False, width=_LINE)
+
+
+class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
+    """Writes what fits on a line on one."""
+
+    def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> Any:
+        """A mapping, on one line if it is a short one inside another."""
+        node = super().represent_mapping(tag, mapping, flow_style)
+        node.flow_style = len(str(mapping)) < _ONE_LINE
+        return node
+
+    def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> Any:  # noqa: ARG002
+        """A list, on one line unless something in it is long."""
+        return super().represent_sequence(tag, sequence, len(str(sequence)) < _LINE)
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+        """Write what stands in two places twice, so that each place can be changed."""
+        return True

@@ -30,6 +30,7 @@ SURVEY_LIMITS = {
 
 _ONE = "flow", "Nearly every star has all that is measured, and the populations differ in all of it together."
 _SEVERAL = "flows", "Many stars are too faint for a motion, and a flow over all would know but the bright ones."
+_TURNED = ("pmra", "pmdec")  # are in the model as pm_phi1 and pm_phi2
 _MANY_LACK = 0.1  # share of the stars without a motion
 _SCALE = 0.2  # mag: errors of a distance that reach the nearest and the farthest
 
@@ -88,7 +89,8 @@ def absolute(stream: KnownStream, limits: Range) -> Choice[Range | None]:
 def errors(survey: str, facts: TableFacts | None) -> Choice[tuple[str, ...]]:
     """Coordinates and bands with errors."""
     if facts is not None:
-        return Choice(facts.errors, "The columns of errors that the table has.")
+        there = tuple(name for name in facts.errors if name not in _TURNED)
+        return Choice(there, "The columns of errors that the table has.")
     return Choice(("pm_phi1", "pm_phi2", *SURVEY_LIMITS[survey].bands), "The query fetches them.")
 
 
@@ -104,6 +106,14 @@ def missing(facts: TableFacts | None) -> Choice[tuple[str, ...]]:
     """Coordinates and bands that some stars lack."""
     if facts is None:
         return Choice((), "Not known without a table; what a star lacks is left out of its density.")
-    shares = {name: share for name, share in facts.missing.items() if share > 0}
+    shares = {name: share for name, share in facts.missing.items() if share > 0 and name not in _TURNED}
     said = ", ".join(f"{name} {share:.1%}" for name, share in shares.items()) or "none"
     return Choice(tuple(shares), f"Shares of the stars without: {said}.")
+
+
+def correlation(facts: TableFacts | None) -> Choice[bool]:
+    """Whether the correlations of the errors of proper motions are read."""
+    if facts is None:
+        return Choice(True, "Gaia has them, and faint stars have errors as large as what is looked for.")
+    there = facts.correlated and {"pm_phi1", "pm_phi2"} <= set(facts.errors)
+    return Choice(there, "The table has them." if there else "The table does not have them.")

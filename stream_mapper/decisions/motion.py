@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 
 from stream_mapper.catalog import KnownStream, TableFacts
+from stream_mapper.decisions import spectra
 from stream_mapper.decisions.choice import Choice, Range, digits
+from stream_mapper.decisions.spectra import VELOCITY
 from stream_mapper.track import Track
 
 _GUIDED = ("phi2", "pm_phi1", "pm_phi2", "distmod")
@@ -19,11 +21,12 @@ _OF_WIDTH = 2.5  # the widest that a stream may be, in known widths
 _OF_WINDOW = 4.0  # the window is at least so many of the widest widths on each side
 
 
-def coordinates(stream: KnownStream, facts: TableFacts | None) -> Choice[tuple[str, ...]]:
-    """Coordinates of the model."""
+def coordinates(stream: KnownStream, facts: TableFacts | None, velocity: bool) -> Choice[tuple[str, ...]]:
+    """Coordinates of the model; radial velocities where they are fitted."""
     motions = facts is None or {"pm_phi1", "pm_phi2"} <= set(facts.ranges)
     light = "distance" in stream.sources and (facts is None or len(facts.bands) > 1)
-    names = ("phi2", *(("pm_phi1", "pm_phi2") if motions else ()), *(("photometry",) if light else ()))
+    wished = {"pm_phi1": motions, "pm_phi2": motions, "photometry": light, VELOCITY: velocity}
+    names = ("phi2", *(name for name, there in wished.items() if there))
     lacking = [*([] if motions else ["proper motions"]), *([] if light else ["photometry with a known distance"])]
     return Choice(names, f"There are no {' and no '.join(lacking)}." if lacking else "All that nearly every star has.")
 
@@ -44,27 +47,30 @@ def motions(stream: KnownStream, facts: TableFacts | None, found: Track | None) 
     return Choice(windows, f"{_MOTION:g} mas/yr on each side of the track has the field around the stream.")
 
 
-def guides(stream: KnownStream, found: Track | None) -> Choice[dict[str, list[float]]]:
+def guides(stream: KnownStream, found: Track | None, velocity: bool) -> Choice[dict[str, list[float]]]:
     """Half-widths of the guides, one a place."""
     names: list[str] = [name for name in _GUIDED if name in stream.track.coordinates]
     halves = {
         name: [digits(min(width, _MOST.get(name, math.inf))) for width in stream.track.half_width(name)]
         for name in names
     }
+    if velocity and (widths := spectra.guide(stream)):
+        halves[VELOCITY] = widths
     if found is not None:
         halves |= {name: [_OF_PEAK] * len(found.phi1) for name in found.coordinates}
     reason = "Twice the width of the stream, within what published tracks differ by; wide where only a mean is known."
     return Choice(halves, reason)
 
 
-def bounds(stream: KnownStream, width: Choice[float], half: float) -> Choice[dict[str, Range]]:
-    """Ranges of the ln of the widths."""
+def bounds(stream: KnownStream, width: Choice[float], half: float, velocity: bool) -> Choice[dict[str, Range]]:
+    """Ranges of the ln of the widths, and of a velocity that no track knows."""
     widest = min(half / _OF_WINDOW, _OF_WIDTH * width.value)
     ranges = {"phi2.ln-sigma": (digits(math.log(min(width.value, widest) / 8)), digits(math.log(widest)))}
     nearest = min(stream.track.coordinates.get("distmod", [math.inf]))
     fastest = math.log(_SPEED / _KM) - math.log(10) * (nearest / 5 - 2)
     highest = max(_LN_SIGMA_MOTION[1], fastest)
     ranges |= dict.fromkeys(("pm_phi1.ln-sigma", "pm_phi2.ln-sigma"), (_LN_SIGMA_MOTION[0], digits(highest)))
+    ranges |= spectra.bounds(stream) if velocity else {}
     reason = (
         f"phi2: from an eighth of the width ({width.reason}) to {_OF_WIDTH:g}, in a quarter of the window's half; "
         f"motions: up to 0.3 mas/yr, or {_SPEED:g} km/s where that is more: the stream must not swallow the halo."

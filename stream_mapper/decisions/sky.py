@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -54,8 +57,20 @@ def field(stream: KnownStream, half: float, asked: Range | None, facts: TableFac
             (digits(low), digits(high)), f"The track and {beyond:.2g} deg beyond its ends, which a fit then finds."
         )
     middle = min(max(0.0, low + most / 2), high - most / 2)
-    reason = f"{most:.3g} deg of {high - low:.3g}, about {_AREA:.4g} deg2: the stream is long, fit the rest by phi1."
-    return Choice((digits(middle - most / 2), digits(middle + most / 2)), reason)
+    chosen = digits(middle - most / 2), digits(middle + most / 2)
+    rest = " and ".join(f"[{a:.4g}, {b:.4g}]" for a, b in _rest((low, high), chosen, most))
+    large = f"{_AREA:.4g} deg2 have too many kinds of stars for one background"
+    return Choice(chosen, f"{most:.3g} deg of {high - low:.3g}: more than {large}. Fit the rest by --phi1 '{rest}'.")
+
+
+def _rest(whole: Range, chosen: Range, most: float) -> list[Range]:
+    """What a field leaves of the whole, in parts of at most a length, on both sides."""
+    parts: list[Range] = []
+    for low, high in ((whole[0], chosen[0]), (chosen[1], whole[1])):
+        number = math.ceil((high - low) / most - 1e-6)
+        edges = np.linspace(low, high, number + 1).tolist() if number > 0 else []
+        parts += list(pairwise(edges))
+    return parts
 
 
 def _field_of_table(facts: TableFacts, half: float, field: Range, stream: KnownStream) -> Choice[Range]:

@@ -35,6 +35,13 @@ def velocity(facts: TableFacts | None, stream: KnownStream, off: float) -> Choic
     return Choice(True, f"{int(there.sum())} stars of {facts.size} have one; {guided}.")
 
 
+def survey(facts: TableFacts | None, velocity: bool) -> Choice[str | None]:
+    """The survey by whose names radial velocities are read, None where every reader finds them."""
+    if facts is None or not velocity or facts.spectra is None:
+        return Choice(None, "There is no column that only a survey of spectra knows.")
+    return Choice(facts.spectra, "It has most of the table's radial velocities.")
+
+
 def guide(stream: KnownStream) -> list[float]:
     """Half-widths of the guides of the radial velocity [km/s], one a place; none where no track knows it."""
     return [digits(width) for width in stream.track.half_width("rv")] if "velocity" in stream.sources else []

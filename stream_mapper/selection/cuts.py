@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from stream_mapper.data import Data
-from stream_mapper.errors import InputError, check_at_least, check_positive
+from stream_mapper.errors import InputError, check_positive
 from stream_mapper.selection.base import Answer, Selection, columns_of, judged, value
 from stream_mapper.track import Track, interpolate
 from stream_mapper.windows import Bounds, Interval, WindowAlong
@@ -37,7 +37,8 @@ class Cut(Selection):
     """
 
     def __init__(self, bounds: Mapping[str, tuple[Edge, Edge]], errors: float = 0.0) -> None:
-        check_at_least("the errors of a Cut", errors, 0)
+        if not 0 <= errors < math.inf:
+            raise InputError(f"Cut: errors must be 0 or more standard errors; got {errors}.")
         self.errors = float(errors)
         self.bounds: dict[str, Interval] = {
             name: (-math.inf if low is None else float(low), math.inf if high is None else float(high))
