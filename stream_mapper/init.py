@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from astropy.table import Table
@@ -224,8 +224,12 @@ def init(
         InputError: If there is no such stream, survey or table, or the folder has a configuration already.
     """
     stars = None if table is None else read_table(table)
-    curve, settings = (None, None) if isochrone is None else _isochrone(isochrone, bands, _bands(stars, survey))
+    usual, there = _bands(stars, survey)
+    asked = _there(bands, there, isochrone) if bands and there else bands
+    curve, settings = (None, None) if isochrone is None else _isochrone(isochrone, asked, usual)
     decided, track = _decided(name, stars, survey, phi1, curve, tracks)
+    if curve is not None:
+        decided = replace(decided, bands=Choice(curve.bands, "Those of the isochrone that the stars have."))
     plan = _plan(decided, track, settings, table)
     files = plan.write(Path(output or "".join(name.lower().split())))
     return [*plan.reasons, "", *map(str, files)]
@@ -260,12 +264,26 @@ def _plan(decided: Decisions, track: Track, isochrone: Settings | None, table: s
     )
 
 
-def _bands(stars: Table | None, survey: str | None) -> tuple[str, ...]:
-    """Bands of the survey's magnitudes, those of the table if there is one."""
+def _bands(stars: Table | None, survey: str | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Bands of the survey's magnitudes that separate a stream best, and all those that a table has of it, if any."""
     if stars is None:
-        return light.SURVEY_LIMITS[light.survey_of(survey, None)].bands
+        return light.SURVEY_LIMITS[light.survey_of(survey, None)].bands, ()
     found, there = survey_bands(stars.colnames, survey)
-    return light.usual_bands(found, there) if found is not None else ()
+    return (light.usual_bands(found, there) if found is not None else ()), there
+
+
+def _there(bands: dict[str, str], there: Sequence[str], path: str | None) -> dict[str, str]:
+    """The columns of an isochrone whose bands a table has.
+
+    Raises:
+        InputError: If there are less than two.
+    """
+    kept = {band: column for band, column in bands.items() if band in there}
+    if len(kept) < 2:
+        raise InputError(
+            f"the table has the bands {list(there)}, {path} is to give {list(bands)}: two must be the same."
+        )
+    return kept
 
 
 def _isochrone(path: str, bands: dict[str, str] | None, usual: Sequence[str]) -> tuple[Isochrone, Settings]:

@@ -67,7 +67,8 @@ ONLY_IN = {
     "cdshealpix": {"catalog"},
     "lsdb": {"lsdb"},
     "pandas": {"lsdb"},
-    "astroquery": {"archive"},
+    "pyvo": {"archive"},
+    "requests": {"archive"},
     "torchmetrics": {"results"},
 }
 

@@ -16,6 +16,7 @@ from stream_mapper.errors import InputError
 
 _ASTROMETRY = ("pm_phi1", "pm_phi2", "pmra", "pmdec", "parallax")
 _VELOCITY, _CORRELATION = "radial_velocity", "pmra_pmdec_corr"
+_RECENT = "gaia_dr3"  # of the releases of Gaia, whose columns have the same names
 _FAINT = 99.5  # percentile of the magnitudes that counts as their limit: a few stars are always beyond
 
 
@@ -125,5 +126,5 @@ def survey_bands(names: Sequence[str], survey: Surveys = None) -> tuple[str | No
     if unknown := [name for name in asked if name not in SURVEYS]:
         raise InputError(f"survey {unknown} is unknown; known are {list(SURVEYS)}.")
     there = {name: tuple(b for b in SURVEYS[name].bands if find_column(b, names, name)) for name in asked}
-    best = max(there, key=lambda name: len(there[name]))
+    best = max(there, key=lambda name: (len(there[name]), name == _RECENT))
     return (best, there[best]) if len(there[best]) > 1 else (None, ())

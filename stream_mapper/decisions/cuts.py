@@ -39,20 +39,22 @@ def parallax(stream: KnownStream, facts: TableFacts | None) -> Choice[float | No
 
 
 def colour(isochrone: Isochrone | None, absolute: Range | None) -> Choice[tuple[str, Range] | None]:
-    """Range of the first colour, less and more than any star of the isochrone that the survey sees.
+    """Range of a colour, less and more than any star of the isochrone that the survey sees.
 
     Arguments:
-        isochrone: The isochrone, if there is one.
+        isochrone: The isochrone, if there is one; the colour is that of its last two bands, BP - RP of G, BP and RP.
         absolute: Brightest and faintest absolute magnitude in its first band that the survey sees.
     """
     if isochrone is None or len(isochrone.bands) < 2 or absolute is None:
         return Choice(None, "There is no isochrone at a known distance.")
-    first, second = isochrone.magnitudes[:, 0], isochrone.magnitudes[:, 1]
-    colours = (first - second)[(first >= absolute[0]) & (first <= absolute[1])]
+    first = isochrone.magnitudes[:, 0]
+    colours = (isochrone.magnitudes[:, -2] - isochrone.magnitudes[:, -1])[
+        (first >= absolute[0]) & (first <= absolute[1])
+    ]
     if not len(colours):
         return Choice(None, "The survey sees no star of the isochrone.")
     low, high = digits(float(colours.min()) - _MARGIN), digits(float(colours.max()) + _MARGIN)
-    name = f"{isochrone.bands[0]} - {isochrone.bands[1]}"
+    name = " - ".join(isochrone.bands[-2:])
     return Choice((name, (low, high)), f"Those of the isochrone that the survey sees, and {_MARGIN:g} mag more.")
 
 

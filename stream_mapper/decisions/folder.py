@@ -21,6 +21,11 @@ Settings = dict[str, Any]
 _PHOTOMETRY = "photometry"
 _LINE, _ONE_LINE = 140, 110  # characters
 _OF_TRACK = {"radial_velocity": "rv"}  # what a track calls a coordinate, where that is another name
+# What stars a stream has kept is not known: an escaping cluster keeps its heavy ones.
+_MASS_FUNCTION: Settings = {
+    "class_path": "stream_mapper.builtin.PowerLawFamily",
+    "init_args": {"lower": -2.5, "upper": 0.5},
+}
 _LOOK = """
 ## What to look at
 
@@ -154,7 +159,7 @@ class Plan:
         track = {"phi1": self.track.phi1, **self.track.coordinates}
         even = {name: widths[0] for name, widths in self.track.widths.items() if len(set(widths)) == 1}
         track |= {f"{name}_width": widths for name, widths in self.track.widths.items() if name not in even}
-        light = {} if self.isochrone is None else {"isochrone": self.isochrone}
+        light = {} if self.isochrone is None else {"isochrone": self.isochrone, "mass_function": _MASS_FUNCTION}
         bands = () if self.isochrone is None else self.isochrone["init_args"]["bands"]
         there = {*modelled, *bands}
         return {
