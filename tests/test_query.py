@@ -13,7 +13,7 @@ import pytest
 from tap_server import TapService, simulated_sky, winding
 from test_commands import refused
 
-from stream_mapper.archive import Archive, Field, Patience, Request
+from stream_mapper.archive import Archive, Field, Patience, Request, Slice
 from stream_mapper.archive.answer import RefusedError, TransientError, failure, read_answer
 from stream_mapper.catalog import SkyFrame, read_table
 from stream_mapper.catalog.sky.orientation import orientation
@@ -166,7 +166,7 @@ def test_text_of_a_query():
     field = Field(SkyFrame("astropy.coordinates.ICRS"), (10, 11), (-1, 1))
     cuts = {"phot_g_mean_mag": (None, 20.5), "pmra": (-5, 3.25), "ps1.g_mean_psf_mag": (15, None)}
     where = "gaia.ruwe < 1.4\n  OR gaia.ruwe IS NULL"
-    request = Request(columns=["parallax", "ra"], cuts=cuts, where=where, panstarrs1=True)
+    request = Request(columns=["parallax", "ra"], cuts=cuts, where=where, crossmatch="panstarrs1")
     (part,) = field.slices(2)
     text = request.adql(field.polygon(part))
     assert text == GOLDEN
@@ -179,7 +179,42 @@ def test_default_columns_are_those_of_the_release():
     assert not names["dr2"] - names["dr3"]
     assert sum(name.endswith("_corr") for name in names["dr2"]) == 10
     assert {"pmra_pmdec_corr", "parallax_error", "phot_bp_mean_flux_over_error", "ecl_lat"} <= names["dr2"]
-    assert "gaiadr2.panstarrs1_best_neighbour" in Request("gaiadr2.gaia_source", panstarrs1=True)._tables()
+    assert "gaiadr2.panstarrs1_best_neighbour" in Request("gaiadr2.gaia_source", crossmatch="panstarrs1")._tables()
+
+
+JOINS = {  # tables of the Gaia archive, each joined to one before it
+    "gaiadr2": ["gaiadr2.tmass_best_neighbour", "gaiadr1.tmass_original_valid"],
+    "gaiadr3": [
+        "gaiadr3.tmass_psc_xsc_best_neighbour",
+        "gaiadr3.tmass_psc_xsc_join",
+        "gaiadr1.tmass_original_valid",
+    ],
+}
+
+
+@pytest.mark.parametrize("release", JOINS)
+def test_2mass_is_joined_by_the_tables_of_the_release(release):
+    request = Request(f"{release}.gaia_source", ["ra"], {"tmass.j_m": (None, 15.8)}, crossmatch="twomass")
+    text = request.adql(Field(SkyFrame("astropy.coordinates.ICRS"), (10, 11), (-1, 1)).polygon(Slice(10, 11)))
+    joined = re.findall(r"JOIN (\S+) AS (\w+) ON (\w+)\.\w+ = (\w+)\.\w+", text)
+    assert [table for table, *_ in joined] == JOINS[release]
+    known = {"gaia"}
+    for _, alias, left, right in joined:
+        assert left == alias
+        assert right in known
+        known.add(alias)
+    assert "tmass.ks_m,\n  tmass.ks_msigcom\nFROM" in text
+    assert "AND tmass.j_m <= 15.8" in text
+    assert request.names[-6:] == ("j_m", "j_msigcom", "h_m", "h_msigcom", "ks_m", "ks_msigcom")
+
+
+def test_the_next_release_is_a_name_of_a_table():
+    request = Request("gaiadr4.gaia_source", crossmatch="panstarrs1")
+    assert request._tables().split()[:4] == ["gaiadr4.gaia_source", "AS", "gaia", "LEFT"]
+    assert "gaiadr4.panstarrs1_best_neighbour AS xmatch" in request._tables()
+    assert request.names == Request("gaiadr3.gaia_source", crossmatch="panstarrs1").names
+    with pytest.raises(InputError, match="crossmatch 'sdss' is unknown; use one of panstarrs1, twomass"):
+        Request(crossmatch="sdss")
 
 
 VOTABLE = """<?xml version="1.0"?>

@@ -18,9 +18,14 @@ SIGMAS = 3.0
 COLUMNS = {
     "gaia_dr2": "gaia.phot_{low}_mean_mag",
     "gaia_dr3": "gaia.phot_{low}_mean_mag",
+    "gaia_dr4": "gaia.phot_{low}_mean_mag",
     "panstarrs1": "ps1.{band}_mean_psf_mag",
+    "twomass": "tmass.{low}_m",
 }
 """What a query calls the magnitudes of a survey that the Gaia archive has."""
+
+CROSSMATCHED, RELEASES = ("panstarrs1", "twomass"), ("gaia_dr2", "gaia_dr4")
+"""Those that a query joins to Gaia's stars, and the releases of Gaia that it has to be told of."""
 
 _MARGIN = 0.5  # mag about the colours of the isochrone: errors of faint stars, reddening, and room for the background
 _SCALE = 0.2  # mag: the error of a distance that reaches the nearest

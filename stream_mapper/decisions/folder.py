@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 
 from stream_mapper.decisions.choice import digits
-from stream_mapper.decisions.cuts import adql, selection
+from stream_mapper.decisions.cuts import CROSSMATCHED, RELEASES, adql, selection
 from stream_mapper.errors import InputError
 from stream_mapper.track import Track
 
@@ -123,11 +123,13 @@ class Plan:
         phi2 = self.track.values("phi2")
         low, high = (min(phi2) - across, max(phi2) + across) if isinstance(across, float | int) else across
         where = adql(self.survey, self.parallax, self.colour, self.magnitudes)
-        cross = {"crossmatch": "panstarrs1"} if self.survey == "panstarrs1" else {}
+        cross = {"crossmatch": self.survey} if self.survey in CROSSMATCHED else {}
+        release = {"catalogue": f"{self.survey.replace('_', '')}.gaia_source"} if self.survey in RELEASES else {}
         return {
             "frame": self._frame,
             "phi1": _short(self.phi1),
             "phi2": _short((low, high)),
+            **release,
             **cross,
             **({"where": where} if where else {}),
             "output": str(self._stars(folder)),

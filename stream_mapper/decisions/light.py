@@ -21,7 +21,9 @@ class Limits(NamedTuple):
 SURVEY_LIMITS = {
     "gaia_dr2": Limits(("G", "BP", "RP"), 12.0, 20.3),
     "gaia_dr3": Limits(("G", "BP", "RP"), 12.0, 20.5),
+    "gaia_dr4": Limits(("G", "BP", "RP"), 12.0, 20.5),
     "panstarrs1": Limits(("g", "r"), 14.5, 21.5),
+    "twomass": Limits(("J", "Ks"), 8.0, 15.8),
     "des": Limits(("g", "r"), 16.0, 23.0),
     "delve": Limits(("g", "r"), 16.0, 22.5),
     "rubin": Limits(("g", "r"), 17.0, 24.0),
