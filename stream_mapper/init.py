@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from astropy.table import Table
 
@@ -18,6 +19,7 @@ from stream_mapper.catalog import KnownStream, TableFacts, known_stream, read_ta
 from stream_mapper.commands import parse, run
 from stream_mapper.decisions import cuts, light, motion, sky, spectra
 from stream_mapper.decisions.choice import Choice, Range, digits
+from stream_mapper.decisions.edges import Strip, motion_cut
 from stream_mapper.decisions.folder import Plan, Settings, merged
 from stream_mapper.decisions.peak import scanned
 from stream_mapper.errors import InputError
@@ -37,9 +39,10 @@ class Decisions:
         phi1: First and last place of the field [deg].
         spacing: Distance of the guides along it [deg].
         coordinates: Coordinates of the model, as `recipes.Stream` names them.
-        phi2: Half-width of the window about the track [deg], or its lowest and highest phi2.
+        phi2: Half-width of the window about the track [deg], its lowest and highest phi2, or a strip that moves.
         found_motion: The motion by the stars of the table, at both ends of the field, if no track knows it.
-        motions: Lowest and highest ``pm_phi1`` and ``pm_phi2`` of the window [mas/yr].
+        motions: Window of ``pm_phi1`` and ``pm_phi2``, or of ``pmra`` and ``pmdec`` if the table was cut in these
+            [mas/yr]: lowest and highest value, or a strip that moves.
         guides: Half-widths of the guides by coordinate, one a place of the track (of ``found_motion``, its motions);
             absent where there is no guide.
         bounds: Ranges of the ln of the widths, ``phi2.ln-sigma`` and so on.
@@ -53,6 +56,7 @@ class Decisions:
         sources: Where each of distance, motion and velocity comes from.
         background: "flow" or "flows", as `recipes.Stream` takes it.
         errors: Coordinates and bands with errors.
+        approximate: Rules of errors that the table lacks.
         missing: Coordinates and bands that some stars lack.
         velocity: Whether radial velocities are fitted.
         spectra: Their survey, where no other knows the name of their column.
@@ -66,9 +70,9 @@ class Decisions:
     phi1: Choice[Range]
     spacing: Choice[float]
     coordinates: Choice[tuple[str, ...]]
-    phi2: Choice[float | Range]
+    phi2: Choice[float | Range | Strip]
     found_motion: Choice[Track | None]
-    motions: Choice[dict[str, Range]]
+    motions: Choice[dict[str, Range | Strip]]
     guides: Choice[dict[str, list[float]]]
     bounds: Choice[dict[str, Range]]
     off_stream: Choice[float]
@@ -80,6 +84,7 @@ class Decisions:
     sources: Choice[dict[str, str]]
     background: Choice[str]
     errors: Choice[tuple[str, ...]]
+    approximate: Choice[dict[str, dict[str, Any]]]
     missing: Choice[tuple[str, ...]]
     velocity: Choice[bool]
     spectra: Choice[str | None]
@@ -136,20 +141,23 @@ def _decided(
     field = sky.field(whole, half.value, phi1, facts)
     spacing = digits((field.value[1] - field.value[0]) / (_PLACES - 1))
     stream = known_stream(whole.name, tracks=tracks, phi1=field.value, spacing=spacing)
-    limits, off = light.limits(used, facts), sky.off_stream(stream, width.value, half.value, facts)
+    limits = light.limits(used, facts, isochrone.bands[0] if isochrone else None)
+    off = sky.off_stream(stream, width.value, half.value, facts)
     found = _found(stream, facts, width.value, off.value, isochrone)
     velocity, absolute = spectra.velocity(facts, stream, off.value), light.absolute(stream, limits.value)
+    cut = motion_cut(facts, "motion" in stream.sources)
+    coordinates = motion.coordinates(stream, facts, cut, velocity.value)
     decisions = Decisions(
         track=Choice(whole.name, _track_reason(whole)),
         frame=Choice(_frame(whole, tracks), "The great circle of the track: phi1 = 0 is its middle."),
         phi1=field,
         spacing=Choice(spacing, f"{_PLACES} guides along the field follow any bend of a published track."),
-        coordinates=motion.coordinates(stream, facts, velocity.value),
+        coordinates=coordinates,
         phi2=sky.window(stream, half, facts),
         found_motion=found,
-        motions=motion.motions(stream, facts, found.value),
-        guides=motion.guides(stream, found.value, velocity.value),
-        bounds=motion.bounds(stream, width, half.value, velocity.value),
+        motions=motion.motions(stream, facts, cut, found.value),
+        guides=motion.guides(stream, found.value, cut, velocity.value),
+        bounds=motion.bounds(stream, width, half.value, coordinates.value),
         off_stream=off,
         survey=Choice(used, "As asked, or that of the table's magnitudes; Gaia DR3 has all of the sky."),
         bands=light.bands(used, facts),
@@ -158,7 +166,8 @@ def _decided(
         isochrone=Choice({"age": 12.0, "feh": -1.7}, "Halo streams are old and metal-poor; say so if more is known."),
         sources=_sources(stream),
         background=light.background(used, facts),
-        errors=light.errors(used, facts),
+        errors=light.errors(used, facts, coordinates.value),
+        approximate=light.approximate(facts),
         missing=light.missing(facts),
         velocity=velocity,
         spectra=spectra.survey(facts, velocity.value),
@@ -166,7 +175,7 @@ def _decided(
         parallax=cuts.parallax(stream, facts),
         colour=cuts.colour(isochrone, absolute.value),
     )
-    return decisions, stream.track
+    return decisions, motion.turned(stream) if cut is not None and cut.in_the_sky else stream.track
 
 
 def _found(
@@ -259,6 +268,7 @@ def _plan(decided: Decisions, track: Track, isochrone: Settings | None, table: s
         parallax=decided.parallax.value,
         colour=decided.colour.value if isochrone else None,
         spectra=decided.spectra.value,
+        approximate=decided.approximate.value,
         isochrone=isochrone if _PHOTOMETRY in decided.coordinates.value else None,
         table=table,
     )

@@ -17,7 +17,8 @@ from stream_mapper.errors import InputError
 _ASTROMETRY = ("pm_phi1", "pm_phi2", "pmra", "pmdec", "parallax")
 _VELOCITY, _CORRELATION = "radial_velocity", "pmra_pmdec_corr"
 _RECENT = "gaia_dr3"  # of the releases of Gaia, whose columns have the same names
-_FAINT = 99.5  # percentile of the magnitudes that counts as their limit: a few stars are always beyond
+FAINT = 99.5
+"""Percentile of the magnitudes that counts as their limit: a few stars are always beyond."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def table_facts(table: Table, frame: SkyFrame, survey: Surveys = None, path: str
     of = dict.fromkeys(columns, found) | {_VELOCITY: spectra}
     spelt = {name: find_column(f"{name}_err", turned.colnames, of[name]) for name in columns}
     errors = {f"{name}_err": reader.values(f"{name}_err", Column(source)) for name, source in spelt.items() if source}
-    faint = float(np.percentile(known[bands[0]], _FAINT)) if bands and len(known[bands[0]]) else None
+    faint = float(np.percentile(known[bands[0]], FAINT)) if bands and len(known[bands[0]]) else None
     return TableFacts(
         len(turned),
         found,

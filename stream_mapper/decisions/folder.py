@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import yaml
 
 from stream_mapper.decisions.choice import digits
 from stream_mapper.decisions.cuts import CROSSMATCHED, RELEASES, adql, selection
+from stream_mapper.decisions.edges import SKY, Strip
 from stream_mapper.errors import InputError
 from stream_mapper.track import Track
 
@@ -44,7 +45,7 @@ class Plan:
         frame: The frame, as `SkyFrame` takes it.
         phi1: First and last place of the field [deg].
         track: Guides, with their half-widths.
-        window: Window of each coordinate, and of the first band.
+        window: Window of each coordinate, and of the first band: half-width about the track, edges, or a strip.
         coordinates: Coordinates of the model, as `recipes.Stream` names them.
         errors: Those of the coordinates and bands that have errors.
         bounds: Ranges of the ln of the widths.
@@ -55,6 +56,7 @@ class Plan:
         parallax: Largest parallax of a star of the stream [mas], if stars beyond it are left out.
         colour: A difference of two bands and its range, if stars outside are left out.
         spectra: Survey of the radial velocities, where their names are not those that all understand.
+        approximate: Rules of errors that the table lacks, as `data.errors` takes them.
         isochrone: The isochrone in the long form; None for a model without photometry.
         table: The stars; None for those that the query fetches.
     """
@@ -64,7 +66,7 @@ class Plan:
     frame: Settings
     phi1: tuple[float, float]
     track: Track
-    window: Mapping[str, float | tuple[float, float]]
+    window: Mapping[str, float | tuple[float, float] | Strip]
     coordinates: Sequence[str]
     errors: Sequence[str]
     bounds: Mapping[str, tuple[float, float]]
@@ -75,6 +77,7 @@ class Plan:
     parallax: float | None = None
     colour: tuple[str, tuple[float, float]] | None = None
     spectra: str | None = None
+    approximate: Mapping[str, Settings] = field(default_factory=dict)
     isochrone: Settings | None = None
     table: str | None = None
 
@@ -105,6 +108,7 @@ class Plan:
                 "path": self.table or str(self._stars(folder)),
                 "frame": self._frame,
                 "survey": [self.survey, self.spectra] if self.spectra else self.survey,
+                **({"errors": dict(self.approximate)} if self.approximate else {}),
                 **({} if cuts is None else {"selection": cuts}),
                 "batch_size": 2048,
             },
@@ -121,7 +125,7 @@ class Plan:
         """The query for the stars of the window, with the cuts of the configuration."""
         across = self.window["phi2"]
         phi2 = self.track.values("phi2")
-        low, high = (min(phi2) - across, max(phi2) + across) if isinstance(across, float | int) else across
+        low, high = (min(phi2) - across, max(phi2) + across) if isinstance(across, float | int) else across[:2]
         where = adql(self.survey, self.parallax, self.colour, self.magnitudes)
         cross = {"crossmatch": self.survey} if self.survey in CROSSMATCHED else {}
         release = {"catalogue": f"{self.survey.replace('_', '')}.gaia_source"} if self.survey in RELEASES else {}
@@ -168,7 +172,7 @@ class Plan:
             "phi1": _short(self.phi1),
             "track": {name: _short(values) for name, values in track.items()},
             **({"widths": {name: _short(width) for name, width in even.items()}} if even else {}),
-            "window": {name: _short(window) for name, window in self.window.items() if name in there},
+            "window": {name: _short(one) for name, one in self.window.items() if name in there or name in SKY},
             "coordinates": modelled,
             "errors": [name for name in self.errors if name in there],
             **({"correlation": True} if self.correlation else {}),
@@ -195,6 +199,8 @@ def merged(track: Track, found: Track | None, halves: Mapping[str, Sequence[floa
 
 def _short(values: Any) -> Any:
     """Numbers as a person would write them."""
+    if isinstance(values, Strip):
+        return values.settings()
     return digits(values) if isinstance(values, float | int) else [digits(value) for value in values]
 
 
@@ -212,8 +218,9 @@ class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
         return node
 
     def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> Any:  # noqa: ARG002
-        """A list, on one line unless something in it is long."""
-        return super().represent_sequence(tag, sequence, len(str(sequence)) < _LINE)
+        """A list, on as many lines as it needs if it is of numbers and words."""
+        plain = not any(isinstance(item, Mapping | list) for item in sequence)
+        return super().represent_sequence(tag, sequence, plain or len(str(sequence)) < _LINE)
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
         """Write what stands in two places twice, so that each place can be changed."""
