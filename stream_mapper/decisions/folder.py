@@ -25,7 +25,7 @@ _OF_TRACK = {"radial_velocity": "rv"}  # what a track calls a coordinate, where 
 # What stars a stream has kept is not known: an escaping cluster keeps its heavy ones.
 _MASS_FUNCTION: Settings = {
     "class_path": "stream_mapper.builtin.PowerLawFamily",
-    "init_args": {"lower": -2.5, "upper": 0.5},
+    "init_args": {"lower": -2.5, "upper": 1.5},
 }
 _LOOK = """
 ## What to look at
