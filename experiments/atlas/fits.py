@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
@@ -140,7 +140,7 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--tracks", help="Folder of galstreams' files; by default that of the installed package.")
     options, others = parser.parse_known_args(args)
     options.folder.mkdir(parents=True, exist_ok=True)
-    logging.getLogger("stream_mapper").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message="LightningCLI's args")  # these are not the options of the fit
     rows: list[Row] = []
     for field in drawn(options.number, options.seed, options.field, options.tracks):
         if options.only in field.track:
