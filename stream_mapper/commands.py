@@ -7,13 +7,26 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import jsonargparse
+from jsonargparse.typing import register_type
 
 from stream_mapper.errors import InputError
+from stream_mapper.paths import FilePath, NameOrFile, absolute, absolute_if_file
 
 Result = TypeVar("Result")
+
+
+def _register_paths() -> None:
+    """Paths of a configuration start at its file, where the parser stands while it reads one."""
+    readers = {FilePath: absolute, NameOrFile: absolute_if_file, Path: lambda path: Path(absolute(path))}
+    for kind, read in readers.items():
+        register_type(kind, str, read, type_check=lambda *_: False, fail_already_registered=False)
+
+
+_register_paths()
 
 
 def one_line(message: object) -> str:

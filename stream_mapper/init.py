@@ -21,6 +21,7 @@ from stream_mapper.decisions.choice import Choice, Range, digits
 from stream_mapper.decisions.folder import Plan, Settings, merged
 from stream_mapper.decisions.peak import scanned
 from stream_mapper.errors import InputError
+from stream_mapper.paths import FilePath, absolute, from_here, written_in
 from stream_mapper.track import Track
 
 _PLACES = 11  # guides along the field
@@ -178,13 +179,13 @@ def _sources(stream: KnownStream) -> Choice[dict[str, str]]:
 
 def init(
     name: str,
-    table: str | None = None,
+    table: FilePath | None = None,
     survey: str | None = None,
     isochrone: str | None = None,
     bands: dict[str, str] | None = None,
     phi1: tuple[float, float] | None = None,
-    output: str | None = None,
-    tracks: str | None = None,
+    output: FilePath | None = None,
+    tracks: FilePath | None = None,
 ) -> list[str]:
     """Write a folder with the configuration of a fit, the query for its field and what was decided.
 
@@ -207,10 +208,12 @@ def init(
         InputError: If there is no such stream, survey or table, or the folder has a configuration already.
     """
     stars = None if table is None else read_table(table)
-    curve, settings = (None, None) if isochrone is None else _isochrone(isochrone, bands)
+    tracks = None if tracks is None else absolute(tracks)
+    folder = Path(output or "".join(name.lower().split()))
+    curve, settings = (None, None) if isochrone is None else _isochrone(isochrone, bands, folder)
     decided, track = _decided(name, stars, survey, phi1, curve, tracks)
-    plan = _plan(decided, track, settings, table)
-    files = plan.write(Path(output or "".join(name.lower().split())))
+    plan = _plan(decided, track, settings, None if table is None else written_in(table, folder))
+    files = [from_here(path) for path in plan.write(folder)]
     return [*plan.reasons, "", *map(str, files)]
 
 
@@ -239,7 +242,7 @@ def _plan(decided: Decisions, track: Track, isochrone: Settings | None, table: s
     )
 
 
-def _isochrone(path: str, bands: dict[str, str] | None) -> tuple[Isochrone, Settings]:
+def _isochrone(path: str, bands: dict[str, str] | None, folder: Path) -> tuple[Isochrone, Settings]:
     """An isochrone, and the same in the long form of a configuration."""
     if path == _SYNTHETIC:
         names = list(bands or ("g", "r"))
@@ -247,7 +250,10 @@ def _isochrone(path: str, bands: dict[str, str] | None) -> tuple[Isochrone, Sett
         return Isochrone.synthetic(names), settings
     if not bands:
         raise InputError(f"say which columns of {path} are which bands: --bands '{{G: Gaia_G_EDR3, ...}}'.")
-    settings = {"class_path": "stream_mapper.builtin.Isochrone.read", "init_args": {"path": path, "bands": bands}}
+    settings = {
+        "class_path": "stream_mapper.builtin.Isochrone.read",
+        "init_args": {"path": written_in(path, folder), "bands": bands},
+    }
     return Isochrone.read(path, bands), settings
 
 

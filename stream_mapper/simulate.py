@@ -7,9 +7,10 @@ from pathlib import Path
 
 from stream_mapper.commands import parse, run
 from stream_mapper.mock import Simulator
+from stream_mapper.paths import FilePath
 
 
-def simulate(simulator: Simulator, output: str) -> Path:
+def simulate(simulator: Simulator, output: FilePath) -> Path:
     """Write a simulated table of stars, with their truth.
 
     Arguments:

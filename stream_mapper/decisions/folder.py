@@ -44,7 +44,7 @@ class Plan:
         background: "flow" or "flows".
         survey: Survey of the magnitudes.
         isochrone: The isochrone in the long form; None for a model without photometry.
-        table: The stars; None for those that the query fetches.
+        table: The stars, as the configuration names them; None for those that the query fetches.
     """
 
     name: str
@@ -85,7 +85,7 @@ class Plan:
         guides = {"phi1": self.track.phi1, "center": self.track.values("phi2"), "width": self.off_stream}
         return {
             "data": {
-                "path": self.table or str(self._stars(folder)),
+                "path": self.table or _stars(folder),
                 "frame": self._frame,
                 "survey": self.survey,
                 "batch_size": 2048,
@@ -110,7 +110,7 @@ class Plan:
             "phi1": _short(self.phi1),
             "phi2": _short((low, high)),
             **cross,
-            "output": str(self._stars(folder)),
+            "output": _stars(folder),
         }
 
     def readme(self, folder: Path) -> str:
@@ -146,8 +146,10 @@ class Plan:
             "background": self.background,
         }
 
-    def _stars(self, folder: Path) -> Path:
-        return folder / f"{folder.name}.parquet"
+
+def _stars(folder: Path) -> str:
+    """The table that the query leaves beside the configuration."""
+    return f"{folder.absolute().name}.parquet"
 
 
 def merged(track: Track, found: Track | None, halves: Mapping[str, Sequence[float]]) -> Track:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from stream_mapper.catalog.columns import Column, ColumnReader, Errors, Values, approximate_errors
 from stream_mapper.catalog.schema import default_unit, find_column
-from stream_mapper.catalog.sky.orientation import Orientation, check_setting, orientation
+from stream_mapper.catalog.sky.orientation import FrameOfTrack, Orientation, check_setting, orientation
 from stream_mapper.catalog.sky.reflex import Reflex
 from stream_mapper.catalog.sky.rotation import angle_of, rotate, rotate_correlations, rotate_errors
 from stream_mapper.errors import InputError
@@ -48,7 +48,7 @@ class SkyFrame:
 
     def __init__(
         self,
-        frame: str | dict[str, Any] = "gala.coordinates.GD1Koposov10",
+        frame: str | FrameOfTrack | dict[str, Any] = "gala.coordinates.GD1Koposov10",
         ra: str = "ra",
         dec: str = "dec",
         pmra: str = "pmra",
