@@ -22,6 +22,7 @@ from stream_mapper.decisions.folder import Plan, Settings, merged
 from stream_mapper.decisions.peak import scanned
 from stream_mapper.errors import InputError
 from stream_mapper.paths import FilePath, absolute, from_here, written_in
+from stream_mapper.shipped import STARS, write_experiment
 from stream_mapper.track import Track
 
 _PLACES = 11  # guides along the field
@@ -189,6 +190,8 @@ def init(
 ) -> list[str]:
     """Write a folder with the configuration of a fit, the query for its field and what was decided.
 
+    By the bare name of one of our own experiments, mock, survey, gd1, pal5 or indus, it writes that one.
+
     Arguments:
         name: Name of a stream or a track of galstreams, capitals and hyphens or not.
         table: Stars of its field, of which survey, errors, gaps, edges and depth are read; without one, a query is
@@ -207,9 +210,11 @@ def init(
     Raises:
         InputError: If there is no such stream, survey or table, or the folder has a configuration already.
     """
+    folder = Path(output or "".join(name.lower().split()))
+    if name in STARS and all(given is None for given in (table, survey, isochrone, bands, phi1, tracks)):
+        return write_experiment(name, folder)
     stars = None if table is None else read_table(table)
     tracks = None if tracks is None else absolute(tracks)
-    folder = Path(output or "".join(name.lower().split()))
     curve, settings = (None, None) if isochrone is None else _isochrone(isochrone, bands, folder)
     decided, track = _decided(name, stars, survey, phi1, curve, tracks)
     plan = _plan(decided, track, settings, None if table is None else written_in(table, folder))
