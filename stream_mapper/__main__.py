@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from stream_mapper import __version__
+from stream_mapper.messages import like
 
 _COMMANDS = {
     "init": "begin with a stream by its name: a configuration, and what was decided",
@@ -29,7 +30,7 @@ def main(args: Sequence[str] | None = None) -> None:
     elif given and given[0] == "--version":
         sys.stdout.write(_versions())
     else:
-        asked = f"no command {given[0]!r}" if given else "no command is given"
+        asked = f"no command {given[0]!r}{like(given[0], _COMMANDS)}" if given else "no command is given"
         sys.stderr.write(f"error: {asked}; the commands are {', '.join(_COMMANDS)}.\n")
         raise SystemExit(2)
 

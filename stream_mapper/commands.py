@@ -13,7 +13,7 @@ from typing import Any, NoReturn, TypeVar
 import jsonargparse
 from jsonargparse.typing import register_type
 
-from stream_mapper.errors import InputError
+from stream_mapper.messages import explained, input_error
 from stream_mapper.paths import FilePath, NameOrFile, absolute, absolute_if_file
 
 Result = TypeVar("Result")
@@ -85,9 +85,11 @@ def run(command: Callable[[], Result]) -> Result:
         if is_first():
             sys.stderr.write(f"interrupted: {one_line(stop) or 'nothing was written'}\n")
         raise SystemExit(130) from None
-    except (InputError, OSError) as error:
+    except (ValueError, OSError) as error:
+        if (said := error if isinstance(error, OSError) else input_error(error)) is None:
+            raise
         if is_first() or not _launched_with_the_first():
-            sys.stderr.write(f"error: {one_line(error)}\n")
+            sys.stderr.write(f"error: {one_line(said)}\n")
         raise SystemExit(2) from None
 
 
@@ -98,7 +100,8 @@ class OneLineErrors(jsonargparse.ArgumentParser):
         """Print the error and stop, unless this parser is to raise."""
         if not self.exit_on_error:
             super().error(message, ex)
-        sys.stderr.write(f"error: {one_line(message)}\n")
+        said = explained(message, [action.dest for action in self._actions])
+        sys.stderr.write(f"error: {one_line(said)}\n")
         sys.exit(2)
 
 

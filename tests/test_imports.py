@@ -44,7 +44,8 @@ MAY_IMPORT = {
     "fitted": WHOLES,
     "loading": WHOLES | {"fitted", "__version__"},
     "lsdb": WHOLES | {"prediction"},
-    "commands": {"errors", "paths"},  # what the commands share; the training's command line is made of it
+    "messages": {"errors"},
+    "commands": {"errors", "paths", "messages"},  # what the commands share; the training's command line is made of it
     "training": WHOLES | {"commands"},
     "pipeline": WHOLES | {"fitted", "training", "__version__"},
     "prediction": WHOLES | {"fitted", "loading", "commands", "__version__"},
