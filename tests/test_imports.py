@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "stream_mapper"
+import stream_mapper
+
+PACKAGE = Path(stream_mapper.__file__).parent
 HEAVY = ("lightning", "astropy", "matplotlib", "zuko", "jsonargparse", "pyarrow", "torchmetrics", "tensorboard")
 
 BASE = {"errors", "paths", "description", "data", "utils", "devices", "track", "footprint", "quantiles"}

@@ -81,6 +81,8 @@ def test_the_wheel_is_told_of_every_experiment_that_init_writes():
 
 
 def test_the_wheel_holds_what_it_must(tmp_path):
+    if not (ROOT / "stream_mapper").is_dir():
+        pytest.skip("the package is not here but installed")
     wheels = pytest.importorskip("hatchling.builders.wheel")
     (path,) = wheels.WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
     names = zipfile.ZipFile(path).namelist()
