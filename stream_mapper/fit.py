@@ -74,7 +74,7 @@ def _what_is_left(folder: Path) -> str:
 
 def main(args: ArgsType = None) -> Fit | None:
     """Command-line entry: a clear line and exit status 2 for unusable input."""
-    return run(lambda: fit_command(args))
+    return run(fit_command, args)
 
 
 class _Callable(ModuleType):

@@ -6,7 +6,6 @@ What a configuration needs is decided from the track of the stream and, if there
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -264,9 +263,12 @@ def _isochrone(path: str, bands: dict[str, str] | None, folder: Path) -> tuple[I
 
 def main(args: Sequence[str] | None = None) -> None:
     """Command-line entry: a clear line and exit status 2 for unusable input."""
-    given = list(sys.argv[1:] if args is None else args)
-    named = ["--name", *given] if given and not given[0].startswith("-") else given
-    print("\n".join(run(lambda: init(**parse(init, named)))))
+    print("\n".join(run(lambda given: init(**parse(init, _named(given))), args)))
+
+
+def _named(args: Sequence[str]) -> Sequence[str]:
+    """The arguments, with the name that they begin with as an option."""
+    return ["--name", *args] if args and not args[0].startswith("-") else args
 
 
 if __name__ == "__main__":

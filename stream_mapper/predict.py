@@ -121,7 +121,7 @@ def _check_whole(source: Path, target: Path, in_parts: bool, shares: int) -> Non
 
 def main(args: Sequence[str] | None = None) -> None:
     """Command-line entry: a clear line and exit status 2 for unusable input."""
-    path = run(lambda: predict(**parse(predict, args)))
+    path = run(lambda given: predict(**parse(predict, given)), args)
     print(f"memberships: {path}")
 
 

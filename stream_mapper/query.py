@@ -114,7 +114,7 @@ def _provenance(
 
 def main(args: Sequence[str] | None = None) -> None:
     """Command-line entry: a clear line and exit status 2 for unusable input."""
-    sys.stdout.write(run(lambda: query(**parse(query, args))) + "\n")
+    sys.stdout.write(run(lambda given: query(**parse(query, given)), args) + "\n")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def simulate(simulator: Simulator, output: FilePath) -> Path:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Command-line entry: a clear line and exit status 2 for unusable input."""
-    path = run(lambda: simulate(**parse(simulate, args)))
+    path = run(lambda given: simulate(**parse(simulate, given)), args)
     print(f"stars: {path}")
 
 

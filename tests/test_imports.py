@@ -48,7 +48,7 @@ MAY_IMPORT = {
     "lsdb": WHOLES | {"prediction"},
     "messages": {"errors"},
     "commands": {"errors", "paths", "messages"},  # what the commands share; the training's command line is made of it
-    "training": WHOLES | {"commands"},
+    "training": WHOLES | {"commands", "messages"},
     "pipeline": WHOLES | {"fitted", "training", "__version__"},
     "prediction": WHOLES | {"fitted", "loading", "commands", "__version__"},
 }

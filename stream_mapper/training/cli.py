@@ -25,6 +25,7 @@ from stream_mapper.training.background import BackgroundStage, Hardware
 from stream_mapper.training.callbacks import StopEarly
 from stream_mapper.training.datamodule import CatalogueDataModule
 from stream_mapper.training.expanded import expanded
+from stream_mapper.training.help import asked_section, options_of, page
 from stream_mapper.training.length import BY_STARS
 from stream_mapper.training.module import StreamModule
 from stream_mapper.training.trainer import BEST_EPOCH, DEFAULTS, callbacks
@@ -42,6 +43,14 @@ class FitParser(OneLineErrors, LightningArgumentParser):
         config = super().parse_path(path, *args, **kwargs)
         return _with_folders(config, Path(path).parent)
 
+    section: str | None = None  # whose options --help lists
+
+    def format_help(self, *args: Any) -> str:
+        """A page, or what was asked for."""
+        if self.section is None or self.section == "all":
+            return super().format_help(*args)
+        return options_of(self, self.section) if self.section else page()
+
 
 class SaveConfig(SaveConfigCallback):
     """Writes the configuration of a run, whose folders no longer depend on where it was started."""
@@ -54,7 +63,9 @@ class StreamCLI(LightningCLI):
     """Model, data, background stage, checkpoints and trainer from one config."""
 
     def __init__(self, args: ArgsType = None) -> None:
-        _check_overrides(sys.argv[1:] if args is None else args)
+        given = sys.argv[1:] if args is None else args
+        _check_overrides(given)
+        self._section = asked_section(given) if isinstance(given, list) else None
         super().__init__(
             StreamModule,
             CatalogueDataModule,
@@ -71,6 +82,7 @@ class StreamCLI(LightningCLI):
         """Our parser in place of Lightning's."""
         kwargs = {"dump_header": None, "prog": "stream-mapper fit"} | kwargs
         parser = FitParser(**kwargs)
+        parser.section = self._section
         parser.add_argument("-c", "--config", action="config", help="A configuration file in YAML.")
         return parser
 
