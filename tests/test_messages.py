@@ -110,12 +110,12 @@ def test_what_is_not_understood_stays():
 
 
 def test_an_error_of_the_program_is_not_made_one_of_the_input():
-    def broken():
+    def broken(_):
         raise ValueError("a bug")
 
     assert input_error(ValueError("a bug")) is None
     with pytest.raises(ValueError, match="a bug"):
-        run(broken)
+        run(broken, [])
 
 
 def test_an_error_of_the_input_is_found_where_the_parser_wrapped_it():

@@ -27,7 +27,7 @@ from stream_mapper.training.module import StreamModule
 
 Schema = dict[str, Any]
 
-_SECTIONS: dict[str, Any] = {
+MADE: dict[str, Any] = {
     "data": CatalogueDataModule,
     "background": BackgroundStage,
     "model": StreamModule,
@@ -36,6 +36,7 @@ _SECTIONS: dict[str, Any] = {
     "early_stopping": StopEarly,
     "results": ResultOptions,
 }
+"""What each section of a configuration makes."""
 _PARTS = (
     *("builtin", "builtin.compat", "catalog", "footprint", "mock", "nn", "params", "params.bounds", "params.scaler"),
     *("prior", "recipes", "selection", "training"),
@@ -51,7 +52,7 @@ _OPEN: Schema = {"type": "object", "properties": {"class_path": {"type": "string
 def fit_schema() -> Schema:
     """The schema of a configuration file of ``fit``."""
     writer = _Writer()
-    sections = {name: writer.arguments(made, complete=False) for name, made in _SECTIONS.items()}
+    sections = {name: writer.arguments(made, complete=False) for name, made in MADE.items()}
     seed = {"type": ["integer", "boolean"], "description": "Seed of the training."}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
