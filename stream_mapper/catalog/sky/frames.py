@@ -203,9 +203,17 @@ def _refuse_latitude(dec: NDArray[np.float64], path: str) -> None:
         raise InputError(f"{path}: declinations reach {np.nanmax(np.abs(dec))} deg; check the column and its unit.")
 
 
+def _agree(column: Any, values: Values) -> bool:
+    """Whether a column of a table says the same as what is computed, to single precision."""
+    given = np.ma.asarray(column)
+    numbers = given.filled(np.nan) if given.dtype.kind == "f" else None
+    return numbers is not None and bool(np.allclose(numbers, values, rtol=1e-5, atol=1e-4, equal_nan=True))
+
+
 def _with_columns(table: Table, added: dict[str, Values], path: str) -> Table:
     """A copy of the table with columns added, in their default units."""
-    if replaced := sorted(set(added) & set(table.colnames)):
+    there = sorted(set(added) & set(table.colnames))
+    if replaced := [name for name in there if not _agree(table[name], added[name])]:
         logger.warning("%s: columns %s are computed anew from the sky position.", path, replaced)
     out = table.copy(copy_data=False)
     for name, values in added.items():
