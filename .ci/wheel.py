@@ -19,6 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 TORCH = "torch==2.13.0"
+SHORT = ["--trainer.max_epochs=1", "--background.max_epochs=1", "--background.copies=0", "--results.draws=2"]
 PYTHONS = ("3.11", "3.12", "3.13")
 MUST_HOLD = (
     "stream_mapper/py.typed",
@@ -61,7 +62,9 @@ def tested(python: str, archive: Path, tree: Path, arguments: list[str], folder:
     inside = str(folder / "bin" / "python")
     run([inside, "-m", "pip", "install", "--quiet", TORCH])
     run([inside, "-m", "pip", "install", "--quiet", f"{archive}[test-base]"])
-    run([str(folder / "bin" / "stream-mapper"), "init", "mock", "--output", str(folder / "mock")], tree)
+    command, mock = str(folder / "bin" / "stream-mapper"), folder / "mock"
+    run([command, "init", "mock", "--output", str(mock)], folder)
+    run([command, "fit", "-q", "-c", str(mock / "recipe.yaml"), *SHORT], folder)
     run([inside, "-m", "pytest", *arguments], tree)
 
 
