@@ -26,7 +26,8 @@ _TYPE = re.compile(r"Expected an? (?:<class '([^']+)'>|(\S+?))(?:\. Got value: (
 _ARGUMENT = re.compile(
     r"(?:Option|Key|Group) '([^']+)' (?:is not (?:accepted|expected)|does not accept (?:option|nested key) '([^']+)')"
 )
-_UNKNOWN = re.compile(r"unrecognized arguments: (-\S+)")
+_UNKNOWN = re.compile(r"[Uu]nrecognized arguments: (-\S+)")
+_FAILED = "Validation failed: "
 _ATTRIBUTE = re.compile(r"module '([^']+)' has no attribute '([^']+)'")
 _NOT_OF_CLASS = "Not a valid subclass of"
 _NOTHING = "NoneType"
@@ -52,7 +53,7 @@ class _Cause:
         """What is wrong, without the place."""
         if not self.types:
             return self.text
-        return f"expected {' or '.join(dict.fromkeys(self.types))}; got {self.value}"
+        return f"expected {' or '.join(sorted(set(self.types)))}; got {self.value}"
 
 
 def explained(message: str, options: Iterable[str] = ()) -> str:
@@ -89,7 +90,7 @@ def input_error(error: BaseException) -> InputError | None:
 
 
 def _cause(message: str) -> _Cause:
-    text = dedent(message).strip()
+    text = dedent(message).strip().removeprefix(_FAILED)
     if found := _KEY.match(text):
         inner = _cause(found[2])
         return replace(inner, keys=(*found[1].split("."), *inner.keys))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import Any, NamedTuple, NotRequired, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 from astropy import units
@@ -25,11 +25,11 @@ from stream_mapper.errors import InputError
 from stream_mapper.paths import FilePath
 
 
-class FrameOfTrack(TypedDict):
+class FrameOfTrack(TypedDict, total=False):
     """A track of galstreams, and maybe the folder of its files."""
 
     track: str
-    tracks: NotRequired[FilePath]
+    tracks: FilePath
 
 
 Setting = str | Mapping[str, Any]
