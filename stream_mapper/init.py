@@ -6,7 +6,6 @@ What a configuration needs is decided from the track of the stream and, if there
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -23,6 +22,8 @@ from stream_mapper.decisions.edges import Strip, motion_cut
 from stream_mapper.decisions.folder import Plan, Settings, merged
 from stream_mapper.decisions.peak import scanned
 from stream_mapper.errors import InputError
+from stream_mapper.paths import FilePath, absolute, from_here, written_in
+from stream_mapper.shipped import STARS, write_experiment
 from stream_mapper.track import Track
 
 _PLACES = 11  # guides along the field
@@ -204,15 +205,17 @@ def _sources(stream: KnownStream) -> Choice[dict[str, str]]:
 
 def init(
     name: str,
-    table: str | None = None,
+    table: FilePath | None = None,
     survey: str | None = None,
     isochrone: str | None = None,
     bands: dict[str, str] | None = None,
     phi1: tuple[float, float] | None = None,
-    output: str | None = None,
-    tracks: str | None = None,
+    output: FilePath | None = None,
+    tracks: FilePath | None = None,
 ) -> list[str]:
     """Write a folder with the configuration of a fit, the query for its field and what was decided.
+
+    By the bare name of one of our own experiments, mock, survey, gd1, pal5 or indus, it writes that one.
 
     Arguments:
         name: Name of a stream or a track of galstreams, capitals and hyphens or not.
@@ -232,15 +235,19 @@ def init(
     Raises:
         InputError: If there is no such stream, survey or table, or the folder has a configuration already.
     """
+    folder = Path(output or "".join(name.lower().split()))
+    if name in STARS and all(given is None for given in (table, survey, isochrone, bands, phi1, tracks)):
+        return write_experiment(name, folder)
     stars = None if table is None else read_table(table)
+    tracks = None if tracks is None else absolute(tracks)
     usual, there = _bands(stars, survey)
     asked = _there(bands, there, isochrone) if bands and there else bands
-    curve, settings = (None, None) if isochrone is None else _isochrone(isochrone, asked, usual)
+    curve, settings = (None, None) if isochrone is None else _isochrone(isochrone, asked, usual, folder)
     decided, track = _decided(name, stars, survey, phi1, curve, tracks)
     if curve is not None:
         decided = replace(decided, bands=Choice(curve.bands, "Those of the isochrone that the stars have."))
-    plan = _plan(decided, track, settings, table)
-    files = plan.write(Path(output or "".join(name.lower().split())))
+    plan = _plan(decided, track, settings, None if table is None else written_in(table, folder))
+    files = [from_here(path) for path in plan.write(folder)]
     return [*plan.reasons, "", *map(str, files)]
 
 
@@ -296,7 +303,9 @@ def _there(bands: dict[str, str], there: Sequence[str], path: str | None) -> dic
     return kept
 
 
-def _isochrone(path: str, bands: dict[str, str] | None, usual: Sequence[str]) -> tuple[Isochrone, Settings]:
+def _isochrone(
+    path: str, bands: dict[str, str] | None, usual: Sequence[str], folder: Path
+) -> tuple[Isochrone, Settings]:
     """An isochrone, and the same in the long form of a configuration; a synthetic one of these bands by default."""
     if path == _SYNTHETIC:
         names = list(bands or usual)
@@ -304,15 +313,21 @@ def _isochrone(path: str, bands: dict[str, str] | None, usual: Sequence[str]) ->
         return Isochrone.synthetic(names), settings
     if not bands:
         raise InputError(f"say which columns of {path} are which bands: --bands '{{G: Gaia_G_EDR3, ...}}'.")
-    settings = {"class_path": "stream_mapper.builtin.Isochrone.read", "init_args": {"path": path, "bands": bands}}
+    settings = {
+        "class_path": "stream_mapper.builtin.Isochrone.read",
+        "init_args": {"path": written_in(path, folder), "bands": bands},
+    }
     return Isochrone.read(path, bands), settings
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Command-line entry: a clear line and exit status 2 for unusable input."""
-    given = list(sys.argv[1:] if args is None else args)
-    named = ["--name", *given] if given and not given[0].startswith("-") else given
-    print("\n".join(run(lambda: init(**parse(init, named)))))
+    print("\n".join(run(lambda given: init(**parse(init, _named(given))), args)))
+
+
+def _named(args: Sequence[str]) -> Sequence[str]:
+    """The arguments, with the name that they begin with as an option."""
+    return ["--name", *args] if args and not args[0].startswith("-") else args
 
 
 if __name__ == "__main__":

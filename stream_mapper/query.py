@@ -11,6 +11,7 @@ from stream_mapper.archive import GAIA_ARCHIVE, Patience
 from stream_mapper.catalog import SkyFrame
 from stream_mapper.commands import parse, run
 from stream_mapper.errors import InputError, check_at_least
+from stream_mapper.paths import FilePath
 
 if TYPE_CHECKING:
     from stream_mapper.archive import Archive, Field, Request
@@ -22,7 +23,7 @@ def query(
     frame: SkyFrame | str,
     phi1: tuple[float, float],
     phi2: tuple[float, float],
-    output: str,
+    output: FilePath,
     slice_width: float = 2.0,
     catalogue: Literal["gaiadr4.gaia_source", "gaiadr3.gaia_source", "gaiadr2.gaia_source"] = "gaiadr3.gaia_source",
     columns: list[str] | None = None,
@@ -30,7 +31,7 @@ def query(
     where: str | None = None,
     crossmatch: Literal["none", "panstarrs1", "twomass"] = "none",
     row_limit: int = 3_000_000,
-    work: str | None = None,
+    work: FilePath | None = None,
     url: str = GAIA_ARCHIVE,
     patience: Patience = _PATIENCE,
     dry_run: bool = False,
@@ -79,7 +80,7 @@ def query(
     return f"{stars} stars: {target}"
 
 
-def _target(output: str) -> Path:
+def _target(output: FilePath) -> Path:
     """The path of the output.
 
     Raises:
@@ -113,7 +114,7 @@ def _provenance(
 
 def main(args: Sequence[str] | None = None) -> None:
     """Command-line entry: a clear line and exit status 2 for unusable input."""
-    sys.stdout.write(run(lambda: query(**parse(query, args))) + "\n")
+    sys.stdout.write(run(lambda given: query(**parse(query, given)), args) + "\n")
 
 
 if __name__ == "__main__":

@@ -456,7 +456,7 @@ REFUSED = {
     "a comment": ({"where": "ruwe < 1 -- good"}, "give one without comments and semicolons"),
     "no folder": ({"output": "nowhere/stars.parquet"}, "its folder does not exist"),
     "another format": ({"output": "stars.fits"}, "end the name with .parquet"),
-    "no folder to work in": ({"work": "nowhere/work"}, "working folder nowhere/work cannot be made"),
+    "no folder to work in": ({"work": "nowhere/work"}, "nowhere/work cannot be made"),
     "no row": ({"row_limit": "0"}, "row_limit must be 1 or more"),
     "no attempt": ({"patience.attempts": "0"}, "attempts must be 1 or more"),
     "no address": ({"url": "gea.esac.esa.int"}, "is no address of a TAP service"),

@@ -58,7 +58,7 @@ class Plan:
         spectra: Survey of the radial velocities, where their names are not those that all understand.
         approximate: Rules of errors that the table lacks, as `data.errors` takes them.
         isochrone: The isochrone in the long form; None for a model without photometry.
-        table: The stars; None for those that the query fetches.
+        table: The stars, as the configuration names them; None for those that the query fetches.
     """
 
     name: str
@@ -105,7 +105,7 @@ class Plan:
         guides = {"phi1": self.track.phi1, "center": self.track.values("phi2"), "width": self.off_stream}
         return {
             "data": {
-                "path": self.table or str(self._stars(folder)),
+                "path": self.table or _stars(folder),
                 "frame": self._frame,
                 "survey": [self.survey, self.spectra] if self.spectra else self.survey,
                 **({"errors": dict(self.approximate)} if self.approximate else {}),
@@ -136,7 +136,7 @@ class Plan:
             **release,
             **cross,
             **({"where": where} if where else {}),
-            "output": str(self._stars(folder)),
+            "output": _stars(folder),
         }
 
     def readme(self, folder: Path) -> str:
@@ -181,8 +181,10 @@ class Plan:
             "background": self.background,
         }
 
-    def _stars(self, folder: Path) -> Path:
-        return folder / f"{folder.name}.parquet"
+
+def _stars(folder: Path) -> str:
+    """The table that the query leaves beside the configuration."""
+    return f"{folder.absolute().name}.parquet"
 
 
 def merged(track: Track, found: Track | None, halves: Mapping[str, Sequence[float]]) -> Track:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from stream_mapper.builtin import Parallax2DistMod, ShareParameters
 from stream_mapper.errors import InputError
 from stream_mapper.models import Ends, IndependentModels, Model
+from stream_mapper.paths import NameOrFile
 from stream_mapper.recipes import ranges
 from stream_mapper.recipes.knowledge import as_track, known, shifted, within
 from stream_mapper.recipes.parts import PHOTOMETRIC, STREAM, Ingredients, Law, part_of
@@ -33,7 +34,7 @@ class Component:
         ends: Where it begins and ends, as of :func:`Stream`.
     """
 
-    track: Track | str | dict[str, list[float]] | None = None
+    track: Track | NameOrFile | dict[str, list[float]] | None = None
     offset: dict[str, float] = field(default_factory=dict)
     phi1: tuple[float, float] | None = None
     shared: list[str] | None = None

@@ -13,6 +13,7 @@ from stream_mapper.models import Ends, MixtureModel, Model
 from stream_mapper.models.independent import Hook
 from stream_mapper.models.mixture import BACKGROUND
 from stream_mapper.params import ModelParameters
+from stream_mapper.paths import NameOrFile
 from stream_mapper.prior import Prior
 from stream_mapper.recipes.background import background_of
 from stream_mapper.recipes.background import groups_of as groups_behind
@@ -29,7 +30,7 @@ _NOT_MEASURED_ERRORS = ("phi2",)  # positions are known to a thousandth of any w
 
 
 def Stream(  # noqa: N802 (it makes a model as a class of models does)
-    track: Track | str | dict[str, list[float]],
+    track: Track | NameOrFile | dict[str, list[float]],
     window: dict[str, float | tuple[float, float] | Window],
     phi1: tuple[float, float] | None = None,
     coordinates: list[str] | None = None,

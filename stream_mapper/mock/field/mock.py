@@ -19,6 +19,7 @@ from stream_mapper.mock.survey.measurement import PROPER_MOTIONS, Window
 from stream_mapper.mock.survey.photometry import CurvePhotometry
 from stream_mapper.mock.survey.population import Population
 from stream_mapper.mock.survey.stream import truth_of
+from stream_mapper.paths import FilePath
 from stream_mapper.track import Track
 
 _WIDTH, _WIDTHS = 0.2, (0.05, 1.5)  # deg: where the literature has none, and the least and the greatest that is taken
@@ -91,7 +92,7 @@ class TrackMock(Simulator):
         scatter: float = 0.015,
         missing_photometry: float = 0.02,
         missing_astrometry: float = 0.02,
-        tracks: str | os.PathLike[str] | None = None,
+        tracks: FilePath | None = None,
         matrix: Sequence[Sequence[float]] | None = None,
     ) -> None:
         check_at_least("n_stream", n_stream, 0)
