@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from stream_mapper import __version__
+from stream_mapper.messages import like
 
 _COMMANDS = {
     "init": "begin with a stream by its name: a configuration, and what was decided",
@@ -28,8 +29,10 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.stdout.write(_help())
     elif given and given[0] == "--version":
         sys.stdout.write(_versions())
+    elif given and given[0] == "--completion":
+        sys.stdout.write(_completion(given[1:]))
     else:
-        asked = f"no command {given[0]!r}" if given else "no command is given"
+        asked = f"no command {given[0]!r}{like(given[0], _COMMANDS)}" if given else "no command is given"
         sys.stderr.write(f"error: {asked}; the commands are {', '.join(_COMMANDS)}.\n")
         raise SystemExit(2)
 
@@ -41,8 +44,17 @@ def _help() -> str:
     after = [
         "stream-mapper COMMAND --help lists the options of a command.",
         "stream-mapper --version names the versions.",
+        "source <(stream-mapper --completion bash) completes commands and options in this shell; so does zsh.",
     ]
     return "\n".join([usage, "", *lines, "", *after, ""])
+
+
+def _completion(shells: Sequence[str]) -> str:
+    """The script for the completion in a shell."""
+    from stream_mapper.commands import run  # noqa: PLC0415 (the version should come fast)
+    from stream_mapper.completion import completion  # noqa: PLC0415
+
+    return run(lambda given: completion(given[0] if given else "", _COMMANDS), list(shells))
 
 
 def _versions() -> str:

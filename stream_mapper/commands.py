@@ -9,6 +9,7 @@ import re
 import signal
 import sys
 import threading
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,13 +17,26 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import jsonargparse
+from jsonargparse.typing import register_type
 
 from stream_mapper.configuration import check_text, strict
 from stream_mapper.errors import InputError
+from stream_mapper.messages import explained, input_error
+from stream_mapper.paths import FilePath, NameOrFile, absolute, absolute_if_file
 from stream_mapper.trust import allow
 
 Result = TypeVar("Result")
 _TERMINATED = 128 + signal.SIGTERM  # exit status, as a shell has it
+
+
+def _register_paths() -> None:
+    """Paths of a configuration start at its file, where the parser stands while it reads one."""
+    readers = {FilePath: absolute, NameOrFile: absolute_if_file, Path: lambda path: Path(absolute(path))}
+    for kind, read in readers.items():
+        register_type(kind, str, read, type_check=lambda *_: False, fail_already_registered=False)
+
+
+_register_paths()
 
 
 def one_line(message: object) -> str:
@@ -61,11 +75,33 @@ def ignore_expected() -> None:
         warnings.filterwarnings("ignore", message=message)
 
 
-def _set_up_messages() -> None:
+_LEVELS = {"-q": logging.WARNING, "--quiet": logging.WARNING, "-v": logging.DEBUG, "--verbose": logging.DEBUG}
+VERBOSITY = {
+    "-q, --quiet": "only warnings, errors and the result",
+    "-v, --verbose": "what the libraries say, too, and where an error comes from",
+}
+"""Options of every command."""
+
+
+def _verbosity(args: Any) -> tuple[Any, int]:
+    """The arguments without those that say how much is told, and the level of messages."""
+    if not isinstance(args, Sequence):
+        return args, logging.INFO
+    asked = [_LEVELS[arg] for arg in args if arg in _LEVELS]
+    return [arg for arg in args if arg not in _LEVELS], (asked[-1] if asked else logging.INFO)
+
+
+def is_quiet() -> bool:
+    """Whether no more than warnings is asked for."""
+    return logging.getLogger("stream_mapper").level >= logging.WARNING
+
+
+def _set_up_messages(level: int) -> None:
     """Our messages plainly on the error stream, Lightning's only if they are warnings; the first process' alone."""
-    ignore_expected()
+    if level > logging.DEBUG:
+        ignore_expected()
     ours = logging.getLogger("stream_mapper")
-    ours.setLevel(logging.INFO if is_first() else logging.ERROR)
+    ours.setLevel(level if is_first() else logging.ERROR)
     if not ours.handlers:
         ours.addHandler(logging.StreamHandler())
     if not is_first():
@@ -101,15 +137,21 @@ def _terminate(*_: object) -> NoReturn:
     raise Terminated
 
 
-def run(command: Callable[[], Result]) -> Result:
+def run(command: Callable[[Any], Result], args: Any = None) -> Result:
     """Run a command; an unusable input is printed as one line, and the exit status is 2.
 
     It is 130 after Ctrl-C, and 143 after SIGTERM.
+
+    Arguments:
+        command: What is called with the arguments.
+        args: Arguments of the command line, by default those of the process; ``-v`` and ``-q`` among them are heeded
+            here.
     """
-    _set_up_messages()
+    given, level = _verbosity(sys.argv[1:] if args is None else args)
+    _set_up_messages(level)
     try:
         with _heeding_sigterm():
-            return command()
+            return command(given)
     except Terminated as stop:
         if is_first():
             sys.stderr.write(f"terminated: {one_line(stop.left)}\n")
@@ -122,6 +164,8 @@ def run(command: Callable[[], Result]) -> Result:
         told = error if isinstance(error, OSError | MemoryError) else input_error(error)
         if told is None:
             raise
+        if level == logging.DEBUG:
+            traceback.print_exc()
         if is_first() or not _launched_with_the_first():
             sys.stderr.write(f"error: {one_line(told) or 'the memory is not enough'}\n")
         raise SystemExit(2) from None
@@ -180,7 +224,8 @@ class OneLineErrors(jsonargparse.ArgumentParser):
         """Print the error and stop, unless this parser is to raise."""
         if not self.exit_on_error:
             super().error(message, ex)
-        sys.stderr.write(f"error: {one_line(_DENIED.sub(_not_allowed, message))}\n")
+        said = explained(_DENIED.sub(_not_allowed, message), [action.dest for action in self._actions])
+        sys.stderr.write(f"error: {one_line(said)}\n")
         sys.exit(2)
 
 
@@ -194,14 +239,11 @@ def _words(error: Exception) -> str:
     return f"{type(error).__name__}: {one_line(error).rstrip('.')}"
 
 
-def input_error(error: BaseException) -> InputError | None:
-    """The InputError that an exception is or was made of, if it was one: libraries wrap what they do not know."""
-    seen: BaseException | None = error
-    for _ in range(20):
-        if seen is None or isinstance(seen, InputError):
-            break
-        seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
-    return seen if isinstance(seen, InputError) else None
+def add_verbosity(parser: jsonargparse.ArgumentParser) -> None:
+    """List the options of every command among those of this one; `run` has taken them by the time it parses."""
+    group = parser.add_argument_group("how much is told")
+    for names, meaning in VERBOSITY.items():
+        group.add_argument(*names.split(", "), action="help", help=meaning)
 
 
 def parse(function: Callable[..., Any], args: Sequence[str] | None = None) -> dict[str, Any]:
@@ -209,11 +251,12 @@ def parse(function: Callable[..., Any], args: Sequence[str] | None = None) -> di
     description = (function.__doc__ or "").split("\n", maxsplit=1)[0]
     given = take_allowed(sys.argv[1:] if args is None else args)
     parser = OneLineErrors(prog=f"stream-mapper {function.__name__}", description=description)
-    parser.add_argument("--config", action="config", help="A configuration file in YAML.")
+    parser.add_argument("-c", "--config", action="config", help="A configuration file in YAML.")
     parser.add_function_arguments(function, as_positional=False, fail_untyped=True)
     takes_it = "allow" in inspect.signature(function).parameters
     if not takes_it:
         parser.add_argument(ALLOW, type=list[str], default=[], help=ALLOW_HELP)
+    add_verbosity(parser)
     config = parser.instantiate_classes(parser.parse_args(given))
     return {
         name: value for name, value in config.as_dict().items() if name != "config" and (takes_it or name != "allow")

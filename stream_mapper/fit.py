@@ -5,6 +5,7 @@ As ``stream_mapper.fit(model, table, ...)`` this module is the same from Python:
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from stream_mapper.fitted import Fit
 
+PRINT_SCHEMA = "--print_schema"
+
 
 def fit_command(args: ArgsType = None) -> Fit | None:
     """Read the stars, train the background, then the mixture; write the run folder.
@@ -28,7 +31,7 @@ def fit_command(args: ArgsType = None) -> Fit | None:
         args: Command-line arguments, or a configuration as a dict; by default those of the process.
 
     Returns:
-        The fit; None in every process but the first, and with ``--expand``.
+        The fit; None in every process but the first, and with ``--expand`` or ``--print_schema``.
 
     Raises:
         InputError: If the configuration or the table cannot be used.
@@ -39,6 +42,11 @@ def fit_command(args: ArgsType = None) -> Fit | None:
     from stream_mapper.training.cli import StreamCLI  # noqa: PLC0415
     from stream_mapper.training.trainer import only_warnings  # noqa: PLC0415
 
+    if isinstance(args, list) and PRINT_SCHEMA in args:
+        from stream_mapper.training.schema import fit_schema  # noqa: PLC0415
+
+        print(json.dumps(fit_schema(), indent=1))
+        return None
     start = time.monotonic()
     with only_warnings():
         cli = StreamCLI(args)
@@ -80,7 +88,7 @@ def _what_is_left(folder: Path) -> str:
 
 def main(args: ArgsType = None) -> Fit | None:
     """Command-line entry: a clear line and exit status 2 for unusable input."""
-    return run(lambda: fit_command(args))
+    return run(fit_command, args)
 
 
 class _Callable(ModuleType):

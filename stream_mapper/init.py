@@ -6,21 +6,24 @@ What a configuration needs is decided from the track of the stream and, if there
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from astropy.table import Table
 
 from stream_mapper.builtin import Isochrone
-from stream_mapper.catalog import KnownStream, TableFacts, known_stream, read_table, table_facts
+from stream_mapper.catalog import KnownStream, TableFacts, known_stream, read_table, survey_bands, table_facts
 from stream_mapper.commands import parse, run
-from stream_mapper.decisions import light, motion, sky
+from stream_mapper.decisions import cuts, light, motion, sky, spectra
 from stream_mapper.decisions.choice import Choice, Range, digits
+from stream_mapper.decisions.edges import Strip, motion_cut
 from stream_mapper.decisions.folder import Plan, Settings, merged
 from stream_mapper.decisions.peak import scanned
 from stream_mapper.errors import InputError
+from stream_mapper.paths import FilePath, absolute, from_here, written_in
+from stream_mapper.shipped import STARS, write_experiment
 from stream_mapper.track import Track
 
 _PLACES = 11  # guides along the field
@@ -37,9 +40,10 @@ class Decisions:
         phi1: First and last place of the field [deg].
         spacing: Distance of the guides along it [deg].
         coordinates: Coordinates of the model, as `recipes.Stream` names them.
-        phi2: Half-width of the window about the track [deg], or its lowest and highest phi2.
+        phi2: Half-width of the window about the track [deg], its lowest and highest phi2, or a strip that moves.
         found_motion: The motion by the stars of the table, at both ends of the field, if no track knows it.
-        motions: Lowest and highest ``pm_phi1`` and ``pm_phi2`` of the window [mas/yr].
+        motions: Window of ``pm_phi1`` and ``pm_phi2``, or of ``pmra`` and ``pmdec`` if the table was cut in these
+            [mas/yr]: lowest and highest value, or a strip that moves.
         guides: Half-widths of the guides by coordinate, one a place of the track (of ``found_motion``, its motions);
             absent where there is no guide.
         bounds: Ranges of the ln of the widths, ``phi2.ln-sigma`` and so on.
@@ -53,7 +57,13 @@ class Decisions:
         sources: Where each of distance, motion and velocity comes from.
         background: "flow" or "flows", as `recipes.Stream` takes it.
         errors: Coordinates and bands with errors.
+        approximate: Rules of errors that the table lacks.
         missing: Coordinates and bands that some stars lack.
+        velocity: Whether radial velocities are fitted.
+        spectra: Their survey, where no other knows the name of their column.
+        correlation: Whether the correlations of the errors of proper motions are read.
+        parallax: Largest parallax of a star of the stream [mas], beyond which stars are left out.
+        colour: A difference of two bands and its range, outside of which stars are left out.
     """
 
     track: Choice[str]
@@ -61,9 +71,9 @@ class Decisions:
     phi1: Choice[Range]
     spacing: Choice[float]
     coordinates: Choice[tuple[str, ...]]
-    phi2: Choice[float | Range]
+    phi2: Choice[float | Range | Strip]
     found_motion: Choice[Track | None]
-    motions: Choice[dict[str, Range]]
+    motions: Choice[dict[str, Range | Strip]]
     guides: Choice[dict[str, list[float]]]
     bounds: Choice[dict[str, Range]]
     off_stream: Choice[float]
@@ -75,7 +85,13 @@ class Decisions:
     sources: Choice[dict[str, str]]
     background: Choice[str]
     errors: Choice[tuple[str, ...]]
+    approximate: Choice[dict[str, dict[str, Any]]]
     missing: Choice[tuple[str, ...]]
+    velocity: Choice[bool]
+    spectra: Choice[str | None]
+    correlation: Choice[bool]
+    parallax: Choice[float | None]
+    colour: Choice[tuple[str, Range] | None]
 
     def lines(self) -> list[str]:
         """A line for each decision: its name, what was decided, and why."""
@@ -99,7 +115,8 @@ def decide(
         table: Stars of its field, of which survey, errors, gaps, edges and depth are then read.
         survey: Survey of the photometry; by default that of the table, or Gaia DR3.
         phi1: First and last place of the field [deg].
-        isochrone: Of the stream, by which its motion is looked for in a table if no track knows it.
+        isochrone: Of the stream, which gives the colours that its stars may have, and by which its motion is looked for
+            in a table if no track knows it.
         tracks: Folder of galstreams' files; by default that of the installed package.
 
     Raises:
@@ -125,31 +142,41 @@ def _decided(
     field = sky.field(whole, half.value, phi1, facts)
     spacing = digits((field.value[1] - field.value[0]) / (_PLACES - 1))
     stream = known_stream(whole.name, tracks=tracks, phi1=field.value, spacing=spacing)
-    limits, off = light.limits(used, facts), sky.off_stream(stream, width.value, half.value, facts)
+    limits = light.limits(used, facts, isochrone.bands[0] if isochrone else None)
+    off = sky.off_stream(stream, width.value, half.value, facts)
     found = _found(stream, facts, width.value, off.value, isochrone)
+    velocity, absolute = spectra.velocity(facts, stream, off.value), light.absolute(stream, limits.value)
+    cut = motion_cut(facts, "motion" in stream.sources)
+    coordinates = motion.coordinates(stream, facts, cut, velocity.value)
     decisions = Decisions(
         track=Choice(whole.name, _track_reason(whole)),
         frame=Choice(_frame(whole, tracks), "The great circle of the track: phi1 = 0 is its middle."),
         phi1=field,
         spacing=Choice(spacing, f"{_PLACES} guides along the field follow any bend of a published track."),
-        coordinates=motion.coordinates(stream, facts),
+        coordinates=coordinates,
         phi2=sky.window(stream, half, facts),
         found_motion=found,
-        motions=motion.motions(stream, facts, found.value),
-        guides=motion.guides(stream, found.value),
-        bounds=motion.bounds(stream, width, half.value),
+        motions=motion.motions(stream, facts, cut, found.value),
+        guides=motion.guides(stream, found.value, cut, velocity.value),
+        bounds=motion.bounds(stream, width, half.value, coordinates.value),
         off_stream=off,
         survey=Choice(used, "As asked, or that of the table's magnitudes; Gaia DR3 has all of the sky."),
         bands=light.bands(used, facts),
         magnitudes=limits,
-        absolute=light.absolute(stream, limits.value),
+        absolute=absolute,
         isochrone=Choice({"age": 12.0, "feh": -1.7}, "Halo streams are old and metal-poor; say so if more is known."),
         sources=_sources(stream),
         background=light.background(used, facts),
-        errors=light.errors(used, facts),
+        errors=light.errors(used, facts, coordinates.value),
+        approximate=light.approximate(facts),
         missing=light.missing(facts),
+        velocity=velocity,
+        spectra=spectra.survey(facts, velocity.value),
+        correlation=light.correlation(facts),
+        parallax=cuts.parallax(stream, facts),
+        colour=cuts.colour(isochrone, absolute.value),
     )
-    return decisions, stream.track
+    return decisions, motion.turned(stream) if cut is not None and cut.in_the_sky else stream.track
 
 
 def _found(
@@ -178,15 +205,17 @@ def _sources(stream: KnownStream) -> Choice[dict[str, str]]:
 
 def init(
     name: str,
-    table: str | None = None,
+    table: FilePath | None = None,
     survey: str | None = None,
     isochrone: str | None = None,
     bands: dict[str, str] | None = None,
     phi1: tuple[float, float] | None = None,
-    output: str | None = None,
-    tracks: str | None = None,
+    output: FilePath | None = None,
+    tracks: FilePath | None = None,
 ) -> list[str]:
     """Write a folder with the configuration of a fit, the query for its field and what was decided.
+
+    By the bare name of one of our own experiments, mock, survey, gd1, pal5 or indus, it writes that one.
 
     Arguments:
         name: Name of a stream or a track of galstreams, capitals and hyphens or not.
@@ -206,11 +235,19 @@ def init(
     Raises:
         InputError: If there is no such stream, survey or table, or the folder has a configuration already.
     """
+    folder = Path(output or "".join(name.lower().split()))
+    if name in STARS and all(given is None for given in (table, survey, isochrone, bands, phi1, tracks)):
+        return write_experiment(name, folder)
     stars = None if table is None else read_table(table)
-    curve, settings = (None, None) if isochrone is None else _isochrone(isochrone, bands)
+    tracks = None if tracks is None else absolute(tracks)
+    usual, there = _bands(stars, survey)
+    asked = _there(bands, there, isochrone) if bands and there else bands
+    curve, settings = (None, None) if isochrone is None else _isochrone(isochrone, asked, usual, folder)
     decided, track = _decided(name, stars, survey, phi1, curve, tracks)
-    plan = _plan(decided, track, settings, table)
-    files = plan.write(Path(output or "".join(name.lower().split())))
+    if curve is not None:
+        decided = replace(decided, bands=Choice(curve.bands, "Those of the isochrone that the stars have."))
+    plan = _plan(decided, track, settings, None if table is None else written_in(table, folder))
+    files = [from_here(path) for path in plan.write(folder)]
     return [*plan.reasons, "", *map(str, files)]
 
 
@@ -234,28 +271,63 @@ def _plan(decided: Decisions, track: Track, isochrone: Settings | None, table: s
         off_stream=decided.off_stream.value,
         background=decided.background.value,
         survey=decided.survey.value,
+        correlation=decided.correlation.value,
+        parallax=decided.parallax.value,
+        colour=decided.colour.value if isochrone else None,
+        spectra=decided.spectra.value,
+        approximate=decided.approximate.value,
         isochrone=isochrone if _PHOTOMETRY in decided.coordinates.value else None,
         table=table,
     )
 
 
-def _isochrone(path: str, bands: dict[str, str] | None) -> tuple[Isochrone, Settings]:
-    """An isochrone, and the same in the long form of a configuration."""
+def _bands(stars: Table | None, survey: str | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Bands of the survey's magnitudes that separate a stream best, and all those that a table has of it, if any."""
+    if stars is None:
+        return light.SURVEY_LIMITS[light.survey_of(survey, None)].bands, ()
+    found, there = survey_bands(stars.colnames, survey)
+    return (light.usual_bands(found, there) if found is not None else ()), there
+
+
+def _there(bands: dict[str, str], there: Sequence[str], path: str | None) -> dict[str, str]:
+    """The columns of an isochrone whose bands a table has.
+
+    Raises:
+        InputError: If there are less than two.
+    """
+    kept = {band: column for band, column in bands.items() if band in there}
+    if len(kept) < 2:
+        raise InputError(
+            f"the table has the bands {list(there)}, {path} is to give {list(bands)}: two must be the same."
+        )
+    return kept
+
+
+def _isochrone(
+    path: str, bands: dict[str, str] | None, usual: Sequence[str], folder: Path
+) -> tuple[Isochrone, Settings]:
+    """An isochrone, and the same in the long form of a configuration; a synthetic one of these bands by default."""
     if path == _SYNTHETIC:
-        names = list(bands or ("g", "r"))
+        names = list(bands or usual)
         settings = {"class_path": "stream_mapper.builtin.Isochrone.synthetic", "init_args": {"bands": names}}
         return Isochrone.synthetic(names), settings
     if not bands:
         raise InputError(f"say which columns of {path} are which bands: --bands '{{G: Gaia_G_EDR3, ...}}'.")
-    settings = {"class_path": "stream_mapper.builtin.Isochrone.read", "init_args": {"path": path, "bands": bands}}
+    settings = {
+        "class_path": "stream_mapper.builtin.Isochrone.read",
+        "init_args": {"path": written_in(path, folder), "bands": bands},
+    }
     return Isochrone.read(path, bands), settings
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Command-line entry: a clear line and exit status 2 for unusable input."""
-    given = list(sys.argv[1:] if args is None else args)
-    named = ["--name", *given] if given and not given[0].startswith("-") else given
-    print("\n".join(run(lambda: init(**parse(init, named)))))
+    print("\n".join(run(lambda given: init(**parse(init, _named(given))), args)))
+
+
+def _named(args: Sequence[str]) -> Sequence[str]:
+    """The arguments, with the name that they begin with as an option."""
+    return ["--name", *args] if args and not args[0].startswith("-") else args
 
 
 if __name__ == "__main__":

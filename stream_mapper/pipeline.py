@@ -44,6 +44,7 @@ from stream_mapper.models.base import Model
 from stream_mapper.models.components import frozen_parts, part_name
 from stream_mapper.models.known import Batch, KnownDensities
 from stream_mapper.models.mixture import MixtureModel
+from stream_mapper.paths import FilePath
 from stream_mapper.results.annotation import Intake, check_columns
 from stream_mapper.results.background import Pretrained, background_metrics
 from stream_mapper.results.provenance import facts_of
@@ -233,7 +234,7 @@ def pretrain(
     return Pretrained(known, source[off], stars.train_rows[off] if stage.path is None else None, found)
 
 
-def read_beside(model: Model, path: str, intake: Intake) -> Data:
+def read_beside(model: Model, path: FilePath, intake: Intake) -> Data:
     """The stars of another table that the selection lets in, read as those that are fitted."""
     stars, _ = intake.reading.load(path)
     check_columns(model, stars)

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING
 from stream_mapper import trust
 from stream_mapper.commands import parse, run
 from stream_mapper.errors import InputError, check_at_least
+from stream_mapper.paths import FilePath
 
 if TYPE_CHECKING:
     from stream_mapper.prediction import Predictor
 
 
 def predict(
-    checkpoint: str,
-    catalogue: str,
-    output: str,
+    checkpoint: FilePath,
+    catalogue: FilePath,
+    output: FilePath,
     draws: int = 32,
     chunk_size: int = 262_144,
     processes: int = 1,
@@ -56,12 +57,12 @@ def predict(
     for name, value in {"chunk_size": chunk_size, "processes": processes}.items():
         check_at_least(name, value)
     source, target, shares = Path(catalogue), Path(output), Share.parse(share)
-    in_parts = _check_target(output)
+    in_parts = _check_target(os.fspath(output))
     check_apart(target, source, Path(checkpoint))
-    predictor = Predictor(checkpoint, draws)
+    predictor = Predictor(os.fspath(checkpoint), draws)
     if not (is_partitioned(source) and (in_parts or target.name.lower().endswith(".parquet"))):
         _check_whole(source, target, in_parts, shares.of)
-        _predict_whole(predictor, catalogue, output)
+        _predict_whole(predictor, os.fspath(catalogue), target)
         return target
     predict_parts(
         predictor,
@@ -76,7 +77,7 @@ def predict(
     return target
 
 
-def _predict_whole(predictor: Predictor, catalogue: str, output: str) -> None:
+def _predict_whole(predictor: Predictor, catalogue: str, output: Path) -> None:
     """Read a table, predict it and write it."""
     from stream_mapper.catalog import read_table, write_table  # noqa: PLC0415
     from stream_mapper.results.annotation import rename_clashes  # noqa: PLC0415
@@ -121,7 +122,7 @@ def _check_whole(source: Path, target: Path, in_parts: bool, shares: int) -> Non
 
 def main(args: Sequence[str] | None = None) -> None:
     """Command-line entry: a clear line and exit status 2 for unusable input."""
-    path = run(lambda: predict(**parse(predict, args)))
+    path = run(lambda given: predict(**parse(predict, given)), args)
     print(f"memberships: {path}")
 
 

@@ -11,6 +11,7 @@ from stream_mapper.archive import GAIA_ARCHIVE, Patience
 from stream_mapper.catalog import SkyFrame
 from stream_mapper.commands import parse, run
 from stream_mapper.errors import InputError, check_at_least
+from stream_mapper.paths import FilePath
 
 if TYPE_CHECKING:
     from stream_mapper.archive import Archive, Field, Request
@@ -22,15 +23,15 @@ def query(
     frame: SkyFrame | str,
     phi1: tuple[float, float],
     phi2: tuple[float, float],
-    output: str,
+    output: FilePath,
     slice_width: float = 2.0,
-    catalogue: Literal["gaiadr3.gaia_source", "gaiadr2.gaia_source"] = "gaiadr3.gaia_source",
+    catalogue: Literal["gaiadr4.gaia_source", "gaiadr3.gaia_source", "gaiadr2.gaia_source"] = "gaiadr3.gaia_source",
     columns: list[str] | None = None,
     cuts: dict[str, tuple[float | None, float | None]] | None = None,
     where: str | None = None,
-    crossmatch: Literal["none", "panstarrs1"] = "none",
+    crossmatch: Literal["none", "panstarrs1", "twomass"] = "none",
     row_limit: int = 3_000_000,
-    work: str | None = None,
+    work: FilePath | None = None,
     url: str = GAIA_ARCHIVE,
     patience: Patience = _PATIENCE,
     dry_run: bool = False,
@@ -47,8 +48,8 @@ def query(
         columns: Columns of that table; positions, proper motions, parallaxes, their errors and correlations,
             magnitudes and what the parallax zero point needs, if left out.
         cuts: Column to its lowest and highest value, edges included, null for no limit; stars without a value are cut.
-        where: A further condition in ADQL; the catalogue is called gaia, the cross-match xmatch and ps1.
-        crossmatch: Adds the photometry of the best neighbour in Pan-STARRS1, where there is one.
+        where: A further condition in ADQL; the catalogue is called gaia, the cross-match xmatch and ps1 or tmass.
+        crossmatch: Adds the photometry of the best neighbour in Pan-STARRS1 or 2MASS, where there is one.
         row_limit: The most rows of a slice; one that reaches it is cut in two. The archive grants three million.
         work: Folder for slices that are done, where the same command goes on; beside the output if left out.
         url: Address of the TAP service.
@@ -68,7 +69,7 @@ def query(
     sky = SkyFrame(frame) if isinstance(frame, str) else frame
     field = Field(sky, phi1, phi2)
     slices = field.slices(slice_width)
-    request = Request(catalogue, columns, cuts, where, panstarrs1=crossmatch == "panstarrs1")
+    request = Request(catalogue, columns, cuts, where, crossmatch=None if crossmatch == "none" else crossmatch)
     if dry_run:
         return "\n\n".join(f"-- slice {asked}\n{request.adql(field.polygon(asked))};" for asked in slices)
     target = _target(output)
@@ -79,7 +80,7 @@ def query(
     return f"{stars} stars: {target}"
 
 
-def _target(output: str) -> Path:
+def _target(output: FilePath) -> Path:
     """The path of the output.
 
     Raises:
@@ -113,7 +114,7 @@ def _provenance(
 
 def main(args: Sequence[str] | None = None) -> None:
     """Command-line entry: a clear line and exit status 2 for unusable input."""
-    sys.stdout.write(run(lambda: query(**parse(query, args))) + "\n")
+    sys.stdout.write(run(lambda given: query(**parse(query, given)), args) + "\n")
 
 
 if __name__ == "__main__":

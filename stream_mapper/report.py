@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from stream_mapper.commands import OneLineErrors, run
+from stream_mapper.commands import OneLineErrors, add_verbosity, run
 
 
 def report(folder: str) -> Path:
@@ -27,8 +26,8 @@ def main(args: Sequence[str] | None = None) -> None:
     """Command-line entry: a clear line and exit status 2 for unusable input."""
     parser = OneLineErrors(prog="stream-mapper report", description="One page of HTML on a run, with its figures.")
     parser.add_argument("run", type=str, help="The folder of a finished fit, such as runs/version_0.")
-    folder = parser.parse_args(sys.argv[1:] if args is None else list(args)).run
-    print(f"report: {run(lambda: report(folder))}")
+    add_verbosity(parser)
+    print(f"report: {run(lambda given: report(parser.parse_args(given).run), args)}")
 
 
 if __name__ == "__main__":

@@ -8,9 +8,10 @@ from pathlib import Path
 from stream_mapper.commands import parse, run
 from stream_mapper.mock import Simulator
 from stream_mapper.mock.base import simulated
+from stream_mapper.paths import FilePath
 
 
-def simulate(simulator: Simulator, output: str) -> Path:
+def simulate(simulator: Simulator, output: FilePath) -> Path:
     """Write a simulated table of stars, with their truth.
 
     Arguments:
@@ -29,7 +30,7 @@ def simulate(simulator: Simulator, output: str) -> Path:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Command-line entry: a clear line and exit status 2 for unusable input."""
-    path = run(lambda: simulate(**parse(simulate, args)))
+    path = run(lambda given: simulate(**parse(simulate, given)), args)
     print(f"stars: {path}")
 
 

@@ -15,6 +15,9 @@ from astropy.io import votable
 from astropy.table import MaskedColumn, Table
 
 UCDS = {"source_id": "meta.id;meta.main", "ra": "pos.eq.ra;meta.main", "dec": "pos.eq.dec;meta.main"}
+UWS = """<uws:job xmlns:uws="http://www.ivoa.net/xml/UWS/v1.0" xmlns:xlink="http://www.w3.org/1999/xlink" version="1.1">
+<uws:jobId>{job}</uws:jobId><uws:phase>{phase}</uws:phase>
+<uws:results><uws:result id="result" xlink:href="{url}/async/{job}/results/result"/></uws:results></uws:job>"""
 ERROR = '<VOTABLE><RESOURCE><INFO name="QUERY_STATUS" value="ERROR">{}</INFO></RESOURCE></VOTABLE>'
 
 
@@ -28,7 +31,7 @@ class TapService:
     def __init__(self, sky, cap=None):
         self.sky, self.cap = sky, cap
         self.faults = {"start": [], "phase": [], "result": []}
-        self.requests, self.jobs, self.queries = Counter(), {}, []
+        self.requests, self.jobs, self.running, self.queries = Counter(), {}, set(), []
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self.server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.server.server_port}/tap-server/tap"
@@ -122,7 +125,7 @@ def _handler(service):
             """Meet a fault that breaks the request; others are returned."""
             fault = service.fault(kind)
             if fault == "hang":
-                time.sleep(1.0)
+                time.sleep(2.0)
             if fault in ("hang", "drop"):
                 self.close_connection = True
                 self.connection.close()
@@ -135,6 +138,9 @@ def _handler(service):
 
         def do_POST(self):
             form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            if "PHASE" in form:
+                self.start(unquote(self.path).split("/")[-2])
+                return
             if self.met("start") is True:
                 return
             service.queries.append(form["QUERY"][0])
@@ -142,16 +148,27 @@ def _handler(service):
             service.jobs[job] = (form["QUERY"][0], int(form["MAXREC"][0]))
             self.reply(303, Location=f"{service.url}/async/{job}")
 
-        def do_GET(self):
-            _, job, what = unquote(self.path).removeprefix("/tap-server/tap/").split("/", 2)
-            {"phase": self.phase, "results/result": self.result, "error": self.error}[what](*service.jobs[job])
+        def start(self, job):
+            """Run a job; requests may be sent twice, the faults are those of what is asked next."""
+            service.running.add(job)
+            self.reply(200, UWS.format(job=job, phase="QUEUED", url=service.url).encode())
 
-        def phase(self, query, limit):
+        def do_GET(self):
+            _, job, *what = unquote(self.path).removeprefix("/tap-server/tap/").split("/", 2)
+            if what:
+                {"results/result": self.result, "error": self.error}[what[0]](*service.jobs[job])
+            elif job in service.running:
+                self.state(job, *service.jobs[job])
+            else:
+                self.reply(200, UWS.format(job=job, phase="PENDING", url=service.url).encode())
+
+        def state(self, job, query, limit):
             fault = self.met("phase")
             if fault is True:
                 return
-            table = service.answer(query, limit)[0]
-            self.reply(200, b"ABORTED" if fault == "aborted" else b"ERROR" if fault or table is None else b"COMPLETED")
+            failed = fault == "error" or service.answer(query, limit)[0] is None
+            phase = "ABORTED" if fault == "aborted" else "ERROR" if failed else "COMPLETED"
+            self.reply(200, UWS.format(job=job, phase=phase, url=service.url).encode())
 
         def error(self, query, limit):
             answer = service.answer(query, limit)

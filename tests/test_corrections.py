@@ -15,6 +15,7 @@ from stream_mapper.catalog.extinction import gaia_extinction
 from stream_mapper.errors import InputError
 from stream_mapper.fit import main as fit
 from stream_mapper.predict import main as predict
+from stream_mapper.track import Track
 
 PS1 = {"g": 3.172, "i": 1.682}
 
@@ -126,6 +127,64 @@ def test_a_map_of_dustmaps(monkeypatch):
     assert reading.columns_read(table.colnames) == ["ra", "dec", "i_mean_psf_mag"]
 
 
+class InDepth:
+    """A tenth of a magnitude of E(B-V) a kpc, as Bayestar answers."""
+
+    def __call__(self, places, mode="random_sample"):
+        print("Loading samples ...")
+        assert mode == "median"
+        return 0.1 * places.distance.to_value("kpc")
+
+
+@pytest.mark.parametrize(
+    ("distance", "dust"),
+    [
+        (2.0, [0.2, 0.2, np.nan]),
+        ("far", [0.1, np.nan, np.nan]),
+        (Track([0.0, 10.0], {"phi2": [0.0, 0.0], "distance": [1.0, 3.0]}), [0.1, 0.2, np.nan]),
+    ],
+    ids=["number", "column", "track"],
+)
+def test_a_map_with_depth_has_the_dust_up_to_a_distance(distance, dust, monkeypatch, capsys):
+    module = ModuleType("dustmaps.bayestar")
+    module.BayestarQuery = InDepth
+    monkeypatch.setitem(sys.modules, "dustmaps", ModuleType("dustmaps"))
+    monkeypatch.setitem(sys.modules, "dustmaps.bayestar", module)
+    table = stars(ra=[150.0, 151.0, np.nan], far=[1.0, np.nan, 2.0], phi1=[0.0, 5.0, 10.0])
+    extinction = Extinction(map="bayestar", distance=distance)
+    data = read(table, ["i"], extinction=extinction)
+    expected = np.asarray(table["i_mean_psf_mag"]) - 1.682 * np.asarray(dust)
+    np.testing.assert_allclose(data["i"].numpy()[data.where["i"].numpy()], expected[np.isfinite(expected)], rtol=1e-6)
+    assert data.where["i"].tolist() == np.isfinite(expected).tolist()
+    assert capsys.readouterr().out == ""
+    read_too = Reading(["i"], corrections=Corrections(extinction=extinction)).columns_read(table.colnames)
+    assert set(read_too) >= {"ra", "dec"} | ({"far"} if distance == "far" else set())
+
+
+def bayestar_file(path):
+    """A file of dustmaps' Bayestar: 12 pixels, of whose dust 0.1 mag a magnitude of modulus is between 4 and 14."""
+    h5py, edges = pytest.importorskip("h5py"), np.arange(4.0, 14.5, 0.5)
+    columns = [("nside", "i4"), ("healpix_index", "i8"), ("DM_reliable_min", "f4"), ("DM_reliable_max", "f4")]
+    pixels = np.array([(1, i, 4.0, 14.0) for i in range(12)], dtype=columns)
+    dust = np.tile(0.1 * (edges - 4), (12, 1)).astype("f4")
+    with h5py.File(path, "w") as file:
+        file.create_dataset("pixel_info", data=pixels).attrs["DM_bin_edges"] = edges
+        file["best_fit"] = dust
+        file["samples"] = np.stack([dust] * 3, axis=1)
+
+
+def test_bayestar_of_dustmaps(tmp_path, monkeypatch):
+    module = pytest.importorskip("dustmaps.bayestar")
+    (tmp_path / "bayestar").mkdir()
+    bayestar_file(tmp_path / "bayestar" / "bayestar2019.h5")
+    monkeypatch.setattr(module, "data_dir", lambda: str(tmp_path))
+    table = stars(ra=[10.0, 150.0, 250.0])
+    data = read(table, ["i"], extinction=Extinction(map="bayestar", distance=1.0))  # modulus 10
+    absorbed = np.asarray(table["i_mean_psf_mag"]) - data["i"].numpy()
+    np.testing.assert_allclose(absorbed[np.isfinite(absorbed)], 1.682 * 0.6, rtol=1e-4)
+    assert np.isfinite(absorbed).sum() >= 2
+
+
 def gaia(n=6):
     """Stars with five and six parameters, one without, one too faint, one without a colour."""
     table = Table({"parallax": np.linspace(0.1, 0.6, n), "phot_g_mean_mag": [14.0, 17.0, 19.5, 21.3, 18.0, 16.0]})
@@ -222,6 +281,10 @@ WRONG = {
     "nothing": (Extinction, "either ebv, a column or a value, or map"),
     "both": (lambda: Extinction(ebv=0.1, map="sfd"), "either ebv"),
     "scale": (lambda: Extinction(map="dustmaps.planck.PlanckQuery"), "give scale, or one of"),
+    "no distance": (lambda: Extinction(map="bayestar"), "needs a distance"),
+    "no depth": (lambda: Extinction(map="sfd", distance=8.0), "is of a map with depth"),
+    "no map for a distance": (lambda: Extinction(ebv=0.1, distance=8.0), "is of a map with depth"),
+    "a distance of nothing": (lambda: Extinction(map="bayestar", distance=0.0), "must be a number above zero"),
     "numbers": (lambda: Extinction(ebv=float("nan")), "have to be numbers"),
     "floor": (lambda: Corrections(floors={"g": -1.0}), "floors >= 0"),
     "zero point": (lambda: Corrections(parallax_zero_point=float("inf")), "must be numbers"),

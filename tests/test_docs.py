@@ -5,6 +5,7 @@ import inspect
 import pkgutil
 import re
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +74,8 @@ def test_every_public_module_is_in_the_api():
     """By itself, or by what its package gives by name."""
     pages = "".join(path.read_text() for path in (ROOT / "docs" / "api").glob("*.md"))
     listed = set(re.findall(r"automodule:: (\S+)", pages))
-    giving = {name for name in listed if hasattr(importlib.import_module(name), "__all__")}
+    here = listed if find_spec("lsdb") else listed - {"stream_mapper.lsdb"}
+    giving = {name for name in here if hasattr(importlib.import_module(name), "__all__")}
     found = {module.name: module.ispkg for module in pkgutil.walk_packages(stream_mapper.__path__, "stream_mapper.")}
     files = {name for name, is_package in found.items() if not is_package and "._" not in name}
     assert {name for name in files - listed if name.rpartition(".")[0] not in giving} == set()

@@ -19,6 +19,7 @@ BENCHMARKS = EXPERIMENTS / "benchmarks"
 CHECKS = EXPERIMENTS / "checks"
 COVERAGE = EXPERIMENTS / "coverage"
 FEATURES = EXPERIMENTS / "features"
+ATLAS = EXPERIMENTS / "atlas"
 SHARED = {"common": "fitted", "cases": "cases"}  # what other scripts import, and a function of each
 SHARED |= {
     "judge": "judge",
@@ -27,6 +28,7 @@ SHARED |= {
     "outcomes": "outcome",
     "summaries": "summary",
     "simulated": "Stream",
+    "fields": "Field",
 }
 SCRIPTS = sorted(EXPERIMENTS.rglob("*.py"))
 WINDOW = {"phi2": (-2.0, 10.0)}
@@ -35,7 +37,7 @@ WINDOW = {"phi2": (-2.0, 10.0)}
 @pytest.fixture(autouse=True)
 def _beside(monkeypatch):
     """The scripts find what lies beside them, as when they are run from there; nothing else does afterwards."""
-    for folder in (BENCHMARKS, CHECKS, COVERAGE, FEATURES):
+    for folder in (ATLAS, BENCHMARKS, CHECKS, COVERAGE, FEATURES):
         monkeypatch.syspath_prepend(str(folder))
     yield
     for name in SHARED:

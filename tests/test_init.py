@@ -124,7 +124,8 @@ def test_the_field_reaches_beyond_the_track_and_long_ones_are_cut(tracks):
     assert decide("Short", tracks=tracks).phi1.value == pytest.approx((-1.5, 1.5))
     long = decide("Long", tracks=tracks)
     assert long.phi1.value == pytest.approx((-50, 50))  # 12 deg high
-    assert "the stream is long, fit the rest by phi1" in long.phi1.reason
+    assert "more than 1200 deg2 have too many kinds of stars" in long.phi1.reason
+    assert "--phi1 '[-95, -50] and [50, 115]'" in long.phi1.reason
     bent = decide("Long", tracks=tracks, phi1=(-90, 110))
     assert bent.phi2.value == 6
     assert "About the track, which bends by 16 deg" in bent.phi2.reason
@@ -227,6 +228,75 @@ def test_facts_are_those_of_the_table(tracks):
     assert facts.ranges["g"] == (np.nanmin(stars["g"]), np.nanmax(stars["g"]))
     assert facts.faint == pytest.approx(np.nanpercentile(stars["g"], 99.5))
     assert facts.missing["pm_phi1"] == pytest.approx(np.isnan(stars["pmra"]).mean())
+
+
+def with_velocities(table, mock, share, seed=0):
+    """The table with radial velocities of some stars: 5 km/s about the track for its members, 100 about zero else."""
+    rng = np.random.default_rng(seed)
+    member = table["true_component"] == "stream"
+    rv = np.where(
+        member, truth(table["true_phi2"] * 0)["rv"] + rng.normal(0, 5, len(table)), rng.normal(0, 100, len(table))
+    )
+    table["radial_velocity"] = np.where(rng.random(len(table)) < share, rv, np.nan)
+    table["radial_velocity_error"] = np.where(np.isfinite(table["radial_velocity"]), 2.0, np.nan)
+    return table
+
+
+def test_radial_velocities_are_fitted_where_there_are_enough(tracks):
+    mock = TrackMock("Thin", 200, 4000, tracks=tracks)
+    table = to_table(mock.simulate())
+    assert "The table has none" in decide("Thin", table, tracks=tracks).velocity.reason
+    few = decide("Thin", with_velocities(table.copy(), mock, 0.01), tracks=tracks)
+    assert not few.velocity.value
+    assert "too few for a flow (below 200)" in few.velocity.reason
+    enough = decide("Thin", with_velocities(table.copy(), mock, 0.2), tracks=tracks)
+    keeps_the_laws(enough)
+    assert enough.coordinates.value[-1] == "radial_velocity"
+    assert "radial_velocity" in enough.errors.value
+    assert set(enough.guides.value["radial_velocity"]) == {20.0}
+    assert enough.bounds.value["radial_velocity.ln-sigma"] == (0.0, 2.7)
+    assert "radial_velocity.mu" not in enough.bounds.value
+    assert enough.spectra.value is None
+
+
+def test_a_velocity_that_no_track_knows_has_a_range_and_no_guide(tracks):
+    mock = TrackMock("Dark", 200, 4000, tracks=tracks)
+    table = with_velocities(to_table(mock.simulate()), mock, 0.2)
+    table.rename_columns(["radial_velocity", "radial_velocity_error"], ["VRAD", "VRAD_ERR"])
+    decisions = decide("Dark", table, tracks=tracks)
+    keeps_the_laws(decisions)
+    assert "radial_velocity" not in decisions.guides.value
+    assert decisions.bounds.value["radial_velocity.mu"] == (-450.0, 450.0)
+    assert decisions.spectra.value == "desi_mws"
+    assert "radial_velocity" in decisions.errors.value
+
+
+def test_correlations_are_read_where_there_are_any(tracks):
+    table = to_table(TrackMock("Thin", 50, 500, tracks=tracks).simulate())
+    assert decide("Thin", tracks=tracks).correlation.value
+    assert decide("Thin", table, tracks=tracks).correlation.value
+    table.remove_column("pmra_pmdec_corr")
+    assert not decide("Thin", table, tracks=tracks).correlation.value
+
+
+def test_no_member_is_cut_by_its_parallax_or_its_colour(tracks):
+    curve = Isochrone.synthetic(("g", "r"))
+    mock = TrackMock("Near", 500, 2000, survey="panstarrs1", tracks=tracks)
+    table = to_table(mock.simulate())
+    decisions = decide("Near", table, survey="panstarrs1", isochrone=curve, tracks=tracks)
+    keeps_the_laws(decisions)
+    member = table["true_component"] == "stream"
+    near = table["parallax"] - 3 * table["parallax_err"] <= decisions.parallax.value
+    assert decisions.parallax.value == pytest.approx(10 ** ((0.75 + 0.2) / 5) / 1.5, rel=1e-3)
+    assert (near | ~np.isfinite(table["parallax"]))[member].mean() > 0.995
+    assert near[~member].mean() < 0.95
+    name, (low, high) = decisions.colour.value
+    assert name == "g - r"
+    colour = table["g"] - table["r"]
+    assert (((colour > low) & (colour < high)) | ~np.isfinite(colour))[member].all()
+    assert decide("Dark", tracks=tracks).parallax.value is None
+    assert decide("Near", table["ra", "dec"], tracks=tracks).parallax.value is None
+    assert decide("Near", table, tracks=tracks).colour.value is None
 
 
 def test_what_cannot_be_decided_is_refused(tracks):

@@ -6,11 +6,13 @@ import yaml
 from galstreams_files import write_log, write_track
 
 from stream_mapper.__main__ import main
-from stream_mapper.catalog import to_table, write_table
+from stream_mapper.catalog import SkyFrame, read_table, to_table, write_table
 from stream_mapper.errors import InputError
 from stream_mapper.fit import fit_command
 from stream_mapper.init import init
 from stream_mapper.mock import TrackMock
+from stream_mapper.pipeline import read
+from stream_mapper.training.cli import StreamCLI
 
 FEW = ["--background.copies=0", "--results.draws=4", "--results.track_draws=4"]
 QUICK = ["--trainer.max_epochs=8", "--data.batch_size=512", "--background.max_epochs=40", "--background.batch_size=512"]
@@ -86,3 +88,63 @@ def test_a_stream_that_is_not_known_is_one_line(tracks, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["init", "Thick", "--tracks", tracks])
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def dry_run_of(config):
+    """The model of a configuration and its stars, after the pass before the training."""
+    cli = StreamCLI(["--config", str(config)])
+    return cli.model.model, read(cli.model.model, cli.model.ensemble, cli.datamodule)
+
+
+def test_what_a_table_has_besides_is_taken_by_a_fit(tracks, table, tmp_path):
+    """Radial velocities under the names of DESI, correlations, and a cut that moves along the stream."""
+    stars = read_table(table)
+    rng = np.random.default_rng(0)
+    spectra = rng.random(len(stars)) < 0.2
+    stars["VRAD"] = np.where(spectra, rng.normal(0, 100, len(stars)), np.nan)
+    stars["VRAD_ERR"] = np.where(spectra, 2.0, np.nan)
+    phi1 = SkyFrame({"track": "Thin", "tracks": tracks}).add_stream_coordinates(stars)["phi1"]
+    near = np.abs(stars["pmra"] + 2 - 0.1 * phi1) < 6
+    kept = near & (np.abs(stars["pmdec"] + 3 + 0.12 * phi1) < 6)
+    write_table(stars[kept], tmp_path / "stars.parquet")
+    folder = tmp_path / "thin"
+    init("thin", str(tmp_path / "stars.parquet"), "panstarrs1", "synthetic", output=str(folder), tracks=tracks)
+    text = yaml.safe_load((folder / "config.yaml").read_text())
+    assert text["data"]["survey"] == ["panstarrs1", "desi_mws"]
+    recipe = text["model"]["model"]["init_args"]
+    assert recipe["correlation"] is True
+    assert recipe["window"]["pmra"]["class_path"] == "stream_mapper.WindowAlong"
+    model, found = dry_run_of(folder / "config.yaml")
+    assert model.coord_names == ("phi2", "pmra", "pmdec", "g", "r", "radial_velocity")
+    assert "pmra_pmdec_corr" in model.columns
+    assert int(found.fitted.sum()) > 0.5 * kept.sum()
+    velocity = model.components["stream"].components["radial_velocity"]
+    assert velocity.params["radial_velocity.ln-sigma"].bounds.upper == pytest.approx(2.7)
+
+
+def test_the_cuts_of_a_query_are_those_of_the_fit(tracks, tmp_path, capsys):
+    init("thin", None, "panstarrs1", "synthetic", output=str(tmp_path / "thin"), tracks=tracks)
+    config, query = (yaml.safe_load((tmp_path / "thin" / f"{name}.yaml").read_text()) for name in ("config", "query"))
+    parallax, colour = config["data"]["selection"]["init_args"]["selections"]
+    ((name, (low, high)),) = colour["init_args"]["bounds"].items()
+    assert name == "g - r"
+    limit = parallax["init_args"]["bounds"]["parallax"][1]
+    bright, faint = config["model"]["model"]["init_args"]["window"]["g"]
+    for condition in (
+        f"gaia.parallax - 3 * gaia.parallax_error <= {limit:g} OR gaia.parallax IS NULL",
+        f"ps1.g_mean_psf_mag BETWEEN {bright:g} AND {faint:g} OR ps1.g_mean_psf_mag IS NULL OR ps1.g_mean_psf_mag < -9",
+        f"ps1.g_mean_psf_mag - ps1.r_mean_psf_mag BETWEEN {low:g} AND {high:g} OR ps1.g_mean_psf_mag IS NULL",
+    ):
+        assert condition in query["where"]
+    main(["query", "--config", str(tmp_path / "thin" / "query.yaml"), "--dry_run=true"])
+    assert query["where"] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("survey", "asked"),
+    {"twomass": {"crossmatch": "twomass"}, "gaia_dr4": {"catalogue": "gaiadr4.gaia_source"}, "gaia_dr3": {}}.items(),
+)
+def test_a_query_joins_what_the_archive_has(survey, asked, tracks, tmp_path):
+    init("thin", survey=survey, output=str(tmp_path / "thin"), tracks=tracks)
+    query = yaml.safe_load((tmp_path / "thin" / "query.yaml").read_text())
+    assert {name: query[name] for name in ("crossmatch", "catalogue") if name in query} == asked

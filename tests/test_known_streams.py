@@ -217,6 +217,16 @@ def test_the_wrap_is_looked_for_in_that_part(ends):
         resampled(columns, {}, None, 2.0, "track")
 
 
+def test_the_last_place_has_none_close_to_it():
+    """A spacing of four digits, ten of which fall short of the end by less than is written of a place."""
+    ends = (3.414843, 44.732214)
+    columns = {"phi1": np.linspace(0, 50, 501), "phi2": np.zeros(501)}
+    track = resampled(columns, {}, ends, 4.131, "a track")
+    assert len(track.phi1) == 11
+    assert len({float(f"{place:.4g}") for place in track.phi1}) == 11
+    assert (track.phi1[0], track.phi1[-1]) == ends
+
+
 def test_a_turn_outside_the_part_does_not_matter():
     phi1 = np.concatenate([np.arange(0, 30.0), np.arange(30, 20, -1.0)])
     columns = {"phi1": phi1, "phi2": np.arange(40.0)}

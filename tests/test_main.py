@@ -37,6 +37,6 @@ def test_python_runs_the_package_as_a_command():
 def test_the_version_is_written_in_one_place():
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert pyproject["project"]["dynamic"] == ["version"]
-    assert pyproject["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "stream_mapper.__version__"}
+    assert pyproject["tool"]["hatch"]["version"] == {"path": "stream_mapper/__init__.py"}
     others = ["pyproject.toml", "docs/conf.py", *sorted((ROOT / "stream_mapper").glob("[!_]*.py"))]
     assert [path for path in others if f'"{stream_mapper.__version__}"' in (ROOT / path).read_text()] == []

@@ -10,10 +10,11 @@ import yaml
 from small_models import WINDOW, mixture, normal
 
 import stream_mapper as sml
-from stream_mapper.commands import input_error, parse, run
+from stream_mapper.commands import parse, run
 from stream_mapper.configuration import load
 from stream_mapper.data import Data
 from stream_mapper.errors import DivergedError, InputError, check_finite
+from stream_mapper.messages import input_error
 from stream_mapper.mock import TailoredMock
 from stream_mapper.mock.base import simulated
 from stream_mapper.models.known import Batch
@@ -103,7 +104,7 @@ def wants(params: ModelParameters | None = None, bounds: SigmoidBounds | None = 
 
 def parsed(tmp_path, text):
     (tmp_path / "c.yaml").write_text(text)
-    return run(lambda: parse(wants, ["--config", str(tmp_path / "c.yaml")]))
+    return run(lambda args: parse(wants, args), ["--config", str(tmp_path / "c.yaml")])
 
 
 PARAMS = "params: {{class_path: stream_mapper.params.ModelParameters, init_args: {{params: {{a.mu: {}}}}}}}\n"
@@ -150,7 +151,7 @@ ENCODED = {
 def test_a_configuration_in_another_encoding_is_one_line(raw, says, tmp_path, capsys):
     (tmp_path / "c.yaml").write_bytes(raw)
     with pytest.raises(SystemExit):
-        run(lambda: parse(wants, ["--config", str(tmp_path / "c.yaml")]))
+        run(lambda args: parse(wants, args), ["--config", str(tmp_path / "c.yaml")])
     assert says in capsys.readouterr().err
 
 
@@ -195,11 +196,11 @@ def test_an_input_error_is_found_behind_what_wraps_it():
 
 
 def test_a_defect_of_the_program_keeps_its_traceback():
-    def broken():
+    def broken(_):
         raise ZeroDivisionError("a defect")
 
     with pytest.raises(ZeroDivisionError):
-        run(broken)
+        run(broken, [])
 
 
 # Divergence -----------------------------------------------------------------------------------------------------------

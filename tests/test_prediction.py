@@ -304,7 +304,7 @@ def test_an_interrupted_process_of_a_pool_ends(monkeypatch):
 def refused(capsys, function):
     """The one line a command fails with."""
     with pytest.raises(SystemExit) as stop:
-        as_command(function)
+        as_command(lambda _: function(), [])
     assert stop.value.code == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     return line

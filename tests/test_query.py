@@ -13,7 +13,7 @@ import pytest
 from tap_server import TapService, simulated_sky, winding
 from test_commands import refused
 
-from stream_mapper.archive import Archive, Field, Patience, Request
+from stream_mapper.archive import Archive, Field, Patience, Request, Slice
 from stream_mapper.archive.answer import RefusedError, TransientError, failure, read_answer
 from stream_mapper.catalog import SkyFrame, read_table
 from stream_mapper.catalog.sky.orientation import orientation
@@ -166,7 +166,7 @@ def test_text_of_a_query():
     field = Field(SkyFrame("astropy.coordinates.ICRS"), (10, 11), (-1, 1))
     cuts = {"phot_g_mean_mag": (None, 20.5), "pmra": (-5, 3.25), "ps1.g_mean_psf_mag": (15, None)}
     where = "gaia.ruwe < 1.4\n  OR gaia.ruwe IS NULL"
-    request = Request(columns=["parallax", "ra"], cuts=cuts, where=where, panstarrs1=True)
+    request = Request(columns=["parallax", "ra"], cuts=cuts, where=where, crossmatch="panstarrs1")
     (part,) = field.slices(2)
     text = request.adql(field.polygon(part))
     assert text == GOLDEN
@@ -179,7 +179,42 @@ def test_default_columns_are_those_of_the_release():
     assert not names["dr2"] - names["dr3"]
     assert sum(name.endswith("_corr") for name in names["dr2"]) == 10
     assert {"pmra_pmdec_corr", "parallax_error", "phot_bp_mean_flux_over_error", "ecl_lat"} <= names["dr2"]
-    assert "gaiadr2.panstarrs1_best_neighbour" in Request("gaiadr2.gaia_source", panstarrs1=True)._tables()
+    assert "gaiadr2.panstarrs1_best_neighbour" in Request("gaiadr2.gaia_source", crossmatch="panstarrs1")._tables()
+
+
+JOINS = {  # tables of the Gaia archive, each joined to one before it
+    "gaiadr2": ["gaiadr2.tmass_best_neighbour", "gaiadr1.tmass_original_valid"],
+    "gaiadr3": [
+        "gaiadr3.tmass_psc_xsc_best_neighbour",
+        "gaiadr3.tmass_psc_xsc_join",
+        "gaiadr1.tmass_original_valid",
+    ],
+}
+
+
+@pytest.mark.parametrize("release", JOINS)
+def test_2mass_is_joined_by_the_tables_of_the_release(release):
+    request = Request(f"{release}.gaia_source", ["ra"], {"tmass.j_m": (None, 15.8)}, crossmatch="twomass")
+    text = request.adql(Field(SkyFrame("astropy.coordinates.ICRS"), (10, 11), (-1, 1)).polygon(Slice(10, 11)))
+    joined = re.findall(r"JOIN (\S+) AS (\w+) ON (\w+)\.\w+ = (\w+)\.\w+", text)
+    assert [table for table, *_ in joined] == JOINS[release]
+    known = {"gaia"}
+    for _, alias, left, right in joined:
+        assert left == alias
+        assert right in known
+        known.add(alias)
+    assert "tmass.ks_m,\n  tmass.ks_msigcom\nFROM" in text
+    assert "AND tmass.j_m <= 15.8" in text
+    assert request.names[-6:] == ("j_m", "j_msigcom", "h_m", "h_msigcom", "ks_m", "ks_msigcom")
+
+
+def test_the_next_release_is_a_name_of_a_table():
+    request = Request("gaiadr4.gaia_source", crossmatch="panstarrs1")
+    assert request._tables().split()[:4] == ["gaiadr4.gaia_source", "AS", "gaia", "LEFT"]
+    assert "gaiadr4.panstarrs1_best_neighbour AS xmatch" in request._tables()
+    assert request.names == Request("gaiadr3.gaia_source", crossmatch="panstarrs1").names
+    with pytest.raises(InputError, match="crossmatch 'sdss' is unknown; use one of panstarrs1, twomass"):
+        Request(crossmatch="sdss")
 
 
 VOTABLE = """<?xml version="1.0"?>
@@ -229,7 +264,7 @@ def test_errors_are_told_apart():
 # Against a service.
 
 FIELD = ((-10, 10), (-5, 5))
-QUICK = Patience(attempts=4, pause=0.01, timeout=0.3, job_time=5)
+QUICK = Patience(attempts=4, pause=0.01, timeout=1.0, job_time=30)
 COLUMNS = ["parallax", "phot_g_mean_mag", "phot_variable_flag"]
 
 
@@ -242,7 +277,7 @@ def sky():
 @pytest.fixture
 def service(sky):
     """A service with that sky."""
-    pytest.importorskip("astroquery")
+    pytest.importorskip("pyvo")
     with TapService(sky) as running:
         yield running
 
@@ -285,7 +320,7 @@ def test_a_field_is_fetched_with_its_units_and_its_history(fetch, service, sky):
     assert history["frame"] == PAL5
     assert history["phi1"] == [-10, 10]
     assert [part["adql"] for part in history["slices"]] == service.queries
-    assert re.match(r"stream_mapper \S+, astroquery \S+", history["software"])
+    assert re.match(r"stream_mapper \S+, pyvo \S+", history["software"])
     assert np.array_equal(history["frame_matrix"], Field(SkyFrame(PAL5), *FIELD).matrix)
     phi1 = SkyFrame(PAL5).add_stream_coordinates(table)["phi1"]
     edges = np.searchsorted([-6, -2, 2, 6], phi1, side="right")
@@ -421,7 +456,7 @@ REFUSED = {
     "a comment": ({"where": "ruwe < 1 -- good"}, "give one without comments and semicolons"),
     "no folder": ({"output": "nowhere/stars.parquet"}, "its folder does not exist"),
     "another format": ({"output": "stars.fits"}, "end the name with .parquet"),
-    "no folder to work in": ({"work": "nowhere/work"}, "working folder nowhere/work cannot be made"),
+    "no folder to work in": ({"work": "nowhere/work"}, "nowhere/work cannot be made"),
     "no row": ({"row_limit": "0"}, "row_limit must be 1 or more"),
     "no attempt": ({"patience.attempts": "0"}, "attempts must be 1 or more"),
     "no address": ({"url": "gea.esac.esa.int"}, "is no address of a TAP service"),
@@ -435,7 +470,7 @@ REFUSED = {
 
 @pytest.mark.parametrize(("changes", "message"), REFUSED.values(), ids=REFUSED)
 def test_unusable_input_is_refused_in_one_line(changes, message, tmp_path, monkeypatch, capsys):
-    pytest.importorskip("astroquery")
+    pytest.importorskip("pyvo")
     monkeypatch.chdir(tmp_path)
     given = {"frame": PAL5, "phi1": "[-20,20]", "phi2": "[-5,5]", "output": "stars.parquet"}
     given |= {"patience.attempts": "2", "patience.pause": "0.01", "patience.timeout": "1", **changes}
@@ -452,9 +487,8 @@ def test_an_unknown_column_is_said_at_once(service, tmp_path, capsys):
     assert not (tmp_path / "stars.parquet").exists()
 
 
-def test_without_astroquery_the_error_says_how_to_get_it(tmp_path, monkeypatch, capsys):
-    for name in ("core", "conn.tapconn"):
-        monkeypatch.setitem(sys.modules, f"astroquery.utils.tap.{name}", None)
+def test_without_pyvo_the_error_says_how_to_get_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "pyvo", None)
     arguments = ["--frame", PAL5, "--phi1=[-10,10]", "--phi2=[-5,5]", "--output", str(tmp_path / "stars.parquet")]
     assert "pip install 'stream_mapper[query]'" in refused(main, arguments, capsys)
     assert not list(tmp_path.iterdir())

@@ -449,9 +449,10 @@ def test_the_code_of_the_page_runs():
 
 
 def test_the_pieces_of_the_page_are_taken(tmp_path):
-    first, pieces, beside = map(yaml.safe_load, re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL))
+    first, pieces, stars_of, beside = map(yaml.safe_load, re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL))
     told = first["model"]["model"]["init_args"] | pieces | {"coordinates": ["phi2", "photometry"]}
     told["window"] = {"phi2": [-4, 4]}
+    assert set(stars_of) == {"isochrone", "reddening", "population"}
     moved = {"track": TRACK, "coordinates": None, "components": beside["components"], "phi1": [-60, 20]}
     for name, arguments in (("one", told), ("two", {**told, **moved, "errors": None, "nets": None})):
         given = {"model": {"model": {"class_path": "stream_mapper.recipes.Stream", "init_args": arguments}}}

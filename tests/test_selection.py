@@ -80,6 +80,11 @@ def _isochrone(data):
 CASES = {
     "cut": (Cut({"g": (16, 21)}), lambda d: (d["g"] >= 16).numpy() & (d["g"] <= 21).numpy(), ["g"]),
     "open cut": (Cut({"phi2": (None, 1)}), lambda d: (d["phi2"] <= 1).numpy(), ["phi2"]),
+    "cut by errors": (
+        Cut({"g": (16, 21)}, errors=30.0),
+        lambda d: ((d["g"] - 18.5).abs() <= 2.5 + 30 * d["g_err"]).numpy(),
+        ["g", "g_err"],
+    ),
     "colour": (Cut({"g - r": (0.2, 0.9)}), lambda d: ((d["g"] - d["r"] - 0.55).abs() <= 0.35).numpy(), ["g", "r"]),
     "polygon": (Polygon("phi1", "phi2", [(-2, -2), (2, -1), (0, 0), (2, 2), (-3, 1)]), _polygon, ["phi1", "phi2"]),
     "band": (TrackBand("phi2", track=TRACK), _band, ["phi1", "phi2"]),

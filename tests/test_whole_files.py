@@ -187,7 +187,7 @@ def write(new):
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(60)
 
-run(lambda: replace_file(Path(sys.argv[1]), write))
+run(lambda args: replace_file(Path(args[0]), write))
 """
 
 
@@ -203,7 +203,7 @@ def test_sigterm_is_143_and_a_line_and_leaves_nothing(tmp_path):
 def test_a_handler_of_ones_own_stays(capsys):
     ours = signal.signal(signal.SIGTERM, lambda *_: None)
     try:
-        run(lambda: os.kill(os.getpid(), signal.SIGTERM))
+        run(lambda _: os.kill(os.getpid(), signal.SIGTERM), [])
     finally:
         signal.signal(signal.SIGTERM, ours)
     assert capsys.readouterr().err == ""

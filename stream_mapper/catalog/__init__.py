@@ -5,7 +5,7 @@ from stream_mapper.catalog.columns import Column, Columns, Errors
 from stream_mapper.catalog.corrections import Corrections
 from stream_mapper.catalog.export import galstreams_tables, to_icrs
 from stream_mapper.catalog.extinction import Extinction
-from stream_mapper.catalog.facts import TableFacts, table_facts
+from stream_mapper.catalog.facts import TableFacts, survey_bands, table_facts
 from stream_mapper.catalog.files import check_apart, check_target, replace_file, table_format
 from stream_mapper.catalog.formats.chunks import (
     Chunk,
@@ -71,6 +71,7 @@ __all__ = [
     "read_track",
     "replace_file",
     "set_threads",
+    "survey_bands",
     "table_facts",
     "table_format",
     "to_data",

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
+from io import StringIO
 
 import numpy as np
+import torch
 from astropy import units
 from astropy.coordinates import SkyCoord
 
@@ -15,13 +18,20 @@ from stream_mapper.catalog.columns import Column, ColumnReader, Values
 from stream_mapper.catalog.files import one_line
 from stream_mapper.catalog.schema import find_column, is_magnitude
 from stream_mapper.catalog.surveys import GAIA_BANDS, SURVEYS, Surveys, survey_of
-from stream_mapper.errors import InputError
+from stream_mapper.errors import InputError, check_positive
+from stream_mapper.track import Track
 from stream_mapper.trust import check_map
 
 logger = logging.getLogger("stream_mapper")
 
 MAPS = {"sfd": "dustmaps.sfd.SFDQuery", "csfd": "dustmaps.csfd.CSFDQuery"}
-"""Maps of dustmaps on the scale of Schlegel et al. (1998), SFD."""
+"""Maps of dustmaps on the scale of Schlegel et al. (1998), SFD, of all the dust along a line of sight."""
+
+MAPS_IN_DEPTH = {"bayestar": "dustmaps.bayestar.BayestarQuery"}
+"""Those of the dust up to a distance. Bayestar (Green et al. 2019, ApJ 887, 93) is on the scale of SFD: E(g - r) of
+Pan-STARRS1 is 0.901 times its unit, as it is of the E(B-V) of SFD (Schlafly & Finkbeiner 2011)."""
+
+_OPTIONS = {"bayestar": {"mode": "median"}}  # of a query; its own default is one sample at random
 
 SFD_SCALE = 0.86
 """E(B-V) over that of SFD (Schlafly & Finkbeiner 2011)."""
@@ -49,24 +59,37 @@ class Extinction:
 
     Arguments:
         ebv: Column of E(B-V), or one value [mag] for all stars.
-        map: A map of the package dustmaps instead, ``sfd`` or ``csfd``, or the import path of a query class.
+        map: A map of the package dustmaps instead, ``sfd`` or ``csfd``, or ``bayestar``, which needs a distance; or the
+            import path of a query class.
+        distance: Distance of the stars [kpc], up to which the dust of a map counts: a number, a column, or that of a
+            track at the phi1 of each star. It is that of the stream; stars in front of it get too much.
         scale: Factor from the column or map to E(B-V) on the scale of Schlegel et al. (1998).
         coefficients: A / E(B-V) by internal name of the band, or of the colour, in the place of the defaults.
 
     Raises:
-        InputError: If not exactly one of ``ebv`` and ``map`` is given, or a map of another scale has none.
+        InputError: If not exactly one of ``ebv`` and ``map`` is given, a map of another scale has none, or a distance
+            is lacking or has no use.
     """
 
     ebv: float | str | None = None
     map: str | None = None
+    distance: float | str | Track | None = None
     scale: float | None = None
     coefficients: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if (self.ebv is None) == (self.map is None):
             raise InputError("extinction: give either ebv, a column or a value, or map.")
-        if self.map is not None and self.map not in MAPS and self.scale is None:
-            advice = f"give scale, or one of {[*MAPS]}"
+        if self.map in MAPS_IN_DEPTH and self.distance is None:
+            raise InputError(f"extinction: the map {self.map} needs a distance [kpc]: a number, a column or a track.")
+        if self.distance is not None and (self.map is None or self.map in MAPS):
+            raise InputError(
+                f"extinction: a distance is of a map with depth, such as {[*MAPS_IN_DEPTH]}; leave it out."
+            )
+        if isinstance(self.distance, int | float):
+            check_positive("the distance of an extinction", self.distance)
+        if self.map is not None and self.map not in (*MAPS, *MAPS_IN_DEPTH) and self.scale is None:
+            advice = f"give scale, or one of {[*MAPS, *MAPS_IN_DEPTH]}"
             raise InputError(f"extinction: the scale of the map {self.map!r} is not known; {advice}.")
         numbers = [*self.coefficients.values(), 1.0 if self.scale is None else self.scale]
         if isinstance(self.ebv, int | float):
@@ -78,7 +101,9 @@ class Extinction:
         """Columns of a table of these names that are read besides those asked for."""
         place = ("ra", "dec") if self.map is not None else ()
         colour = _colour_columns(names) if self._gaia(asked, survey) else {}
-        ebv = {str(self.ebv)} if isinstance(self.ebv, str) else set()
+        ebv = {name for name in (self.ebv, self.distance) if isinstance(name, str)}
+        if isinstance(self.distance, Track):
+            place = (*place, "phi1")
         return ebv | {find_column(name, names) or name for name in place} | set(colour.values())
 
     def apply(
@@ -109,10 +134,21 @@ class Extinction:
         """E(B-V) on the scale of SFD, shape (N,)."""
         scale = 1.0 if self.scale is None else self.scale
         if self.map is not None:
-            return scale * _from_map(self.map, reader)
+            return scale * _from_map(self.map, reader, self._distances(reader))
         if isinstance(self.ebv, str):
             return scale * reader.values("ebv", reader.find({"ebv": self.ebv})["ebv"])
         return np.full(len(reader.table), scale * float(self.ebv or 0.0))
+
+    def _distances(self, reader: ColumnReader) -> Values | None:
+        """Distance up to which dust counts, of each star [kpc]; None for all of the line of sight."""
+        if self.distance is None:
+            return None
+        if isinstance(self.distance, Track):
+            phi1 = reader.values("phi1", reader.find(["phi1"])["phi1"])
+            return self.distance.at("distance", torch.from_numpy(phi1)).numpy()
+        if isinstance(self.distance, str):
+            return reader.values("distance", reader.find({"distance": self.distance})["distance"])
+        return np.full(len(reader.table), float(self.distance))
 
     def _colour(self, reader: ColumnReader) -> Values:
         """BP - RP of each star, NaN where it has none."""
@@ -194,22 +230,33 @@ def _colour_columns(names: Sequence[str]) -> dict[str, str]:
     return {name: spelt[name] or "" for name in ("BP", "RP")} if spelt["BP"] and spelt["RP"] else {}
 
 
-def _from_map(name: str, reader: ColumnReader) -> Values:
-    """E(B-V) as a map of dustmaps has it, at each star."""
-    path = MAPS.get(name, name)
-    module, _, query = path.rpartition(".")
+def _from_map(name: str, reader: ColumnReader, distances: Values | None) -> Values:
+    """E(B-V) as a map of dustmaps has it, at each star; NaN where it has none."""
+    path = (MAPS | MAPS_IN_DEPTH).get(name, name)
     check_map(path)
     columns = reader.find(["ra", "dec"])
-    ra, dec = (reader.values(axis, columns[axis]) for axis in ("ra", "dec"))
-    known = np.isfinite(ra) & np.isfinite(dec)
-    out = np.full(ra.shape, np.nan)
+    place = [reader.values(axis, columns[axis]) for axis in ("ra", "dec")] + ([] if distances is None else [distances])
+    known = np.isfinite(place).all(axis=0)
+    out = np.full(known.shape, np.nan)
     try:
-        made = getattr(importlib.import_module(module), query)()
-        out[known] = np.asarray(made(SkyCoord(ra[known] * units.deg, dec[known] * units.deg)), dtype=np.float64)
+        stars = _coordinates(*(values[known] for values in place))
+        with redirect_stdout(StringIO()):  # maps report on what they load
+            out[known] = np.asarray(_query(path)(stars, **_OPTIONS.get(name, {})), dtype=np.float64)
     except Exception as error:  # whatever dustmaps says of a package or a file that is not there
         advice = "install dustmaps and fetch the map, or give ebv"
         raise InputError(f"extinction: the map {name!r} cannot be used ({one_line(error)}); {advice}.") from error
     return out
+
+
+def _query(path: str) -> Callable[..., Values]:
+    """A map, loaded."""
+    module, _, query = path.rpartition(".")
+    return getattr(importlib.import_module(module), query)()
+
+
+def _coordinates(ra: Values, dec: Values, distance: Values | None = None) -> SkyCoord:
+    away = {} if distance is None else {"distance": distance * units.kpc}
+    return SkyCoord(ra * units.deg, dec * units.deg, **away)
 
 
 def _mean(values: Values) -> float:

@@ -14,8 +14,11 @@ from stream_mapper.catalog.sky.frames import SkyFrame
 from stream_mapper.catalog.surveys import SURVEYS, Surveys
 from stream_mapper.errors import InputError
 
-_ASTROMETRY = ("pm_phi1", "pm_phi2", "parallax", "rv")
-_FAINT = 99.5  # percentile of the magnitudes that counts as their limit: a few stars are always beyond
+_ASTROMETRY = ("pm_phi1", "pm_phi2", "pmra", "pmdec", "parallax")
+_VELOCITY, _CORRELATION = "radial_velocity", "pmra_pmdec_corr"
+_RECENT = "gaia_dr3"  # of the releases of Gaia, whose columns have the same names
+FAINT = 99.5
+"""Percentile of the magnitudes that counts as their limit: a few stars are always beyond."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class TableFacts:
         faint: Limit in the first band [mag].
         values: phi1, phi2 [deg], and of proper motions, parallax, velocity and magnitudes those that it has, with their
             errors, in internal units, shape (N,) each.
+        spectra: The survey of its radial velocities, if their column is called by a name that no other has.
+        correlated: Whether it has the correlations of the errors of its proper motions.
     """
 
     size: int
@@ -42,6 +47,8 @@ class TableFacts:
     ranges: dict[str, tuple[float, float]]
     faint: float | None
     values: dict[str, Values]
+    spectra: str | None = None
+    correlated: bool = False
 
     @property
     def phi1(self) -> Values:
@@ -67,14 +74,16 @@ def table_facts(table: Table, frame: SkyFrame, survey: Surveys = None, path: str
         InputError: If the table has no positions, or a column cannot be read.
     """
     turned = frame.add_stream_coordinates(table, path=path)
-    found, bands = _bands(turned.colnames, survey)
+    found, bands = survey_bands(turned.colnames, survey)
     reader = ColumnReader(turned, path)
     sources = {name: find_column(name, turned.colnames, found) for name in ("phi1", "phi2", *_ASTROMETRY, *bands)}
+    spectra, sources[_VELOCITY] = _velocities(reader)
     columns = {name: reader.values(name, Column(source)) for name, source in sources.items() if source}
     known = {name: values[np.isfinite(values)] for name, values in columns.items()}
-    spelt = {name: find_column(f"{name}_err", turned.colnames, found) for name in columns}
+    of = dict.fromkeys(columns, found) | {_VELOCITY: spectra}
+    spelt = {name: find_column(f"{name}_err", turned.colnames, of[name]) for name in columns}
     errors = {f"{name}_err": reader.values(f"{name}_err", Column(source)) for name, source in spelt.items() if source}
-    faint = float(np.percentile(known[bands[0]], _FAINT)) if bands and len(known[bands[0]]) else None
+    faint = float(np.percentile(known[bands[0]], FAINT)) if bands and len(known[bands[0]]) else None
     return TableFacts(
         len(turned),
         found,
@@ -84,14 +93,39 @@ def table_facts(table: Table, frame: SkyFrame, survey: Surveys = None, path: str
         {name: (float(values.min()), float(values.max())) for name, values in known.items() if len(values)},
         faint,
         columns | errors,
+        spectra,
+        find_column(_CORRELATION, table.colnames) is not None,
     )
 
 
-def _bands(names: Sequence[str], survey: Surveys) -> tuple[str | None, tuple[str, ...]]:
-    """The survey of which the table has most bands, two at least, and these."""
+def _velocities(reader: ColumnReader) -> tuple[str | None, str | None]:
+    """The survey of the radial velocities, None for a name that all understand, and their column, if there is one.
+
+    Of several surveys it is the one with the most.
+    """
+    if _VELOCITY in reader.names:
+        return None, _VELOCITY
+    found = {name: find_column(_VELOCITY, reader.names, name) for name in SURVEYS}
+    counts = {
+        name: np.isfinite(reader.values(_VELOCITY, Column(column))).sum() for name, column in found.items() if column
+    }
+    best = max(counts, key=lambda name: counts[name]) if counts else None
+    return best, None if best is None else found[best]
+
+
+def survey_bands(names: Sequence[str], survey: Surveys = None) -> tuple[str | None, tuple[str, ...]]:
+    """The survey of which a table has most bands, two at least, and these; None and no band if there is none.
+
+    Arguments:
+        names: Columns of the table.
+        survey: The survey, or several to look for; any by default.
+
+    Raises:
+        InputError: If it is unknown.
+    """
     asked = [survey] if isinstance(survey, str) else list(SURVEYS if survey is None else survey)
     if unknown := [name for name in asked if name not in SURVEYS]:
         raise InputError(f"survey {unknown} is unknown; known are {list(SURVEYS)}.")
     there = {name: tuple(b for b in SURVEYS[name].bands if find_column(b, names, name)) for name in asked}
-    best = max(there, key=lambda name: len(there[name]))
+    best = max(there, key=lambda name: (len(there[name]), name == _RECENT))
     return (best, there[best]) if len(there[best]) > 1 else (None, ())

@@ -38,7 +38,7 @@ def read_table(path: str | os.PathLike[str]) -> Table:
         InputError: If the file is missing, a folder, of an unknown suffix, broken, without columns, not all of the
             answer to a query that failed, or has two columns of one name.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if path.is_dir():
         raise InputError(f"{path}: is a folder; give the path of a table.")
     kind = table_format(path)
@@ -66,7 +66,7 @@ def write_table(table: Table, path: str | os.PathLike[str]) -> None:
     Raises:
         InputError: If the suffix is unknown, the folder missing, or the table cannot be written there.
     """
-    target = Path(path)
+    target = Path(path).expanduser()
     kind = check_target(target)
     try:
         replace_file(target, lambda new: _write(table, new, kind))

@@ -70,6 +70,7 @@ _DECAM = (
 SURVEYS = {
     "gaia_dr2": _GAIA,
     "gaia_dr3": _GAIA,
+    "gaia_dr4": _GAIA,
     "panstarrs1": Survey(
         ("g", "r", "i", "z", "y"),
         (
@@ -78,6 +79,11 @@ SURVEYS = {
             Spelling("{low}mag", ("e_{low}mag",)),
         ),
         {"g": 3.172, "r": 2.271, "i": 1.682, "z": 1.322, "y": 1.087},
+    ),
+    "twomass": Survey(
+        ("J", "H", "Ks"),
+        (Spelling("{low}_m", ("{low}_msigcom",)), Spelling("{band}mag", ("e_{band}mag",))),
+        {"J": 0.723, "H": 0.460, "Ks": 0.310},
     ),
     "des": Survey(("g", "r", "i", "z", "Y"), _DECAM, {"g": 3.237, "r": 2.176, "i": 1.595, "z": 1.217, "Y": 1.058}),
     "delve": Survey(("g", "r", "i", "z"), _DECAM, {"g": 3.237, "r": 2.176, "i": 1.595, "z": 1.217}),
@@ -150,7 +156,7 @@ def survey_of(band: str, column: str, surveys: Surveys = None) -> str | None:
     known = named(surveys)
     spelt = [name for name, survey in known.items() if column in _spelt(band, {name: survey})]
     having = [name for name, survey in known.items() if band in survey.bands and surveys is not None]
-    if not spelt and len(having) > 1 and {"gaia_dr2", "gaia_dr3"} != set(having):
+    if not spelt and len(having) > 1 and not all(name.startswith("gaia_") for name in having):
         raise InputError(f"the magnitude {band!r} of column {column!r} may be of any of {having}; name one survey.")
     return next(iter([*spelt, *having]), None)
 

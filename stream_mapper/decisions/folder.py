@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,21 @@ import numpy as np
 import yaml
 
 from stream_mapper.decisions.choice import digits
+from stream_mapper.decisions.cuts import CROSSMATCHED, RELEASES, adql, selection
+from stream_mapper.decisions.edges import SKY, Strip
 from stream_mapper.errors import InputError
 from stream_mapper.track import Track
 
 Settings = dict[str, Any]
 
 _PHOTOMETRY = "photometry"
+_LINE, _ONE_LINE = 140, 110  # characters
+_OF_TRACK = {"radial_velocity": "rv"}  # what a track calls a coordinate, where that is another name
+# What stars a stream has kept is not known: an escaping cluster keeps its heavy ones.
+_MASS_FUNCTION: Settings = {
+    "class_path": "stream_mapper.builtin.PowerLawFamily",
+    "init_args": {"lower": -2.5, "upper": 1.5},
+}
 _LOOK = """
 ## What to look at
 
@@ -36,15 +45,20 @@ class Plan:
         frame: The frame, as `SkyFrame` takes it.
         phi1: First and last place of the field [deg].
         track: Guides, with their half-widths.
-        window: Window of each coordinate, and of the first band.
+        window: Window of each coordinate, and of the first band: half-width about the track, edges, or a strip.
         coordinates: Coordinates of the model, as `recipes.Stream` names them.
         errors: Those of the coordinates and bands that have errors.
         bounds: Ranges of the ln of the widths.
         off_stream: Distance from the track beyond which stars train the background [deg].
         background: "flow" or "flows".
         survey: Survey of the magnitudes.
+        correlation: Whether the correlations of the errors of proper motions are read.
+        parallax: Largest parallax of a star of the stream [mas], if stars beyond it are left out.
+        colour: A difference of two bands and its range, if stars outside are left out.
+        spectra: Survey of the radial velocities, where their names are not those that all understand.
+        approximate: Rules of errors that the table lacks, as `data.errors` takes them.
         isochrone: The isochrone in the long form; None for a model without photometry.
-        table: The stars; None for those that the query fetches.
+        table: The stars, as the configuration names them; None for those that the query fetches.
     """
 
     name: str
@@ -52,13 +66,18 @@ class Plan:
     frame: Settings
     phi1: tuple[float, float]
     track: Track
-    window: Mapping[str, float | tuple[float, float]]
+    window: Mapping[str, float | tuple[float, float] | Strip]
     coordinates: Sequence[str]
     errors: Sequence[str]
     bounds: Mapping[str, tuple[float, float]]
     off_stream: float
     background: str
     survey: str
+    correlation: bool = False
+    parallax: float | None = None
+    colour: tuple[str, tuple[float, float]] | None = None
+    spectra: str | None = None
+    approximate: Mapping[str, Settings] = field(default_factory=dict)
     isochrone: Settings | None = None
     table: str | None = None
 
@@ -82,12 +101,15 @@ class Plan:
 
     def configuration(self, folder: Path) -> Settings:
         """The configuration of a fit, whose stars are the table or what the query leaves in the folder."""
+        cuts = selection(self.parallax, self.colour)
         guides = {"phi1": self.track.phi1, "center": self.track.values("phi2"), "width": self.off_stream}
         return {
             "data": {
-                "path": self.table or str(self._stars(folder)),
+                "path": self.table or _stars(folder),
                 "frame": self._frame,
-                "survey": self.survey,
+                "survey": [self.survey, self.spectra] if self.spectra else self.survey,
+                **({"errors": dict(self.approximate)} if self.approximate else {}),
+                **({} if cuts is None else {"selection": cuts}),
                 "batch_size": 2048,
             },
             "background": {
@@ -100,17 +122,21 @@ class Plan:
         }
 
     def query(self, folder: Path) -> Settings:
-        """The query for the stars of the window."""
+        """The query for the stars of the window, with the cuts of the configuration."""
         across = self.window["phi2"]
         phi2 = self.track.values("phi2")
-        low, high = (min(phi2) - across, max(phi2) + across) if isinstance(across, float | int) else across
-        cross = {"crossmatch": "panstarrs1"} if self.survey == "panstarrs1" else {}
+        low, high = (min(phi2) - across, max(phi2) + across) if isinstance(across, float | int) else across[:2]
+        where = adql(self.survey, self.parallax, self.colour, self.magnitudes)
+        cross = {"crossmatch": self.survey} if self.survey in CROSSMATCHED else {}
+        release = {"catalogue": f"{self.survey.replace('_', '')}.gaia_source"} if self.survey in RELEASES else {}
         return {
             "frame": self._frame,
             "phi1": _short(self.phi1),
             "phi2": _short((low, high)),
+            **release,
             **cross,
-            "output": str(self._stars(folder)),
+            **({"where": where} if where else {}),
+            "output": _stars(folder),
         }
 
     def readme(self, folder: Path) -> str:
@@ -124,6 +150,12 @@ class Plan:
         return f"# {self.name}\n\n```console\n{commands}\n```\n\n## What was decided\n\n{decided}\n{none}{_LOOK}"
 
     @property
+    def magnitudes(self) -> dict[str, tuple[float, float]]:
+        """The window of the first band."""
+        bands = () if self.isochrone is None else self.isochrone["init_args"]["bands"]
+        return {name: self.window[name] for name in list(bands)[:1] if isinstance(self.window[name], tuple)}  # type: ignore[misc]
+
+    @property
     def _frame(self) -> Settings:
         """The frame in the long form."""
         return {"class_path": "stream_mapper.catalog.SkyFrame", "init_args": {"frame": self.frame}}
@@ -131,28 +163,34 @@ class Plan:
     def _recipe(self) -> Settings:
         modelled = [name for name in self.coordinates if self.isochrone is not None or name != _PHOTOMETRY]
         track = {"phi1": self.track.phi1, **self.track.coordinates}
-        track |= {f"{name}_width": widths for name, widths in self.track.widths.items()}
-        light = {} if self.isochrone is None else {"isochrone": self.isochrone}
+        even = {name: widths[0] for name, widths in self.track.widths.items() if len(set(widths)) == 1}
+        track |= {f"{name}_width": widths for name, widths in self.track.widths.items() if name not in even}
+        light = {} if self.isochrone is None else {"isochrone": self.isochrone, "mass_function": _MASS_FUNCTION}
         bands = () if self.isochrone is None else self.isochrone["init_args"]["bands"]
         there = {*modelled, *bands}
         return {
             "phi1": _short(self.phi1),
             "track": {name: _short(values) for name, values in track.items()},
-            "window": {name: _short(window) for name, window in self.window.items() if name in there},
+            **({"widths": {name: _short(width) for name, width in even.items()}} if even else {}),
+            "window": {name: _short(one) for name, one in self.window.items() if name in there or name in SKY},
             "coordinates": modelled,
             "errors": [name for name in self.errors if name in there],
+            **({"correlation": True} if self.correlation else {}),
             "bounds": {n: _short(v) for n, v in self.bounds.items() if n.partition(".")[0] in there},
             **light,
             "background": self.background,
         }
 
-    def _stars(self, folder: Path) -> Path:
-        return folder / f"{folder.name}.parquet"
+
+def _stars(folder: Path) -> str:
+    """The table that the query leaves beside the configuration."""
+    return f"{folder.absolute().name}.parquet"
 
 
 def merged(track: Track, found: Track | None, halves: Mapping[str, Sequence[float]]) -> Track:
     """A track with the motion that was found beside it, and the half-widths of the guides."""
-    coordinates = {name: track.coordinates[name] for name in halves if name in track.coordinates}
+    spelt = {name: _OF_TRACK.get(name, name) for name in halves}
+    coordinates = {name: track.coordinates[key] for name, key in spelt.items() if key in track.coordinates}
     widths = {name: list(halves[name]) for name in coordinates}
     if found is not None:
         for name in found.coordinates:
@@ -163,8 +201,29 @@ def merged(track: Track, found: Track | None, halves: Mapping[str, Sequence[floa
 
 def _short(values: Any) -> Any:
     """Numbers as a person would write them."""
+    if isinstance(values, Strip):
+        return values.settings()
     return digits(values) if isinstance(values, float | int) else [digits(value) for value in values]
 
 
 def _yaml(settings: Settings) -> str:
-    return yaml.safe_dump(settings, sort_keys=False, default_flow_style=None, width=140)
+    return yaml.dump(settings, Dumper=_Dumper, sort_keys=False, width=_LINE)
+
+
+class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
+    """Writes what fits on a line on one."""
+
+    def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> Any:
+        """A mapping, on one line if it is a short one inside another."""
+        node = super().represent_mapping(tag, mapping, flow_style)
+        node.flow_style = len(str(mapping)) < _ONE_LINE
+        return node
+
+    def represent_sequence(self, tag: str, sequence: Any, flow_style: bool | None = None) -> Any:  # noqa: ARG002
+        """A list, on as many lines as it needs if it is of numbers and words."""
+        plain = not any(isinstance(item, Mapping | list) for item in sequence)
+        return super().represent_sequence(tag, sequence, plain or len(str(sequence)) < _LINE)
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+        """Write what stands in two places twice, so that each place can be changed."""
+        return True

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from stream_mapper.catalog import KnownStream, TableFacts
+from stream_mapper.catalog.facts import FAINT
 from stream_mapper.decisions.choice import Choice, Range, digits
+from stream_mapper.decisions.edges import SKY, STREAM
 from stream_mapper.errors import InputError
 
 
@@ -20,7 +25,9 @@ class Limits(NamedTuple):
 SURVEY_LIMITS = {
     "gaia_dr2": Limits(("G", "BP", "RP"), 12.0, 20.3),
     "gaia_dr3": Limits(("G", "BP", "RP"), 12.0, 20.5),
+    "gaia_dr4": Limits(("G", "BP", "RP"), 12.0, 20.5),
     "panstarrs1": Limits(("g", "r"), 14.5, 21.5),
+    "twomass": Limits(("J", "Ks"), 8.0, 15.8),
     "des": Limits(("g", "r"), 16.0, 23.0),
     "delve": Limits(("g", "r"), 16.0, 22.5),
     "rubin": Limits(("g", "r"), 17.0, 24.0),
@@ -29,6 +36,7 @@ SURVEY_LIMITS = {
 
 _ONE = "flow", "Nearly every star has all that is measured, and the populations differ in all of it together."
 _SEVERAL = "flows", "Many stars are too faint for a motion, and a flow over all would know but the bright ones."
+_OF_PARALLAX = 1.3  # error of a proper motion [mas/yr] over that of a parallax [mas]
 _MANY_LACK = 0.1  # share of the stars without a motion
 _SCALE = 0.2  # mag: errors of a distance that reach the nearest and the farthest
 
@@ -50,21 +58,37 @@ def bands(survey: str, facts: TableFacts | None) -> Choice[tuple[str, ...]]:
     usual = SURVEY_LIMITS[survey].bands
     if facts is None:
         return Choice(usual, f"Those of {survey} that separate a stream best.")
-    there = tuple(band for band in usual if band in facts.bands)
-    if len(there) < len(usual):
-        return Choice(facts.bands[:3], f"What the table has of {survey}, in place of {', '.join(usual)}.")
-    return Choice(there, f"Those of {survey} that separate a stream best, and the table has them.")
+    chosen = usual_bands(survey, facts.bands)
+    if chosen != usual:
+        return Choice(chosen, f"What the table has of {survey}, in place of {', '.join(usual)}.")
+    return Choice(chosen, f"Those of {survey} that separate a stream best, and the table has them.")
 
 
-def limits(survey: str, facts: TableFacts | None) -> Choice[Range]:
-    """Bright and faint limit in the first band."""
+def usual_bands(survey: str, there: Sequence[str]) -> tuple[str, ...]:
+    """Bands of a survey that separate a stream best, if all of them are there, or else the first of those that are."""
+    usual = SURVEY_LIMITS[survey].bands
+    return usual if set(usual) <= set(there) else tuple(there[:3])
+
+
+def limits(survey: str, facts: TableFacts | None, first: str | None) -> Choice[Range]:
+    """Bright and faint limit in the first band.
+
+    Arguments:
+        survey: The survey.
+        facts: The table, if there is one.
+        first: First band of the isochrone, if that is not the survey's.
+    """
     names, bright, faint = SURVEY_LIMITS[survey]
-    if facts is None or facts.faint is None or names[0] not in facts.ranges:
+    band = first or names[0]
+    if facts is None or band not in facts.ranges:
         return Choice((bright, faint), f"{survey} is complete in {names[0]} over most of the sky there.")
-    least = max(bright, facts.ranges[names[0]][0])
-    return Choice(
-        (digits(least), digits(min(faint, facts.faint))), f"The table in {names[0]}, to where {survey} is complete."
-    )
+    deep = float(np.nanpercentile(facts.values[band], FAINT))
+    if band != names[0]:
+        return Choice(
+            (digits(facts.ranges[band][0]), digits(deep)), f"The table in {band}, of which {survey} says nothing."
+        )
+    least = max(bright, facts.ranges[band][0])
+    return Choice((digits(least), digits(min(faint, deep))), f"The table in {band}, to where {survey} is complete.")
 
 
 def absolute(stream: KnownStream, limits: Range) -> Choice[Range | None]:
@@ -78,11 +102,26 @@ def absolute(stream: KnownStream, limits: Range) -> Choice[Range | None]:
     return Choice((digits(limits[0] - far), digits(limits[1] - near)), reason)
 
 
-def errors(survey: str, facts: TableFacts | None) -> Choice[tuple[str, ...]]:
-    """Coordinates and bands with errors."""
+def errors(survey: str, facts: TableFacts | None, coordinates: Sequence[str]) -> Choice[tuple[str, ...]]:
+    """Coordinates and bands with errors; proper motions in the axes that the model is over."""
     if facts is not None:
-        return Choice(facts.errors, "The columns of errors that the table has.")
+        there = tuple(name for name in facts.errors if name in coordinates or name not in (*SKY, *STREAM))
+        if not approximate(facts).value:
+            return Choice(there, "The columns of errors that the table has.")
+        motions = [name for name in coordinates if name in (*SKY, *STREAM)]
+        return Choice((*motions, *there), "The columns of errors that the table has, and those that are approximate.")
     return Choice(("pm_phi1", "pm_phi2", *SURVEY_LIMITS[survey].bands), "The query fetches them.")
+
+
+def approximate(facts: TableFacts | None) -> Choice[dict[str, dict[str, Any]]]:
+    """Errors of proper motions that the table lacks, as a factor of those of its parallaxes."""
+    if facts is None or not set(SKY) <= set(facts.values) or {f"{name}_err" for name in SKY} & set(facts.values):
+        return Choice({}, "None is needed.")
+    if "parallax_err" not in facts.values:
+        return Choice({}, "The table has no error of a proper motion or a parallax: widths of the stream have them in.")
+    rule = {"of": "parallax_err", "factor": _OF_PARALLAX}
+    reason = "Of Gaia's proper motions they are 1 (DR3) to 1.7 (DR2) times those of the parallaxes: an approximation."
+    return Choice({name: dict(rule) for name in SKY}, reason)
 
 
 def background(survey: str, facts: TableFacts | None) -> Choice[str]:
@@ -97,6 +136,14 @@ def missing(facts: TableFacts | None) -> Choice[tuple[str, ...]]:
     """Coordinates and bands that some stars lack."""
     if facts is None:
         return Choice((), "Not known without a table; what a star lacks is left out of its density.")
-    shares = {name: share for name, share in facts.missing.items() if share > 0}
+    shares = {name: share for name, share in facts.missing.items() if share > 0 and name not in SKY}
     said = ", ".join(f"{name} {share:.1%}" for name, share in shares.items()) or "none"
     return Choice(tuple(shares), f"Shares of the stars without: {said}.")
+
+
+def correlation(facts: TableFacts | None) -> Choice[bool]:
+    """Whether the correlations of the errors of proper motions are read."""
+    if facts is None:
+        return Choice(True, "Gaia has them, and faint stars have errors as large as what is looked for.")
+    there = facts.correlated and {"pm_phi1", "pm_phi2"} <= set(facts.errors)
+    return Choice(there, "The table has them." if there else "The table does not have them.")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
+from statistics import median
+
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_mapper.catalog import KnownStream, TableFacts
 from stream_mapper.decisions.choice import Choice, Range, digits
+from stream_mapper.decisions.edges import Strip, strip_across
 from stream_mapper.errors import InputError
 
 _LEAST_WIDTH, _USUAL_WIDTH = 0.05, 0.3  # deg: the thinnest streams, and where none is known
@@ -31,6 +36,9 @@ def width(stream: KnownStream) -> Choice[float]:
 def half_window(stream: KnownStream, width: float, facts: TableFacts | None) -> Choice[float]:
     """Half-width of the window about the track [deg]."""
     half = min(max(_LEAST_HALF, _WIDTHS_OF_HALF * width), _MOST_HALF)
+    strip = strip_across(facts)
+    if strip is not None and (middle := median(b - a for a, b in zip(strip.low, strip.high, strict=True)) / 2) < half:
+        return Choice(digits(middle), "the table's own, a strip that moves")
     reach = half if facts is None else _reach(stream, facts)
     if reach < half:
         few = ", too few: fetch a wider field" if reach < _OF_WINDOW * width else ""
@@ -54,8 +62,20 @@ def field(stream: KnownStream, half: float, asked: Range | None, facts: TableFac
             (digits(low), digits(high)), f"The track and {beyond:.2g} deg beyond its ends, which a fit then finds."
         )
     middle = min(max(0.0, low + most / 2), high - most / 2)
-    reason = f"{most:.3g} deg of {high - low:.3g}, about {_AREA:.4g} deg2: the stream is long, fit the rest by phi1."
-    return Choice((digits(middle - most / 2), digits(middle + most / 2)), reason)
+    chosen = digits(middle - most / 2), digits(middle + most / 2)
+    rest = " and ".join(f"[{a:.4g}, {b:.4g}]" for a, b in _rest((low, high), chosen, most))
+    large = f"{_AREA:.4g} deg2 have too many kinds of stars for one background"
+    return Choice(chosen, f"{most:.3g} deg of {high - low:.3g}: more than {large}. Fit the rest by --phi1 '{rest}'.")
+
+
+def _rest(whole: Range, chosen: Range, most: float) -> list[Range]:
+    """What a field leaves of the whole, in parts of at most a length, on both sides."""
+    parts: list[Range] = []
+    for low, high in ((whole[0], chosen[0]), (chosen[1], whole[1])):
+        number = math.ceil((high - low) / most - 1e-6)
+        edges = np.linspace(low, high, number + 1).tolist() if number > 0 else []
+        parts += list(pairwise(edges))
+    return parts
 
 
 def _field_of_table(facts: TableFacts, half: float, field: Range, stream: KnownStream) -> Choice[Range]:
@@ -72,9 +92,11 @@ def _field_of_table(facts: TableFacts, half: float, field: Range, stream: KnownS
     return Choice((digits(low), digits(high)), f"The table has {int(inside.sum())} stars about the track there.")
 
 
-def window(stream: KnownStream, half: Choice[float], facts: TableFacts | None) -> Choice[float | Range]:
-    """The window of phi2: about the track if that bends, or a box."""
+def window(stream: KnownStream, half: Choice[float], facts: TableFacts | None) -> Choice[float | Range | Strip]:
+    """The window of phi2: the strip that the table is, about the track if that bends, or a box."""
     values = stream.track.values("phi2")
+    if (strip := strip_across(facts)) is not None and half.value < _MOST_HALF:
+        return Choice(_about(strip, stream, half.value), f"Its edges move along the stream: {half.reason}.")
     low, high = min(values) - half.value, max(values) + half.value
     if facts is not None:
         least, most = facts.ranges["phi2"]
@@ -84,6 +106,13 @@ def window(stream: KnownStream, half: Choice[float], facts: TableFacts | None) -
             digits(half.value), f"About the track, which bends by {max(values) - min(values):.2g} deg: {half.reason}."
         )
     return Choice((digits(low), digits(high)), f"A box: {half.reason}.")
+
+
+def _about(strip: Strip, stream: KnownStream, half: float) -> Strip:
+    """The part of a strip that is within a whole window of the track."""
+    track = np.interp(strip.phi1, stream.track.phi1, stream.track.values("phi2"))
+    low, high = np.maximum(strip.low, track - 2 * half), np.minimum(strip.high, track + 2 * half)
+    return Strip(strip.phi1, tuple(low.tolist()), tuple(high.tolist()))
 
 
 def off_stream(stream: KnownStream, width: float, half: float, facts: TableFacts | None) -> Choice[float]:

@@ -27,7 +27,7 @@ from stream_mapper.catalog import (
     set_threads,
     write_chunks,
 )
-from stream_mapper.commands import ignore_expected
+from stream_mapper.commands import ignore_expected, is_quiet
 from stream_mapper.errors import InputError
 from stream_mapper.prediction.part_folder import PartFolder, Share, manifest
 from stream_mapper.prediction.parts import PartTask, PartWriter
@@ -133,7 +133,7 @@ def _compute(writer: PartWriter, folder: PartFolder, parts: Sequence[Part], proc
         else ((part, writer(part, folder.path(part))) for part in todo)
     )
     try:
-        for part, tally in tqdm(results, total=len(todo), unit="part", disable=None):
+        for part, tally in tqdm(results, total=len(todo), unit="part", disable=True if is_quiet() else None):
             folder.note(part, tally.to_dict())
     except BaseException as error:
         if alone:

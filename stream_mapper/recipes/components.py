@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from stream_mapper.builtin import Parallax2DistMod, ShareParameters
 from stream_mapper.errors import InputError
 from stream_mapper.models import Ends, IndependentModels, Model
+from stream_mapper.paths import NameOrFile
 from stream_mapper.recipes import ranges
 from stream_mapper.recipes.knowledge import as_track, known, shifted, within
-from stream_mapper.recipes.parts import PHOTOMETRIC, Ingredients, Law, part_of
+from stream_mapper.recipes.parts import PHOTOMETRIC, STREAM, Ingredients, Law, part_of
+from stream_mapper.recipes.photometry import Photometry
 from stream_mapper.track import Track
 
-STREAM = "stream"
 MODULUS = "distmod"
 
 
@@ -33,7 +34,7 @@ class Component:
         ends: Where it begins and ends, as of :func:`Stream`.
     """
 
-    track: Track | str | dict[str, list[float]] | None = None
+    track: Track | NameOrFile | dict[str, list[float]] | None = None
     offset: dict[str, float] = field(default_factory=dict)
     phi1: tuple[float, float] | None = None
     shared: list[str] | None = None
@@ -145,9 +146,15 @@ def built(
 
 
 def sharing(
-    planned: Sequence[Planned], groups: Mapping[str, Sequence[str]], parts: Mapping[str, Model]
+    planned: Sequence[Planned],
+    groups: Mapping[str, Sequence[str]],
+    parts: Mapping[str, Model],
+    light: Photometry | None,
 ) -> list[ShareParameters]:
-    """A hook for what the components have from the stream, if they have anything; a part that was given has its own."""
+    """A hook for what the components have from the stream, if they have anything; a part that was given has its own.
+
+    The stars of all components are of one [Fe/H], age, mass function and reddening.
+    """
     shared = {
         f"{one.name}.{path}": f"{STREAM}.{path}"
         for one in planned
@@ -155,7 +162,15 @@ def sharing(
         if not len(getattr(parts.get(f"{one.name}.{group}"), "params", ()))
         for path in _paths(group, coords, one.shared)
     }
+    if light is not None and f"{STREAM}.{PHOTOMETRIC}" not in parts:
+        shared |= _population([one.name for one in planned if f"{one.name}.{PHOTOMETRIC}" not in parts], light)
     return [ShareParameters(shared)] if shared else []
+
+
+def _population(names: Sequence[str], light: Photometry) -> dict[str, str]:
+    """Parameters of the stars of components, each to that of the stream."""
+    places = [f"{PHOTOMETRIC}.{parameter}" for parameter in light.parameters]
+    return {f"{name}.{place}": f"{STREAM}.{place}" for name in names for place in places}
 
 
 def _paths(group: str, coords: Sequence[str], shared: Sequence[str]) -> list[str]:

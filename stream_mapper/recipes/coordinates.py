@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from stream_mapper.builtin import Isochrone, RotatedBox
+from stream_mapper.builtin import Isochrone, IsochroneGrid, RotatedBox
 from stream_mapper.errors import InputError
 from stream_mapper.recipes.parts import PHOTOMETRIC
 from stream_mapper.track import Track
@@ -23,7 +23,7 @@ _ORDER = ("position", "proper_motion", "parallax", PHOTOMETRIC)  # that of how s
 Groups = dict[str, tuple[str, ...]]
 
 
-def coordinates_of(asked: Sequence[str] | None, track: Track, isochrone: Isochrone | None) -> list[str]:
+def coordinates_of(asked: Sequence[str] | None, track: Track, isochrone: Isochrone | IsochroneGrid | None) -> list[str]:
     """The coordinates that were asked for; by default phi2, proper motions of the track, photometry by an isochrone.
 
     Raises:
@@ -47,7 +47,7 @@ def groups_of(coordinates: Sequence[str]) -> Groups:
     return {name: tuple(found[name]) for name in order}
 
 
-def with_bands(groups: Groups, isochrone: Isochrone | None) -> Groups:
+def with_bands(groups: Groups, isochrone: Isochrone | IsochroneGrid | None) -> Groups:
     """The same with the bands that the photometry is over."""
     return groups | ({PHOTOMETRIC: isochrone.bands} if isochrone is not None else {})
 

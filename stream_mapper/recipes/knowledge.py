@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -11,7 +12,7 @@ from stream_mapper.errors import InputError
 from stream_mapper.track import HALF_WIDTHS, WIDTH, Track
 from stream_mapper.utils import significant
 
-Given = Track | str | Mapping[str, Sequence[float]]
+Given = Track | str | os.PathLike[str] | Mapping[str, Sequence[float]]
 """A track as a recipe takes it: itself, the name of a file or of a track of galstreams, or columns by name."""
 Widths = Mapping[str, float | Sequence[float] | None]
 """Half-widths of guides by coordinate: one number, one a place, or None for no guide."""
@@ -42,7 +43,7 @@ def as_track(given: Given, phi1: Sequence[float] | None = None) -> Track:
     """
     if isinstance(given, Track):
         return given
-    if isinstance(given, str):
+    if isinstance(given, str | os.PathLike):
         return _read(given, phi1)
     if "phi1" not in given:
         raise InputError(f"a track by its columns needs phi1, places in deg; got {list(given)}.")
@@ -51,7 +52,7 @@ def as_track(given: Given, phi1: Sequence[float] | None = None) -> Track:
     return Track(given["phi1"], columns, widths)
 
 
-def _read(source: str, phi1: Sequence[float] | None) -> Track:
+def _read(source: str | os.PathLike[str], phi1: Sequence[float] | None) -> Track:
     from stream_mapper.catalog import read_track  # noqa: PLC0415 (astropy takes seconds to load)
 
     ends = None if phi1 is None else (float(phi1[0]), float(phi1[1]))

@@ -9,9 +9,7 @@ from typing import Any
 from torch import nn
 
 from stream_mapper.builtin import (
-    Isochrone,
     IsochroneMVNorm,
-    MassFunction,
     MultivariateNormal,
     Normal,
     RotatedBox,
@@ -23,11 +21,13 @@ from stream_mapper.nn import OnGrid, sequential
 from stream_mapper.params import ModelParameters
 from stream_mapper.prior import ControlRegions
 from stream_mapper.recipes import ranges
+from stream_mapper.recipes.photometry import Photometry
 from stream_mapper.track import Track
 from stream_mapper.windows import Bounds
 
 ERROR = "_err"
 PHOTOMETRIC = "photometric"
+STREAM = "stream"
 LAYERS = 3
 HIDDEN = 32
 
@@ -42,9 +42,7 @@ class Ingredients:
         footprint: Where the survey looked.
         errors: Coordinates and bands with measurement errors.
         correlation: Whether the correlation of the errors of the proper motions is read.
-        isochrone: The isochrone, if there is photometry.
-        mass_function: How its stars are spread along it.
-        scatter: Scatter about it [mag].
+        photometry: The isochrone and what is known of its stars, if there is photometry.
         nets: Networks that were given, by ``component.part``.
         grid: Nodes of the grids of the others.
     """
@@ -54,9 +52,7 @@ class Ingredients:
     footprint: Footprint | None
     errors: Collection[str]
     correlation: bool
-    isochrone: Isochrone | None
-    mass_function: MassFunction | None
-    scatter: float
+    photometry: Photometry | None
     nets: Mapping[str, nn.Module]
     grid: int
 
@@ -148,14 +144,18 @@ def _together(coords: Sequence[str], given: Ingredients) -> dict[str, Any]:
 
 
 def _photometric(place: str, law: Law, given: Ingredients) -> Model:
-    isochrone = given.isochrone
-    if isochrone is None:
+    """Stars on the isochrone; what is the same all along the stream is a parameter of the stream's alone."""
+    light = given.photometry
+    if light is None:
         raise TypeError("a photometric part needs an isochrone")
+    shared = not place.startswith(f"{STREAM}.")
+    found = law.arguments(place, ("distmod",), given)
+    priors = [*found.pop("priors", []), *([] if shared else light.priors())]
+    bands = light.isochrone.bands
     return IsochroneMVNorm(
-        isochrone=isochrone,
-        phot_err_names=given.errors_of(isochrone.bands) or None,
-        phot_bounds=given.windows_of(isochrone.bands) or None,
-        scatter=given.scatter,
-        mass_function=given.mass_function,
-        **law.arguments(place, ("distmod",), given),
+        phot_err_names=given.errors_of(bands) or None,
+        phot_bounds=given.windows_of(bands) or None,
+        priors=priors,
+        **light.arguments(shared),
+        **found,
     )

@@ -6,20 +6,22 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from torch import nn
 
-from stream_mapper.builtin import Isochrone, MassFunction
+from stream_mapper.builtin import Isochrone, IsochroneGrid, MassFunction, PowerLawFamily
 from stream_mapper.errors import InputError
 from stream_mapper.footprint import Footprint
 from stream_mapper.models import Ends, MixtureModel, Model
 from stream_mapper.models.independent import Hook
 from stream_mapper.models.mixture import BACKGROUND
 from stream_mapper.params import ModelParameters
+from stream_mapper.paths import NameOrFile
 from stream_mapper.prior import Prior
 from stream_mapper.recipes.background import background_of
 from stream_mapper.recipes.background import groups_of as groups_behind
-from stream_mapper.recipes.components import STREAM, Component, Planned, built, plan_beside, plan_stream, sharing
+from stream_mapper.recipes.components import Component, Planned, built, plan_beside, plan_stream, sharing
 from stream_mapper.recipes.coordinates import coordinates_of, groups_of, windows_of, with_bands
 from stream_mapper.recipes.knowledge import as_track, known
-from stream_mapper.recipes.parts import Ingredients
+from stream_mapper.recipes.parts import STREAM, Ingredients
+from stream_mapper.recipes.photometry import Photometry
 from stream_mapper.track import Track
 from stream_mapper.windows import Window
 
@@ -28,15 +30,17 @@ _NOT_MEASURED_ERRORS = ("phi2",)  # positions are known to a thousandth of any w
 
 
 def Stream(  # noqa: N802 (it makes a model as a class of models does)
-    track: Track | str | dict[str, list[float]],
+    track: Track | NameOrFile | dict[str, list[float]],
     window: dict[str, float | tuple[float, float] | Window],
     phi1: tuple[float, float] | None = None,
     coordinates: list[str] | None = None,
     errors: list[str] | None = None,
     correlation: bool = False,
-    isochrone: Isochrone | None = None,
-    mass_function: MassFunction | None = None,
+    isochrone: Isochrone | IsochroneGrid | None = None,
+    mass_function: MassFunction | PowerLawFamily | None = None,
     scatter: float = 0.03,
+    reddening: dict[str, float] | None = None,
+    population: dict[str, tuple[float, float]] | None = None,
     footprint: Footprint | None = None,
     widths: dict[str, float | list[float] | None] | None = None,
     bounds: dict[str, tuple[float, float]] | None = None,
@@ -71,14 +75,18 @@ def Stream(  # noqa: N802 (it makes a model as a class of models does)
             the track, and photometry if there is an isochrone.
         errors: Coordinates and bands that have a column of errors, ``pm_phi1_err`` and so on; by default all but phi2.
         correlation: Whether the correlation of the errors of the proper motions is read, which a ``SkyFrame`` gives.
-        isochrone: Of the stars of the stream, for ``photometry``; its bands are the columns.
-        mass_function: How its stars are spread along it; by default Kroupa's.
+        isochrone: Of the stars of the stream, for ``photometry``; its bands are the columns. Of a grid, ``feh`` [dex]
+            and ``age`` [Gyr] are parameters that are the same all along the stream.
+        mass_function: How its stars are spread along it; by default Kroupa's. Of a family, ``mass-slope`` is one, too.
         scatter: Scatter about it [mag].
+        reddening: Extinction of each band over E(B-V); ``ebv`` [mag] is then a parameter.
+        population: Mean and sigma of what is known of these parameters, such as ``{"feh": (-2.0, 0.2)}``, and of the
+            zero points of bands, ``offset.g`` [mag]. Without it they are free in their range.
         footprint: Where the survey looked.
         widths: Half-widths of the guides by coordinate, one number or one a place of the track; null for no guide. By
             default those of the track, or those of docs/recipes.md.
         bounds: Ranges of parameters of the stream in place of the recipe's, such as ``phi2.mu``, ``phi2.ln-sigma``,
-            ``distmod.mu`` and ``ln-weight``.
+            ``distmod.mu``, ``feh`` and ``ln-weight``.
         ends: Where the stream begins and ends, or whether that is fitted where its track does so inside the field.
         parallax_sets_distance: Whether the modulus of the photometry is that of the parallax, if both are there.
         components: What is beside the stream, by name.
@@ -104,15 +112,14 @@ def Stream(  # noqa: N802 (it makes a model as a class of models does)
     behind = with_bands(groups, isochrone)
     modelled = [coord for coords in behind.values() for coord in coords]
     windows, box = windows_of(window, modelled, whole)
+    light = _photometry(isochrone, mass_function, scatter, reddening, population, bounds)
     given = Ingredients(
         windows=windows,
         box=box,
         footprint=footprint,
         errors=_errors(errors, modelled),
         correlation=correlation,
-        isochrone=isochrone,
-        mass_function=mass_function,
-        scatter=scatter,
+        photometry=light,
         nets=nets or {},
         grid=grid,
     )
@@ -127,10 +134,26 @@ def Stream(  # noqa: N802 (it makes a model as a class of models does)
         | {BACKGROUND: background_of(background, behind, given, replaced)},
         net=given.net(_WEIGHTS, len(planned), hidden=64, gain=gain),
         params=ModelParameters({f"{one.name}.ln-weight": one.ln_weight for one in planned}),
-        unpack_params_hooks=[*sharing(beside, groups, replaced), *hooks],
+        unpack_params_hooks=[*sharing(beside, groups, replaced, light), *hooks],
         priors=priors,
         ends={one.name: one.ends for one in planned if one.ends is not None},
     )
+
+
+def _photometry(
+    isochrone: Isochrone | IsochroneGrid | None,
+    mass_function: MassFunction | PowerLawFamily | None,
+    scatter: float,
+    reddening: Mapping[str, float] | None,
+    population: Mapping[str, tuple[float, float]] | None,
+    bounds: Mapping[str, tuple[float, float]] | None,
+) -> Photometry | None:
+    """What is known of the stars' light, if there is an isochrone."""
+    if isochrone is None:
+        if reddening or population:
+            raise InputError("reddening and population are of the stars of an isochrone; give one, or leave them out.")
+        return None
+    return Photometry(isochrone, mass_function, scatter, reddening or {}, population or {}, bounds or {})
 
 
 def _errors(asked: Iterable[str] | None, modelled: Sequence[str]) -> list[str]:

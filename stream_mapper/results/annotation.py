@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stream_mapper.catalog import Reading, check_ids, id_column
+from stream_mapper.catalog.schema import default_unit
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError
 from stream_mapper.models.base import Model
@@ -23,6 +24,8 @@ from stream_mapper.selection import Selection
 
 SELECTED = "selected"
 """Name of the column that says whether the selection lets the star in."""
+OF_STREAM = ("phi1", "phi2", "pm_phi1", "pm_phi2")
+"""Coordinates that are added to a table of the sky, where they are read."""
 
 _log = logging.getLogger("stream_mapper")
 
@@ -58,11 +61,17 @@ class Intake:
     @property
     def result_names(self) -> list[str]:
         """Names of the columns that are added to the memberships here."""
-        return [] if self.selection is None else [SELECTED]
+        return [*([] if self.selection is None else [SELECTED]), *self.turned]
 
-    def selected(self, stars: Data) -> dict[str, NDArray[Any]]:
-        """Whether the selection lets each star in, as a column of the memberships; none without a selection."""
-        return {} if self.selection is None else {SELECTED: self.selection(stars).cpu().numpy()}
+    @property
+    def turned(self) -> list[str]:
+        """Coordinates that are read and that a frame makes of those of the sky."""
+        return [name for name in OF_STREAM if name in self.reading.columns] if self.reading.frame else []
+
+    def result_columns(self, stars: Data) -> dict[str, NDArray[Any]]:
+        """Whether the selection lets each star in, if there is one, and its coordinates along the stream by a frame."""
+        selected = {} if self.selection is None else {SELECTED: self.selection(stars).cpu().numpy()}
+        return selected | {name: stars[name].double().cpu().numpy() for name in self.turned}
 
     def id_of(self, names: Sequence[str]) -> str | None:
         """The column that tells stars apart, if a table of these names has it."""
@@ -129,7 +138,7 @@ class Annotation:
         """Membership columns of stars as they are written: probabilities in double precision."""
         arrays = {name: values.numpy() for name, values in columns.items()}
         plain = {name: a.astype(np.float64) if a.dtype.kind == "f" else a for name, a in arrays.items()}
-        return plain | self.intake.selected(stars)
+        return plain | self.intake.result_columns(stars)
 
     def table(self, table: Table, arrays: Arrays, path: str | None = None) -> Table:
         """The table's own rows and columns with the memberships, and notes; see :func:`rename_clashes`."""
@@ -144,6 +153,8 @@ class Annotation:
         """A result, changed in place, with the facts of its origin and notes at its columns."""
         internal = internal_names(table.colnames, self.intake.reading.columns, self.intake.reading.frame)
         added = {name: name for name in self.names}
+        for name in set(self.intake.turned) & set(table.colnames):
+            table[name].unit = default_unit(name)
         return with_facts(table, self.facts, {**internal, **added}, self.intake.id_of(table.colnames))
 
     def _check_errors(self, names: Sequence[str], path: str) -> None:

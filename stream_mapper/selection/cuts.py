@@ -16,6 +16,7 @@ from stream_mapper.track import Track, interpolate
 from stream_mapper.windows import Bounds, Interval, WindowAlong
 
 Edge = float | None
+_ERROR = "_err"
 
 
 class Cut(Selection):
@@ -28,12 +29,17 @@ class Cut(Selection):
     Arguments:
         bounds: Column to its lowest and highest value [unit of the column]; None leaves that side open. A column
             ``g - i`` is the difference of two.
+        errors: Standard errors by which a star may be outside; above zero, the errors are read, ``parallax_err`` of
+            ``parallax``, and a star without one is not known to be outside.
 
     Raises:
-        InputError: If there are none, or they are not in order.
+        InputError: If there are none, or they are not in order, or ``errors`` is below zero.
     """
 
-    def __init__(self, bounds: Mapping[str, tuple[Edge, Edge]]) -> None:
+    def __init__(self, bounds: Mapping[str, tuple[Edge, Edge]], errors: float = 0.0) -> None:
+        if not 0 <= errors < math.inf:
+            raise InputError(f"Cut: errors must be 0 or more standard errors; got {errors}.")
+        self.errors = float(errors)
         self.bounds: dict[str, Interval] = {
             name: (-math.inf if low is None else float(low), math.inf if high is None else float(high))
             for name, (low, high) in bounds.items()
@@ -46,8 +52,9 @@ class Cut(Selection):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Columns with bounds."""
-        return tuple(column for name in self.bounds for column in columns_of(name))
+        """Columns with bounds, and their errors if these are read."""
+        names = [column for name in self.bounds for column in columns_of(name)]
+        return (*names, *(name + _ERROR for name in names if self.errors))
 
     def answer(self, data: Data) -> Answer:
         """Stars are in where every value is measured and inside, out where one is outside."""
@@ -55,20 +62,31 @@ class Cut(Selection):
         no = ~yes
         for name, (low, high) in self.bounds.items():
             x, known = value(data, name, "Cut")
-            inside = (x >= low) & (x <= high)
+            reach, sure = self._reach(data, name, x)
+            known = known & sure
+            inside = (x >= low - reach) & (x <= high + reach)
             yes, no = yes & known & inside, no | (known & ~inside)
         return Answer(yes, no)
 
     def window(self) -> dict[str, Bounds]:
-        """The bounds."""
-        return dict(self.bounds)
+        """The bounds; none if stars may be outside by their errors."""
+        return {} if self.errors else dict(self.bounds)
 
     def parts(self) -> list[Selection]:
         """One cut a column."""
-        return [self] if len(self.bounds) == 1 else [Cut({name: edges}) for name, edges in self.bounds.items()]
+        cuts = [Cut({name: edges}, self.errors) for name, edges in self.bounds.items()]
+        return [self] if len(cuts) == 1 else list(cuts)
+
+    def _reach(self, data: Data, name: str, x: Tensor) -> tuple[Tensor, Tensor]:
+        """How far each star of values ``x`` may be outside, and whether that is known, (N,) each."""
+        if not self.errors:
+            return torch.zeros_like(x), torch.ones_like(x, dtype=torch.bool)
+        errors, known = zip(*(value(data, column + _ERROR, "Cut") for column in columns_of(name)), strict=True)
+        return self.errors * torch.stack(errors).square().sum(0).sqrt(), torch.stack(known).all(0)
 
     def __repr__(self) -> str:
-        return f"Cut({', '.join(f'{name}: {low:g} to {high:g}' for name, (low, high) in self.bounds.items())})"
+        bounds = ", ".join(f"{name}: {low:g} to {high:g}" for name, (low, high) in self.bounds.items())
+        return f"Cut({bounds}, within {self.errors:g} errors)" if self.errors else f"Cut({bounds})"
 
 
 class Polygon(Selection):

@@ -19,6 +19,7 @@ from stream_mapper.errors import InputError, check_at_least, check_positive, che
 from stream_mapper.inference.resampled import Resampled
 from stream_mapper.models.base import Learned, Model, is_pretrained
 from stream_mapper.models.components import frozen_parts
+from stream_mapper.paths import FilePath
 from stream_mapper.selection import Selection
 from stream_mapper.training.batches import Batches, batch_sizes
 from stream_mapper.training.length import epochs_for
@@ -52,7 +53,7 @@ class BackgroundStage:
     """
 
     off_stream: Selection | None = None
-    path: str | None = None
+    path: FilePath | None = None
     max_epochs: int | None = None
     batch_size: int = 1024
     learning_rate: float = 1e-2

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 from tqdm import tqdm
 
+from stream_mapper.commands import is_quiet
 from stream_mapper.devices import sync_is_cheap
 from stream_mapper.errors import DivergedError
 from stream_mapper.inference.ensemble import mean_over
@@ -141,7 +142,7 @@ class FitProgress(ProgressBar):
         """Open the bar."""
         self._bar = tqdm(
             total=trainer.max_epochs,
-            disable=not self._enabled,
+            disable=not self._enabled or is_quiet(),
             desc="fit",
             unit="epoch",
             mininterval=1.0 if sys.stderr.isatty() else 10.0,

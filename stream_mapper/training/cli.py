@@ -3,30 +3,60 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import yaml
 from jsonargparse import Namespace
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, instantiate_class
+from lightning.pytorch.cli import (
+    ArgsType,
+    LightningArgumentParser,
+    LightningCLI,
+    SaveConfigCallback,
+    instantiate_class,
+)
 
 from stream_mapper.commands import ALLOW, ALLOW_HELP, OneLineErrors, take_allowed
 from stream_mapper.errors import InputError
+from stream_mapper.paths import FilePath, absolute
 from stream_mapper.results.run_folder import ResultOptions
 from stream_mapper.training.background import BackgroundStage, Hardware
 from stream_mapper.training.callbacks import StopEarly
 from stream_mapper.training.datamodule import CatalogueDataModule
 from stream_mapper.training.expanded import expanded
+from stream_mapper.training.help import asked_section, options_of, page
 from stream_mapper.training.length import BY_STARS
 from stream_mapper.training.module import StreamModule
 from stream_mapper.training.trainer import BEST_EPOCH, DEFAULTS, callbacks
 from stream_mapper.training.whole_files import EpochCheckpoint, beside_nothing, without_requeue
 
 _RUNS_ON = ("accelerator", "devices", "num_nodes", "strategy")
+_FOLDERS = ("trainer.default_root_dir", "trainer.logger.init_args.save_dir", "checkpoint.dirpath")
 _PRECISIONS = ("None", "32", "32-true", "64", "64-true")
 
 
 class FitParser(OneLineErrors, LightningArgumentParser):
-    """Lightning's parser, with errors on one line."""
+    """Lightning's parser, with errors on one line, and folders of a file that are relative to it."""
+
+    def parse_path(self, path: FilePath, *args: Any, **kwargs: Any) -> Namespace:
+        """What a configuration file says."""
+        config = super().parse_path(path, *args, **kwargs)
+        return _with_folders(config, Path(path).parent)
+
+    section: str | None = None  # whose options --help lists
+
+    def format_help(self, *args: Any) -> str:
+        """A page, or what was asked for."""
+        if self.section is None or self.section == "all":
+            return super().format_help(*args)
+        return options_of(self, self.section) if self.section else page()
+
+
+class SaveConfig(SaveConfigCallback):
+    """Writes the configuration of a run, whose folders no longer depend on where it was started."""
+
+    def __init__(self, parser: LightningArgumentParser, config: Namespace, **kwargs: Any) -> None:
+        super().__init__(parser, _with_folders(config.clone(), Path()), **kwargs)
 
 
 class StreamCLI(LightningCLI):
@@ -36,6 +66,7 @@ class StreamCLI(LightningCLI):
         args = sys.argv[1:] if args is None else args
         args = take_allowed(args) if isinstance(args, list) else args
         _check_overrides(args)
+        self._section = asked_section(args) if isinstance(args, list) else None
         super().__init__(
             StreamModule,
             CatalogueDataModule,
@@ -43,6 +74,7 @@ class StreamCLI(LightningCLI):
             args=args,
             seed_everything_default=0,
             auto_configure_optimizers=False,
+            save_config_callback=SaveConfig,
             save_config_kwargs={"overwrite": True},
             trainer_defaults=DEFAULTS | {"callbacks": callbacks()},
         )
@@ -51,6 +83,7 @@ class StreamCLI(LightningCLI):
         """Our parser in place of Lightning's."""
         kwargs = {"dump_header": None, "prog": "stream-mapper fit"} | kwargs
         parser = FitParser(**kwargs)
+        parser.section = self._section
         parser.add_argument("-c", "--config", action="config", help="A configuration file in YAML.")
         return parser
 
@@ -104,6 +137,14 @@ class StreamCLI(LightningCLI):
         if trainer.logger in (None, True) or ours:
             init = {"save_dir": str(trainer.default_root_dir), "name": "", "default_hp_metric": False}
             trainer.logger = {"class_path": "lightning.pytorch.loggers.TensorBoardLogger", "init_args": init}
+
+
+def _with_folders(config: Namespace, start: Path) -> Namespace:
+    """A configuration whose folders of Lightning's start at the root."""
+    for name in _FOLDERS:
+        if isinstance(given := config.get(name), str):
+            config[name] = absolute(start / Path(given).expanduser())
+    return config
 
 
 def _check_trainer(trainer: Any) -> None:

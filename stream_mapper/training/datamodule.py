@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from stream_mapper.mock.base import simulated
 from stream_mapper.models.base import Model, windows_of
 from stream_mapper.models.known import Batch, KnownDensities
 from stream_mapper.models.mixture import MixtureModel
+from stream_mapper.paths import FilePath
 from stream_mapper.results.annotation import Intake, check_columns, membership_names, rename_clashes
 from stream_mapper.results.metrics import bare_magnitudes
 from stream_mapper.selection import Selection
@@ -102,7 +104,7 @@ class CatalogueDataModule(L.LightningDataModule):
     def __init__(
         self,
         columns: list[str] | dict[str, str | Column] | None = None,
-        path: str | None = None,
+        path: FilePath | None = None,
         simulator: Simulator | None = None,
         frame: SkyFrame | None = None,
         errors: dict[str, float | dict[str, Any]] | None = None,
@@ -120,7 +122,8 @@ class CatalogueDataModule(L.LightningDataModule):
         check_at_least("data.batch_size", batch_size)
         check_share("data.val_fraction", val_fraction)
         self.intake = Intake(Reading(columns or [], frame, errors, survey, corrections, blank), selection, id)
-        self.path, self.simulator, self.source = path, simulator, source
+        self.path = None if path is None else os.fspath(path)
+        self.simulator, self.source = simulator, source
         self.batch_size, self.val_fraction, self.seed = batch_size, val_fraction, seed
         self._train, self._val = _NOTHING, _NOTHING
 

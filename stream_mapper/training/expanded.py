@@ -7,13 +7,14 @@ from typing import Any
 
 import yaml
 
-from stream_mapper.builtin import Isochrone
+from stream_mapper.builtin import Isochrone, IsochroneGrid
 from stream_mapper.description import describe
 from stream_mapper.models.base import Model
 from stream_mapper.training.background import BackgroundStage
 from stream_mapper.training.off_stream import with_off_stream
 
 Plain = dict[str, Any]
+_ISOCHRONES = (Isochrone.__name__, IsochroneGrid.__name__)
 _NOTHING: tuple[Any, ...] = (None, [], {})
 
 
@@ -47,12 +48,12 @@ def _isochrone(given: Plain) -> Any:
 
 
 def _with_isochrone(plain: Any, isochrone: Any) -> Any:
-    """A description with an isochrone by its file in place of its numbers."""
+    """A description with an isochrone or a grid by its files in place of its numbers."""
     if isinstance(plain, list):
         return [_with_isochrone(item, isochrone) for item in plain]
     if not isinstance(plain, Mapping):
         return plain
-    if str(plain.get("class_path", "")).rpartition(".")[2] == Isochrone.__name__:
+    if str(plain.get("class_path", "")).rpartition(".")[2] in _ISOCHRONES:
         return isochrone
     return {key: _with_isochrone(item, isochrone) for key, item in plain.items()}
 

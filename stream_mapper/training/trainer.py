@@ -54,7 +54,10 @@ def make_trainer(root: str, *, logger: bool, **options: Any) -> L.Trainer:
 
 @contextmanager
 def only_warnings() -> Iterator[None]:
-    """Inside, Lightning says nothing below warnings."""
+    """Inside, Lightning says nothing below warnings, unless our own messages are told to the last."""
+    if logging.getLogger("stream_mapper").isEnabledFor(logging.DEBUG):
+        yield
+        return
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

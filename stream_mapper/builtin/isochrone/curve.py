@@ -15,6 +15,7 @@ from stream_mapper.builtin.isochrone.placement import place
 from stream_mapper.builtin.isochrone.points import MassRange, Points, Stop
 from stream_mapper.builtin.isochrone.synthetic import synthetic_magnitudes, synthetic_mass
 from stream_mapper.errors import InputError
+from stream_mapper.paths import FilePath
 
 Bands = Mapping[str, str] | Sequence[str]
 
@@ -65,7 +66,7 @@ class Isochrone(nn.Module):
     @classmethod
     def read(
         cls,
-        path: str | Path,
+        path: FilePath,
         bands: Bands,
         *,
         age: float | None = None,
@@ -93,12 +94,12 @@ class Isochrone(nn.Module):
                 metallicities or ages, lacks a band, or has a point without a magnitude or out of order. The message
                 says why, and in which line or row.
         """
-        return cls._of(readers.read_any(Path(path)), bands, age, mass_range, stop)
+        return cls._of(readers.read_any(Path(path).expanduser()), bands, age, mass_range, stop)
 
     @classmethod
     def read_mist(
         cls,
-        path: str | Path,
+        path: FilePath,
         bands: Bands,
         *,
         age: float | None = None,
@@ -110,12 +111,12 @@ class Isochrone(nn.Module):
         Arguments and errors as in `read`; "rgb_tip" is the primary equivalent evolutionary point 605, "early_agb" is
         808. None keeps white dwarfs, too.
         """
-        return cls._of(readers.read_mist(Path(path)), bands, age, mass_range, stop)
+        return cls._of(readers.read_mist(Path(path).expanduser()), bands, age, mass_range, stop)
 
     @classmethod
     def read_parsec(
         cls,
-        path: str | Path,
+        path: FilePath,
         bands: Bands,
         *,
         age: float | None = None,
@@ -128,12 +129,12 @@ class Isochrone(nn.Module):
         "G_BPmag")``; "rgb_tip" is the last row before stage label 4, "early_agb" the last before 8. The row of label 9
         stands for a remnant, at 30 mag: with None, a file that has one is refused.
         """
-        return cls._of(readers.read_parsec(Path(path)), bands, age, mass_range, stop)
+        return cls._of(readers.read_parsec(Path(path).expanduser()), bands, age, mass_range, stop)
 
     @classmethod
     def read_dartmouth(
         cls,
-        path: str | Path,
+        path: FilePath,
         bands: Bands,
         *,
         age: float | None = None,
@@ -144,12 +145,12 @@ class Isochrone(nn.Module):
         Arguments and errors as in `read`, but that bands are called as ``("gP1", "rP1")`` or ``("DECam_g",
         "DECam_r")``. The curve ends at the tip of the red-giant branch, as the file does.
         """
-        return cls._of(readers.read_dartmouth(Path(path)), bands, age, mass_range, None)
+        return cls._of(readers.read_dartmouth(Path(path).expanduser()), bands, age, mass_range, None)
 
     @classmethod
     def read_basti(
         cls,
-        path: str | Path,
+        path: FilePath,
         bands: Bands,
         *,
         age: float | None = None,
@@ -162,12 +163,12 @@ class Isochrone(nn.Module):
         "rgb_tip" is the point from which the luminosity falls by 0.3 dex or more within 15 points, "early_agb" the end
         of the file.
         """
-        return cls._of(readers.read_basti(Path(path)), bands, age, mass_range, stop)
+        return cls._of(readers.read_basti(Path(path).expanduser()), bands, age, mass_range, stop)
 
     @classmethod
     def read_table(
         cls,
-        path: str | Path,
+        path: FilePath,
         bands: Bands,
         *,
         mass: str | None = None,
@@ -190,7 +191,7 @@ class Isochrone(nn.Module):
             mass_range: Keep these initial masses only, in solar masses.
             stop: Where the curve ends, if the table names the stages.
         """
-        return cls._of(readers.read_table(Path(path), mass), bands, age, mass_range, stop)
+        return cls._of(readers.read_table(Path(path).expanduser(), mass), bands, age, mass_range, stop)
 
     @classmethod
     def mist(
@@ -201,7 +202,7 @@ class Isochrone(nn.Module):
         *,
         mass_range: MassRange | None = None,
         stop: Stop = "rgb_tip",
-        folder: str | None = None,
+        folder: FilePath | None = None,
     ) -> Isochrone:
         """Curve of MIST at any age and [Fe/H], by the package minimint (the extra ``isochrones``).
 
@@ -233,11 +234,11 @@ class Isochrone(nn.Module):
         a real isochrone, all evolved stars share a narrow range of mass. Use it in tests and mock streams only.
 
         Arguments:
-            bands: Any of g, r and i.
+            bands: Any of g, r and i, and of Gaia's G, BP and RP.
             points: Number of points M, evenly spaced in M_g.
 
         Raises:
-            InputError: If a band is not one of the three.
+            InputError: If a band is none of these.
         """
         names = (bands,) if isinstance(bands, str) else tuple(bands)
         g = np.linspace(10.0, -2.0, points)

@@ -14,6 +14,7 @@ from stream_mapper.builtin.isochrone.placement import place_together
 from stream_mapper.builtin.isochrone.points import MassRange, Stop
 from stream_mapper.description import Described
 from stream_mapper.errors import InputError
+from stream_mapper.paths import FilePath
 
 Array = NDArray[np.float64]
 
@@ -65,7 +66,7 @@ class IsochroneGrid(Described, nn.Module):
         *,
         mass_range: MassRange | None = None,
         stop: Stop = "rgb_tip",
-        folder: str | None = None,
+        folder: FilePath | None = None,
     ) -> IsochroneGrid:
         """Isochrones of MIST at each of some ages [Gyr] and each of some [Fe/H]; arguments as of `Isochrone.mist`."""
         pairs = [(a, z) for a in age for z in feh]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from stream_mapper.builtin.isochrone.points import MassRange, Stop, phase_of_stages
 from stream_mapper.errors import InputError, check_positive
+from stream_mapper.paths import FilePath
 
 Array = NDArray[np.float64]
 
@@ -77,7 +78,7 @@ def _masses(last: float, mass_range: MassRange | None) -> Array:
     return kept
 
 
-def interpolator_of(columns: Sequence[str], folder: str | None) -> Any:
+def interpolator_of(columns: Sequence[str], folder: FilePath | None) -> Any:
     """The interpolator of minimint for some columns.
 
     Raises:

@@ -17,6 +17,7 @@ from stream_mapper.catalog.sky.frames import SkyFrame
 from stream_mapper.catalog.sky.rotation import directions, place_of
 from stream_mapper.errors import InputError
 from stream_mapper.footprint import Footprint
+from stream_mapper.paths import FilePath
 
 IsSeen = Callable[[Values, Values], NDArray[np.bool_]]
 
@@ -24,7 +25,7 @@ _EXTRA = "pip install 'stream_mapper[footprint]'"
 
 
 def read_footprint(
-    source: str,
+    source: FilePath,
     frame: SkyFrame | str,
     phi1: tuple[float, float],
     phi2: tuple[float, float],

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from stream_mapper.catalog.columns import Column, ColumnReader, Errors, Values, approximate_errors
 from stream_mapper.catalog.schema import default_unit, find_column
-from stream_mapper.catalog.sky.orientation import Orientation, check_setting, orientation
+from stream_mapper.catalog.sky.orientation import FrameOfTrack, Orientation, check_setting, orientation
 from stream_mapper.catalog.sky.reflex import Reflex
 from stream_mapper.catalog.sky.rotation import angle_of, rotate, rotate_correlations, rotate_errors
 from stream_mapper.errors import InputError
@@ -48,7 +48,7 @@ class SkyFrame:
 
     def __init__(
         self,
-        frame: str | dict[str, Any] = "gala.coordinates.GD1Koposov10",
+        frame: str | FrameOfTrack | dict[str, Any] = "gala.coordinates.GD1Koposov10",
         ra: str = "ra",
         dec: str = "dec",
         pmra: str = "pmra",
@@ -203,9 +203,17 @@ def _refuse_latitude(dec: NDArray[np.float64], path: str) -> None:
         raise InputError(f"{path}: declinations reach {np.nanmax(np.abs(dec))} deg; check the column and its unit.")
 
 
+def _agree(column: Any, values: Values) -> bool:
+    """Whether a column of a table says the same as what is computed, to single precision."""
+    given = np.ma.asarray(column)
+    numbers = given.filled(np.nan) if given.dtype.kind == "f" else None
+    return numbers is not None and bool(np.allclose(numbers, values, rtol=1e-5, atol=1e-4, equal_nan=True))
+
+
 def _with_columns(table: Table, added: dict[str, Values], path: str) -> Table:
     """A copy of the table with columns added, in their default units."""
-    if replaced := sorted(set(added) & set(table.colnames)):
+    there = sorted(set(added) & set(table.colnames))
+    if replaced := [name for name in there if not _agree(table[name], added[name])]:
         logger.warning("%s: columns %s are computed anew from the sky position.", path, replaced)
     out = table.copy(copy_data=False)
     for name, values in added.items():

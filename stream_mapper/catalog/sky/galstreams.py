@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -176,9 +177,15 @@ def track_file(name: str, folder: str | os.PathLike[str] | None = None) -> Path:
 
 def _read(path: Path) -> QTable:
     try:
-        return QTable.read(path, format="ascii.ecsv")
+        return _read_once(path, path.stat().st_mtime_ns)
     except Exception as error:
         raise InputError(f"{path}: cannot be read as a track of galstreams ({one_line(error)}).") from error
+
+
+@lru_cache(maxsize=64)
+def _read_once(path: Path, changed: int) -> QTable:  # noqa: ARG001 (a file that has changed is read again)
+    """A file of galstreams; whoever begins with a stream asks for its tracks several times, a second each time."""
+    return QTable.read(path, format="ascii.ecsv")
 
 
 def _flags(summary: Table) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 from astropy import units
@@ -22,7 +22,16 @@ from stream_mapper.catalog.sky.rotation import (
     towards,
 )
 from stream_mapper.errors import InputError
+from stream_mapper.paths import FilePath
 from stream_mapper.trust import check_frame
+
+
+class FrameOfTrack(TypedDict, total=False):
+    """A track of galstreams, and maybe the folder of its files."""
+
+    track: str
+    tracks: FilePath
+
 
 Setting = str | Mapping[str, Any]
 """A frame, as a configuration names it: see `orientation`."""

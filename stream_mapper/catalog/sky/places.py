@@ -17,6 +17,7 @@ from stream_mapper.track import Track
 SKY = ("ra", "dec", "pmra", "pmdec")
 """What a frame turns."""
 
+_CLOSE = 0.01  # of the spacing: a place so near to the last is none
 _MARGIN = 1e-6  # deg
 
 
@@ -80,7 +81,7 @@ def resampled(
     first, last = (low, high) if ends is None else (max(low, ends[0]), min(high, ends[1]))
     if turns or first < -180 - _MARGIN or last > 180 + _MARGIN:
         raise _astray(path)
-    grid = np.append(np.arange(first, last - _MARGIN, spacing), last)
+    grid = np.append(np.arange(first, last - max(_MARGIN, _CLOSE * spacing), spacing), last)
 
     def at(values: Values) -> list[float]:
         values = values[rows][order]

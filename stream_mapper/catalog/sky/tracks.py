@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 from astropy.table import Table
@@ -16,6 +17,7 @@ from stream_mapper.catalog.sky.library import PREFIX
 from stream_mapper.catalog.sky.places import SKY, in_frame, resampled, with_distances
 from stream_mapper.catalog.sky.streams import known_stream
 from stream_mapper.errors import InputError, check_positive
+from stream_mapper.paths import FilePath, NameOrFile, is_file
 from stream_mapper.track import WIDTH, Track
 
 _log = logging.getLogger("stream_mapper")
@@ -24,10 +26,10 @@ _ALONG = ("distance", "distmod", "parallax", "rv")  # what no rotation changes
 
 
 def read_track(
-    source: str,
+    source: NameOrFile,
     frame: SkyFrame | str | None = None,
     *,
-    tracks: str | None = None,
+    tracks: FilePath | None = None,
     phi1: tuple[float, float] | None = None,
     spacing: float = 1.0,
 ) -> Track:
@@ -59,15 +61,12 @@ def read_track(
     """
     check_positive("the spacing of a track", spacing)
     frame = SkyFrame(frame) if isinstance(frame, str) else frame
-    if not _is_file(source):
-        return known_stream(source, frame, tracks=tracks, phi1=phi1, spacing=spacing).track
-    path = Path(source)
-    columns, widths = _stream_columns(_without_unknown(read_table(path), path), frame, source)
-    return resampled(columns, widths, phi1, spacing, source)
-
-
-def _is_file(source: str) -> bool:
-    return Path(source).is_file() or Path(source).suffix in (".ecsv", ".csv", ".fits", ".parquet", ".vot")
+    name = os.fspath(source)
+    if not is_file(name):
+        return known_stream(name, frame, tracks=tracks, phi1=phi1, spacing=spacing).track
+    path = Path(name).expanduser()
+    columns, widths = _stream_columns(_without_unknown(read_table(path), path), frame, name)
+    return resampled(columns, widths, phi1, spacing, name)
 
 
 def _without_unknown(table: Table, path: Path) -> Table:

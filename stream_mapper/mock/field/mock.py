@@ -14,11 +14,12 @@ from stream_mapper.errors import InputError, check_at_least, check_positive
 from stream_mapper.mock.base import Column, Simulator, Stars, check_shares, normal, shuffled, uniform
 from stream_mapper.mock.field.measurement import measure_field, to_icrs
 from stream_mapper.mock.field.populations import DISC, HALO, Along, FieldStars, TrackStream
-from stream_mapper.mock.field.surveys import field_survey, synthetic_isochrone
+from stream_mapper.mock.field.surveys import field_survey
 from stream_mapper.mock.survey.measurement import PROPER_MOTIONS, Window
 from stream_mapper.mock.survey.photometry import CurvePhotometry
 from stream_mapper.mock.survey.population import Population
 from stream_mapper.mock.survey.stream import truth_of
+from stream_mapper.paths import FilePath
 from stream_mapper.track import Track
 
 _WIDTH, _WIDTHS = 0.2, (0.05, 1.5)  # deg: where the literature has none, and the least and the greatest that is taken
@@ -91,7 +92,7 @@ class TrackMock(Simulator):
         scatter: float = 0.015,
         missing_photometry: float = 0.02,
         missing_astrometry: float = 0.02,
-        tracks: str | os.PathLike[str] | None = None,
+        tracks: FilePath | None = None,
         matrix: Sequence[Sequence[float]] | None = None,
     ) -> None:
         check_at_least("n_stream", n_stream, 0)
@@ -106,7 +107,7 @@ class TrackMock(Simulator):
         self.track, self.survey = _whole(known, seed), field_survey(survey)
         shape = Along(self.track, sigma, dispersion)
         self.window = Window(shape.extent, phi2 or _across(self.track, sigma))
-        curve = isochrone or synthetic_isochrone(self.survey.passbands.bands)
+        curve = isochrone or Isochrone.synthetic(self.survey.passbands.bands)
         photometry = CurvePhotometry(curve, PowerLawMassFunction(-0.5), scatter, depth, self.survey.passbands)
         self.stream = TrackStream(n_stream, shape, photometry, phi2=self.window.phi2)
         n_halo, seen = round(_HALO * n_background), self.survey

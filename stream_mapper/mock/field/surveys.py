@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
-
-from stream_mapper.builtin.isochrone import Isochrone
 from stream_mapper.errors import InputError
 from stream_mapper.mock.survey.background import Colour
 from stream_mapper.mock.survey.measurement import ErrorModel, Passbands
@@ -70,15 +67,3 @@ def field_survey(name: str) -> FieldSurvey:
     if name not in FIELD_SURVEYS:
         raise InputError(f"survey {name!r} cannot be simulated; there are {', '.join(FIELD_SURVEYS)}.")
     return FIELD_SURVEYS[name]
-
-
-def synthetic_isochrone(bands: tuple[str, ...]) -> Isochrone:
-    """The package's synthetic curve in the bands of a survey, Gaia's by relations linear in g - i, chosen by eye."""
-    if not set(bands) <= {"G", "BP", "RP"}:
-        return Isochrone.synthetic(bands)
-    curve = Isochrone.synthetic(("g", "i"))
-    g, i = curve.magnitudes.unbind(-1)
-    broad, bp_rp = g - 0.07 - 0.75 * (g - i), 0.36 + 0.82 * (g - i)
-    rp = broad - 0.05 - 0.45 * bp_rp
-    columns = {"G": broad, "RP": rp, "BP": rp + bp_rp}
-    return Isochrone(curve.mass, torch.stack([columns[band] for band in bands], -1), bands)

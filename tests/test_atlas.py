@@ -1,0 +1,62 @@
+"""The atlas: every track has a fit or a line, a drawn field is fitted, and what is there is kept."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from galstreams_files import write_log, write_track
+
+ATLAS = Path(__file__).parents[1] / "experiments" / "atlas"
+QUICK = ["--trainer.max_epochs=2", "--background.max_epochs=1", "--background.copies=0", "--results.draws=2"]
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """A script of the atlas as a module, by its name."""
+    monkeypatch.syspath_prepend(str(ATLAS))
+    yield importlib.import_module
+    for name in ("fields", "tracks", "fits"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture(scope="module")
+def tracks(tmp_path_factory):
+    """A folder of galstreams with a good track and one that turns back."""
+    folder = tmp_path_factory.mktemp("galstreams")
+    write_track(folder, "st.Good.me2020", np.linspace(-10, 10, 81), "1111")
+    write_track(folder, "st.Bad.me2020", np.concatenate([np.linspace(-10, 10, 41), np.linspace(9, -9, 40)]), "1111")
+    write_log(folder, [("st", 1, "Good-M20", "Good", "me2020", 0.2), ("st", 1, "Bad-M20", "Bad", "me2020", 0.2)])
+    return str(folder / "tracks")
+
+
+def test_every_track_is_fitted_or_refused_in_a_line(script, tracks, tmp_path, capsys):
+    module = script("tracks")
+    module.main(["--folder", str(tmp_path), "--tracks", tracks])
+    said = capsys.readouterr().out
+    assert "| a fit in phi2, pm_phi1, pm_phi2, g, r | 1 |" in said
+    assert "| refused | 1 |" in said
+    assert "| failed | 0 |" in said
+    assert "- track.st.Bad.me2020: track.st.Bad.me2020: the track turns back in phi1" in said
+    row = json.loads((tmp_path / "track.st.Good.me2020.json").read_text())
+    assert row["members"] == 200
+    assert row["members_fitted"] > 150
+
+
+def test_a_drawn_field_is_fitted_once(script, tracks, tmp_path, capsys):
+    module = script("fits")
+    assert module.drawn(2, 3, 700, tracks) == module.drawn(2, 3, 700, tracks)
+    arguments = ["--folder", str(tmp_path), "--number", "2", "--field", "700", "--tracks", tracks, *QUICK]
+    module.main(arguments)
+    first = capsys.readouterr().out
+    assert "| st.Bad.me2020 |" in first
+    assert "refused: track.st.Bad.me2020: the track turns back" in first
+    assert "Median ratio" in first
+    assert (tmp_path / "table.md").read_text() in first
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.json")}
+    assert len(files) == 2
+    module.main(arguments)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.json")} == files
+    assert (tmp_path / "table.md").read_text() in capsys.readouterr().out
