@@ -270,10 +270,10 @@ def test_members_that_rest_on_one_coordinate(stars):
 
 def test_a_background_that_is_hardly_trained(stars):
     """The steps it needs go with its coordinates; a density that takes none, such as a kernel density, needs none."""
-    evidence = replace(Evidence(mixture(), stars), steps={"pm_phi1,pm_phi2,g,r": 300, "parallax": 75, "g,r": 0})
+    evidence = replace(Evidence(mixture(), stars), steps={"pm_phi1,pm_phi2,g,r": 500, "parallax": 125, "g,r": 0})
     assert not fails("schedule", evidence)
-    (message,) = fails("schedule", replace(evidence, steps={"pm_phi1,pm_phi2,g,r": 299, "parallax": 75}))
-    assert "pm_phi1, pm_phi2, g, r was trained for 299 steps, fewer than 300" in message
+    (message,) = fails("schedule", replace(evidence, steps={"pm_phi1,pm_phi2,g,r": 499, "parallax": 125}))
+    assert "pm_phi1, pm_phi2, g, r was trained for 499 steps, fewer than 500" in message
     assert "background.max_epochs" in message
 
 

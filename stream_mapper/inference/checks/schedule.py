@@ -10,7 +10,7 @@ LIMIT = 0.2
 """Share of the highest learning rate that may be left when the training stops."""
 
 
-STEPS = 75
+STEPS = 125
 """Steps of a density trained beforehand for each of its coordinates, below which it is hardly trained."""
 
 
