@@ -153,7 +153,7 @@ class ControlRegions(SquaredPrior):
         order = self.phi1.argsort()
         low, high, unit = self.center - self.width, self.center + self.width, self.width
         phi1, low, high, unit = (torch.stack([x[order][:-1], x[order][1:]]) for x in (self.phi1, low, high, unit))
-        shares = torch.linspace(0, 1, self.between + 2).to(phi1)[1:-1]
+        shares = torch.linspace(0, 1, self.between + 2, device=phi1.device, dtype=phi1.dtype)[1:-1]
         places = torch.lerp(phi1[0, :, None], phi1[1, :, None], shares).flatten()
         lowest, highest, mean = (x.repeat_interleave(self.between) for x in (low.amin(0), high.amax(0), unit.mean(0)))
         return places, lowest, highest, mean

@@ -122,9 +122,12 @@ def test_any_function_of_the_mass_is_a_mass_function():
 def test_a_mass_function_by_its_path():
     parser = jsonargparse.ArgumentParser()
     parser.add_argument("--function", type=MassFunction)
-    path = {"class_path": "stream_mapper.builtin.CallableMassFunction", "init_args": {"function": "torch.exp"}}
+    path = {
+        "class_path": "stream_mapper.builtin.CallableMassFunction",
+        "init_args": {"function": "torch.nn.functional.sigmoid"},
+    }
     function = parser.instantiate_classes(parser.parse_object({"function": path})).function
-    assert function(torch.zeros(2)).tolist() == [1.0, 1.0]
+    assert function(torch.zeros(2)).tolist() == [0.5, 0.5]
 
 
 def test_synthetic_curve_looks_old_and_metal_poor():

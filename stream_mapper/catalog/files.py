@@ -77,7 +77,8 @@ def _sync(path: Path) -> None:
 def _speak_of(target: Path, new: Path, error: Exception) -> None:
     """Let an exception name the file that was asked for where it names the temporary one."""
     error.args = tuple(arg.replace(str(new), str(target)) if isinstance(arg, str) else arg for arg in error.args)
-    if isinstance(error, OSError) and (error.filename is None or str(error.filename) == str(new)):
+    of_system = isinstance(error, OSError) and error.errno is not None  # others have no place for a name
+    if isinstance(error, OSError) and of_system and str(error.filename) in ("None", str(new)):
         error.filename = str(target)
 
 

@@ -22,6 +22,13 @@ _log = logging.getLogger("stream_mapper")
 
 VERSION, CONTENT = b"IVOA.VOTable-Parquet.version", b"IVOA.VOTable-Parquet.content"
 _UNIT = b"unit"
+_INSTEAD: dict[str, type] = {  # of types that a VOTable has not, the narrowest that holds the values, or nearly all
+    "int8": np.int16,
+    "uint16": np.int32,
+    "uint32": np.int64,
+    "uint64": np.int64,
+    "float16": np.float32,
+}
 
 
 def content_of(table: Table) -> dict[bytes, bytes]:
@@ -70,9 +77,7 @@ def _fields(metadata: Mapping[bytes, bytes]) -> list[Any]:
 
 def _describable(column: Column) -> Column:
     """The column without rows, of a type that a VOTable has."""
-    kind = (
-        np.dtype(str) if column.dtype.kind == "O" else np.dtype(np.int16) if column.dtype == np.int8 else column.dtype
-    )
+    kind = _INSTEAD.get(column.dtype.name, str if column.dtype.kind in "OMm" else column.dtype)
     empty = Column(np.zeros((0, *column.shape[1:]), dtype=kind), unit=column.unit, description=column.description)
     empty.meta = {UCD: ucd} if (ucd := (column.meta or {}).get(UCD)) else {}
     return empty
