@@ -33,7 +33,7 @@ def test_the_experiments_are_valid(path, validator):
 SPOILT = {
     "section": ("trainer:", "traner:"),
     "key": ("batch_size", "batchsize"),
-    "type": ("max_epochs: 20", "max_epochs: many"),
+    "type": ("max_epochs: 30", "max_epochs: many"),
     "argument of a part": ("mass_function:", "mass_functon:"),
     "class": ("builtin.TruncatedNormal", "builtin.TruncatedNorma"),
     "two numbers": ("mu: [0.055, 0.21]", "mu: [0.055, 0.21, 3]"),
