@@ -141,8 +141,8 @@ class ControlRegions(SquaredPrior):
 
     def residuals(self, model: _Parameters) -> Tensor:
         """Terms r with which the log prior is -sum r^2 / 2, one for each of the `places`; zero inside."""
-        _, low, high, unit = self._between()
-        x, y = self._values(model, self.places).tensor_split([len(self.phi1)])
+        places, low, high, unit = self._between()
+        x, y = self._values(model, torch.cat([self.phi1, places])).tensor_split([len(self.phi1)])
         offsets = (x - self.center) / self.width
         at = offsets.sign() * (offsets.abs() - 1).clamp(min=0)
         off = ((y - high).clamp(min=0) - (low - y).clamp(min=0)) / unit
