@@ -1,5 +1,6 @@
 """What every test shares: seeds, argument checks, and the real data where they are."""
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,16 @@ def seeded():
 def checked_arguments():
     """Distributions check their arguments, whatever was imported."""
     Distribution.set_default_validate_args(True)
+
+
+@pytest.fixture
+def messages_as_they_were():
+    """A command lets messages go to the error stream of its time, which other tests close."""
+    ours = logging.getLogger("stream_mapper")
+    handlers, level = list(ours.handlers), ours.level
+    yield
+    ours.handlers[:] = handlers
+    ours.setLevel(level)
 
 
 @pytest.fixture

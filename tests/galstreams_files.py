@@ -80,3 +80,10 @@ def real_tracks():
     if folder is None or not Path(folder).is_dir():
         pytest.skip("needs the files of galstreams: install it, or set GALSTREAMS_TRACKS to the folder of its tracks")
     return folder
+
+
+def thin_stream(folder):
+    """A folder of galstreams with one stream, Thin, 40 deg long and 0.15 deg wide; the path of its tracks."""
+    write_track(folder, "st.Thin.me2020", np.linspace(-20, 20, 161), "1111")
+    write_log(folder, [("st", 1, "Thin-M20", "Thin", "me2020", 0.15)])
+    return str(folder / "tracks")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from galstreams_files import write_log, write_track
+from galstreams_files import thin_stream
 
 from stream_mapper.catalog import SkyFrame, read_table, table_facts, to_table
 from stream_mapper.decisions.edges import Strip, edges, motion_cut, strip_across
@@ -14,10 +14,7 @@ from stream_mapper.windows import WindowAlong
 
 @pytest.fixture(scope="module")
 def tracks(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("galstreams")
-    write_track(folder, "st.Thin.me2020", np.linspace(-20, 20, 161), "1111")
-    write_log(folder, [("st", 1, "Thin-M20", "Thin", "me2020", 0.15)])
-    return str(folder / "tracks")
+    return thin_stream(tmp_path_factory.mktemp("galstreams"))
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import yaml
-from galstreams_files import write_log, write_track
+from galstreams_files import thin_stream
 
 from stream_mapper.__main__ import main
 from stream_mapper.catalog import SkyFrame, read_table, to_table, write_table
@@ -21,10 +21,7 @@ QUICK = ["--trainer.max_epochs=8", "--data.batch_size=512", "--background.max_ep
 @pytest.fixture(scope="module")
 def tracks(tmp_path_factory):
     """A folder of galstreams with one stream, 40 deg long."""
-    folder = tmp_path_factory.mktemp("galstreams")
-    write_track(folder, "st.Thin.me2020", np.linspace(-20, 20, 161), "1111")
-    write_log(folder, [("st", 1, "Thin-M20", "Thin", "me2020", 0.15)])
-    return str(folder / "tracks")
+    return thin_stream(tmp_path_factory.mktemp("galstreams"))
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """What a user can get wrong is one line and exit status 2, before the training; a fit that diverges says with what."""
 
-import logging
 import math
 import re
 
@@ -26,16 +25,7 @@ from stream_mapper.training import StreamModule
 from stream_mapper.training.diverged import explain
 from stream_mapper.utils import StandardScaler
 
-
-@pytest.fixture(autouse=True)
-def messages_as_they_were():
-    """A command lets messages go to the error stream of its time, which other tests close."""
-    ours = logging.getLogger("stream_mapper")
-    handlers, level = list(ours.handlers), ours.level
-    yield
-    ours.handlers[:] = handlers
-    ours.setLevel(level)
-
+pytestmark = pytest.mark.usefixtures("messages_as_they_were")
 
 NAN, INF = math.nan, math.inf
 

@@ -1,7 +1,6 @@
 """Files are whole or not there, no input is written over, and signals end a command as they should."""
 
 import errno
-import logging
 import os
 import signal
 import subprocess
@@ -23,16 +22,7 @@ from stream_mapper.predict import predict
 from stream_mapper.results.checkpoint import header_of, save_whole, write_checkpoint
 from stream_mapper.training.whole_files import EpochCheckpoint, WholeCheckpoints, beside_nothing, without_requeue
 
-
-@pytest.fixture(autouse=True)
-def messages_as_they_were():
-    """A command lets messages go to the error stream of its time, which other tests close."""
-    ours = logging.getLogger("stream_mapper")
-    handlers, level = list(ours.handlers), ours.level
-    yield
-    ours.handlers[:] = handlers
-    ours.setLevel(level)
-
+pytestmark = pytest.mark.usefixtures("messages_as_they_were")
 
 STOPS = (OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt(), Terminated(), RuntimeError("torch"))
 
