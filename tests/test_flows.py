@@ -10,7 +10,7 @@ from stream_mapper import Data
 from stream_mapper.builtin.compat import FlowModel, ZukoFlowModel, flow, marginal
 from stream_mapper.builtin.compat.broad import likeliest_share
 from stream_mapper.inference.frozen import known_densities
-from stream_mapper.training import BackgroundStage, train_background
+from stream_mapper.training import BackgroundStage, background, train_background
 from stream_mapper.training.background import BackgroundTraining
 from stream_mapper.training.start import dry_run
 from stream_mapper.utils import StandardScaler
@@ -300,6 +300,16 @@ def test_a_fitted_share_is_that_of_the_stars_that_surprise_the_others(share):
     model.pretrain(stars, stage)
     held_out = even[torch.randperm(n, generator=torch.Generator().manual_seed(0))[: n // 2]]
     assert model.broad.share == pytest.approx(held_out.double().mean().item(), rel=0.1, abs=1 / n)
+
+
+@pytest.mark.parametrize(("names", "steps"), [(("g",), 20), (("g", "r"), 20), (NAMES, 40)])
+def test_a_density_is_trained_as_long_as_its_coordinates_ask_for(names, steps, monkeypatch):
+    monkeypatch.setattr(background, "STEPS", 20)
+    monkeypatch.setattr(background, "STEPS_A_COORDINATE", 10)
+    stars = Data({name: torch.randn(100) for name in ("phi1", *NAMES)})
+    stage = BackgroundTraining(BackgroundStage())
+    ZukoFlowModel(net=flow(len(names), hidden_features=(4,)), coord_names=names).pretrain(stars, stage)
+    assert stage.steps == [steps]
 
 
 def test_the_likeliest_share_is_where_its_posterior_is_highest():

@@ -22,7 +22,7 @@ from stream_mapper.models.components import frozen_parts
 from stream_mapper.paths import FilePath
 from stream_mapper.selection import Selection
 from stream_mapper.training.batches import Batches, batch_sizes
-from stream_mapper.training.length import epochs_for
+from stream_mapper.training.length import STEPS, STEPS_A_COORDINATE, epochs_for
 from stream_mapper.training.module import StreamModule
 
 _log = logging.getLogger("stream_mapper")
@@ -41,8 +41,8 @@ class BackgroundStage:
             background.
         path: Another table to train them on, such as a control field beside the stream; it is read as the one that is
             fitted, and is to be cut as that one was.
-        max_epochs: Passes through those stars; by default as many as their number asks for, see
-            :func:`stream_mapper.training.length.epochs_for`.
+        max_epochs: Passes through those stars; by default as many as make 300 steps for each coordinate of a density,
+            and 600 at least, see :func:`stream_mapper.training.length.epochs_for`.
         batch_size: Stars in a batch.
         learning_rate: Peak learning rate.
         val_fraction: Share of the stars that chooses the best epoch.
@@ -124,7 +124,8 @@ class BackgroundTraining:
         """Bring the weights of a density to those of its best epoch on held-out stars."""
         stage = self.stage
         chosen, held_out = _split(stars, stage)
-        epochs = stage.max_epochs or epochs_for(len(chosen), stage.batch_size)
+        steps = max(STEPS, STEPS_A_COORDINATE * len(model.coord_names))
+        epochs = stage.max_epochs or epochs_for(len(chosen), stage.batch_size, steps)
         trainer = L.Trainer(
             max_epochs=math.ceil(self.length * epochs),
             logger=False,

@@ -12,13 +12,17 @@ BY_STARS = -1
 """Number of epochs that stands for as many as the number of stars asks for."""
 
 STEPS = 600
-"""Steps of a training of the mixture, and of a density before it."""
+"""Steps of a training of the mixture, and of a density before it at least."""
+
+STEPS_A_COORDINATE = 300
+"""Steps of a density before it for each of its coordinates: with half as many what a flow does not know yet still makes
+members where there are none."""
 
 FEWEST = 5
 """Epochs at least: of a large table, each star is seen a few times."""
 
 
-def epochs_for(n_stars: int, batch_size: int | None = None) -> int:
+def epochs_for(n_stars: int, batch_size: int | None = None, steps: int = STEPS) -> int:
     """Epochs that take as many steps as a training needs.
 
         >>> epochs_for(13_000, 2048), epochs_for(2_000_000, 2048)
@@ -27,8 +31,9 @@ def epochs_for(n_stars: int, batch_size: int | None = None) -> int:
     Arguments:
         n_stars: Stars that are trained on.
         batch_size: Stars in a step; None for all of them.
+        steps: Steps that it needs.
     """
-    return max(FEWEST, math.ceil(STEPS / len(batch_sizes(n_stars, batch_size))))
+    return max(FEWEST, math.ceil(steps / len(batch_sizes(n_stars, batch_size))))
 
 
 def set_length(trainer: L.Trainer, n_stars: int, batch_size: int | None) -> None:
