@@ -15,6 +15,7 @@ from stream_mapper.catalog import write_table as write
 from stream_mapper.catalog.schema import GAIA_CORRELATIONS, assumed_unit, default_unit, find_column
 from stream_mapper.errors import InputError
 from stream_mapper.training import CatalogueDataModule
+from stream_mapper.training.cli import StreamCLI  # noqa: F401 (with it parsers know paths)
 
 PAIRS = {
     "gaia archive": ("gaia_dr3", "G", "phot_g_mean_mag", "phot_g_mean_flux_over_error"),
@@ -33,7 +34,7 @@ PAIRS = {
     "rubin position": (None, "dec", "coord_dec", "coord_decErr"),
     "VizieR parallax": (None, "parallax", "Plx", "e_Plx"),
     "VizieR motion": (None, "pmdec", "pmDE", "e_pmDE"),
-    "velocity": (None, "rv", "radial_velocity", "radial_velocity_error"),
+    "velocity": (None, "radial_velocity", "radial_velocity", "radial_velocity_error"),
     "Gaia RVS": ("gaia_dr3", "radial_velocity", "radial_velocity", "radial_velocity_error"),
     "Gaia RVS in VizieR": ("gaia_dr3", "radial_velocity", "RV", "e_RV"),
     "DESI velocity": ("desi_mws", "radial_velocity", "VRAD", "VRAD_ERR"),
