@@ -15,7 +15,7 @@ from stream_mapper.errors import InputError
 WIDTH = "_width"
 """Ending of the name of a column that has the half-widths about a coordinate."""
 
-HALF_WIDTHS = {"phi2": 0.5, "pm_phi1": 0.5, "pm_phi2": 0.5, "distmod": 0.3, "rv": 20.0}
+HALF_WIDTHS = {"phi2": 0.5, "pm_phi1": 0.5, "pm_phi2": 0.5, "distmod": 0.3, "radial_velocity": 20.0}
 """Half-widths [deg, mas/yr, mag, km/s] where nothing says better: what published tracks of a stream differ by."""
 
 

@@ -23,7 +23,7 @@ def truth(phi1):
     phi1 = np.asarray(phi1, dtype=float)
     distance = 9 + phi1 / 20
     motion = {"pm_phi1": -5 + 0.03 * phi1, "pm_phi2": 1 - 0.02 * phi1}
-    return {"phi2": phi2(phi1), **motion, "distance": distance, "rv": -80 + 2 * phi1}
+    return {"phi2": phi2(phi1), **motion, "distance": distance, "radial_velocity": -80 + 2 * phi1}
 
 
 def points(phi1):
@@ -35,7 +35,7 @@ def points(phi1):
         distance=true["distance"] * u.kpc,
         pm_lon_coslat=true["pm_phi1"] * u.mas / u.yr,
         pm_lat=true["pm_phi2"] * u.mas / u.yr,
-        radial_velocity=true["rv"] * u.km / u.s,
+        radial_velocity=true["radial_velocity"] * u.km / u.s,
         frame=FRAME,
     )
     sky = frame.transform_to("icrs")

@@ -235,7 +235,9 @@ def with_velocities(table, mock, share, seed=0):
     rng = np.random.default_rng(seed)
     member = table["true_component"] == "stream"
     rv = np.where(
-        member, truth(table["true_phi2"] * 0)["rv"] + rng.normal(0, 5, len(table)), rng.normal(0, 100, len(table))
+        member,
+        truth(table["true_phi2"] * 0)["radial_velocity"] + rng.normal(0, 5, len(table)),
+        rng.normal(0, 100, len(table)),
     )
     table["radial_velocity"] = np.where(rng.random(len(table)) < share, rv, np.nan)
     table["radial_velocity_error"] = np.where(np.isfinite(table["radial_velocity"]), 2.0, np.nan)

@@ -100,7 +100,8 @@ def test_it_is_rotated_into_any_frame(tracks):
     x = np.array([15.0, 10, 5])
     assert track.phi1 == pytest.approx(180 - x)
     expected = {
-        name: sign * truth(x)[name] for name, sign in {"phi2": -1, "pm_phi1": -1, "pm_phi2": -1, "rv": 1}.items()
+        name: sign * truth(x)[name]
+        for name, sign in {"phi2": -1, "pm_phi1": -1, "pm_phi2": -1, "radial_velocity": 1}.items()
     }
     for name, values in expected.items():
         assert track.values(name) == pytest.approx(values, abs=2e-4), name
@@ -144,7 +145,10 @@ def test_a_track_elsewhere_knows_nothing_here(tmp_path):
 
 ABSURD = {
     "distance": ({"distance": np.linspace(2e-4, 9, 241)}, r"distance from 0\.0002 to 9 kpc cannot be believed"),
-    "velocity": ({"radial_velocity": np.linspace(-9e4, 300, 241)}, r"rv from -9e\+04 to 300 km/s cannot be believed"),
+    "velocity": (
+        {"radial_velocity": np.linspace(-9e4, 300, 241)},
+        r"radial_velocity from -9e\+04 to 300 km/s cannot",
+    ),
     "motion": ({"pm_dec": np.linspace(-5, 900, 241)}, r"pmdec from -5 to 900 mas/yr cannot be believed"),
 }
 
@@ -163,15 +167,15 @@ def test_what_no_stream_can_have_is_refused_with_a_line(other, message, tmp_path
 
 
 JUDGED = {  # columns, flags, unknown, means
-    "a mean flagged off": ({"rv": [-189.0] * 3}, "1110", set(), {"rv"}),
-    "a track flagged off": ({"rv": [-189.0, -180, -185]}, "1110", {"rv"}, set()),
+    "a mean flagged off": ({"radial_velocity": [-189.0] * 3}, "1110", set(), {"radial_velocity"}),
+    "a track flagged off": ({"radial_velocity": [-189.0, -180, -185]}, "1110", {"radial_velocity"}, set()),
     "a constant is a mean": ({"distance": [12.0] * 3}, "1111", set(), {"distance"}),
     "distances of the ends": ({"distance": [9.0, 10, 11]}, "1011", set(), {"distance"}),
     "a motion along a meridian": ({"pmra": [0.0] * 3, "pmdec": [1.0, 2, 3]}, "1111", set(), set()),
     "a mean motion": ({"pmra": [0.2] * 3, "pmdec": [-1.6] * 3}, "0020", set(), {"pmra", "pmdec"}),
     "no motion": ({"pmra": [0.0] * 3, "pmdec": [0.0] * 3}, "1111", {"pmra", "pmdec"}, set()),
     "half a motion": ({"pmra": [1.0, 2, 999], "pmdec": [1.0, 2, 3]}, "1111", {"pmra", "pmdec"}, set()),
-    "nothing measured": ({"rv": [np.nan] * 3}, "1111", {"rv"}, set()),
+    "nothing measured": ({"radial_velocity": [np.nan] * 3}, "1111", {"radial_velocity"}, set()),
 }
 
 

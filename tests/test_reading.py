@@ -101,7 +101,7 @@ def test_names_and_units():
     units = {
         "phi1": "deg",
         "pm_phi1_err": "mas / yr",
-        "rv": "km / s",
+        "radial_velocity": "km / s",
         "distance": "kpc",
         "g_err": "mag",
         "x_y_corr": "",

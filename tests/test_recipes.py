@@ -189,7 +189,7 @@ def test_parts_follow_the_windows():
 def test_the_background_has_one_flow_and_spectra_one_each():
     model = recipe(
         coordinates=["feh", "photometry", "radial_velocity", "pm_phi1", "pm_phi2", "phi2"],
-        track=TRACK | {"rv": [10.0, 20.0, 30.0], "feh": [-2.0] * 3},
+        track=TRACK | {"radial_velocity": [10.0, 20.0, 30.0], "feh": [-2.0] * 3},
     )
     found = {name: one.coord_names for name, one in model.components["background"].components.items()}
     assert found == {

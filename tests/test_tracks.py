@@ -88,7 +88,7 @@ def test_a_track_of_galstreams_is_turned_into_the_frame(tracks, name, frame):
         "distance": distance(x),
         "distmod": 5 * np.log10(distance(x)) + 10,
         "parallax": 1 / distance(x),
-        "rv": np.full(4, -50.0),
+        "radial_velocity": np.full(4, -50.0),
     }
     assert track.phi1 == pytest.approx(x, abs=1e-7)
     assert set(track.coordinates) == set(expected)
@@ -100,10 +100,14 @@ def test_what_a_track_does_not_know_is_left_out(tracks, caplog):
     caplog.set_level("INFO", "stream_mapper")
     path = f"{tracks}/track.st.Made-1.you2020.ecsv"
     assert {"phi2", "distance"} <= set(found := read_track(path, FRAME).coordinates)
-    assert {"pm_phi1", "rv"} <= set(read_track("Made-1.you2020", FRAME, tracks=tracks).coordinates)  # from the other
-    assert not {"pm_phi1", "pm_phi2", "rv"} & set(found)
+    assert {"pm_phi1", "radial_velocity"} <= set(
+        read_track("Made-1.you2020", FRAME, tracks=tracks).coordinates
+    )  # from the other
+    assert not {"pm_phi1", "pm_phi2", "radial_velocity"} & set(found)
     assert "has no track in ['pm_dec', 'pm_ra_cosdec', 'radial_velocity']: left out" in caplog.text
-    assert not {"distance", "rv"} & set(read_track("Other", FRAME, tracks=tracks).coordinates)  # the one of its stream
+    assert not {"distance", "radial_velocity"} & set(
+        read_track("Other", FRAME, tracks=tracks).coordinates
+    )  # the one of its stream
 
 
 NOT_KNOWN = {  # columns that differ from a full track, InfoFlags, and what the track then does not know
@@ -111,9 +115,9 @@ NOT_KNOWN = {  # columns that differ from a full track, InfoFlags, and what the 
     "known, but not as a track": ({}, "0222", set()),
     "flagged off": ({}, "1000", {"pm"}),  # the distance and the velocity of -50 km/s everywhere are means
     "flags as a number": ({}, 10, set()),
-    "velocity of 0": ({"radial_velocity": np.zeros(81) * u.km / u.s}, "1111", {"rv"}),
-    "velocity of 1000": ({"radial_velocity": np.full(81, 1000.0) * u.km / u.s}, "1111", {"rv"}),
-    "no velocity measured": ({"radial_velocity": np.full(81, np.nan) * u.km / u.s}, "1111", {"rv"}),
+    "velocity of 0": ({"radial_velocity": np.zeros(81) * u.km / u.s}, "1111", {"radial_velocity"}),
+    "velocity of 1000": ({"radial_velocity": np.full(81, 1000.0) * u.km / u.s}, "1111", {"radial_velocity"}),
+    "no velocity measured": ({"radial_velocity": np.full(81, np.nan) * u.km / u.s}, "1111", {"radial_velocity"}),
     "no motion": ({name: np.zeros(81) * u.mas / u.yr for name in ("pm_ra_cosdec", "pm_dec")}, "1111", {"pm"}),
     "no motion in one direction": ({"pm_dec": np.zeros(81) * u.mas / u.yr}, "1111", set()),
     "about 1 kpc": ({"distance": (1 + 1e-7 * np.sin(PLACES)) * u.kpc}, "1111", {"distance"}),
@@ -127,7 +131,7 @@ def test_frames_and_guides_agree_on_what_a_track_knows(other, flags, lost, tmp_p
     summary = QTable({"InfoFlags": [flags], **MIDDLE_AND_POLE})
     summary["width_phi2"] = [0.3] * u.deg
     summary.write(tmp_path / "track.st.Made.me2024.summary.ecsv")
-    left = {"distance", "pm", "rv"} - lost
+    left = {"distance", "pm", "radial_velocity"} - lost
     points = stream_track("Made", tmp_path).points
     names = {"pmra": "pm", "pmdec": "pm"}
     assert {names.get(name, name) for name in points} == {"ra", "dec"} | left

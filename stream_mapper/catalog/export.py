@@ -62,13 +62,13 @@ def galstreams_tables(
     Arguments:
         matrix: Unit vectors of the axes of the track's frame in ICRS, one a row, shape (3, 3).
         track: G points in the order of phi1: ``phi1``, ``phi2`` [deg], and maybe ``pm_phi1``, ``pm_phi2`` [mas/yr],
-            ``distance`` [kpc] and ``rv`` [km/s].
+            ``distance`` [kpc] and ``radial_velocity`` [km/s].
         widths: Intrinsic widths ``phi2`` [deg], ``pm_phi1``, ``pm_phi2`` [mas/yr]; those not known are 0.
         name: Name of the stream.
         short: Its short name.
     """
     none = np.zeros(len(track["phi1"]))
-    moving, far, radial = {"pm_phi1", "pm_phi2"} <= track.keys(), "distance" in track, "rv" in track
+    moving, far, radial = {"pm_phi1", "pm_phi2"} <= track.keys(), "distance" in track, "radial_velocity" in track
     motion = (track["pm_phi1"], track["pm_phi2"]) if moving else (none, none)
     icrs = to_icrs(matrix, track["phi1"], track["phi2"], *motion)
     points = QTable(
@@ -78,7 +78,7 @@ def galstreams_tables(
             "distance": Distance(track["distance"] if far else none + STAND_INS["distance"][0], u.kpc),
             "pm_ra_cosdec": (icrs["pm_ra_cosdec"] if moving else none) * _PM,
             "pm_dec": (icrs["pm_dec"] if moving else none) * _PM,
-            "radial_velocity": (track["rv"] if radial else none) * u.km / u.s,
+            "radial_velocity": (track["radial_velocity"] if radial else none) * u.km / u.s,
         }
     )
     flags = f"1{far:d}{moving:d}{radial:d}"

@@ -90,7 +90,6 @@ _QUANTITIES = {
     "distmod": "phot.mag.distMod",
     "distance": "pos.distance",
     "radial_velocity": "spect.dopplerVeloc",
-    "rv": "spect.dopplerVeloc",
     "feh": "phys.abund.Fe",
     "age": "time.age",
     "source_id": "meta.id",

@@ -21,7 +21,6 @@ Settings = dict[str, Any]
 
 _PHOTOMETRY = "photometry"
 _LINE, _ONE_LINE = 140, 110  # characters
-_OF_TRACK = {"radial_velocity": "rv"}  # what a track calls a coordinate, where that is another name
 # What stars a stream has kept is not known: an escaping cluster keeps its heavy ones.
 _MASS_FUNCTION: Settings = {
     "class_path": "stream_mapper.builtin.PowerLawFamily",
@@ -189,8 +188,7 @@ def _stars(folder: Path) -> str:
 
 def merged(track: Track, found: Track | None, halves: Mapping[str, Sequence[float]]) -> Track:
     """A track with the motion that was found beside it, and the half-widths of the guides."""
-    spelt = {name: _OF_TRACK.get(name, name) for name in halves}
-    coordinates = {name: track.coordinates[key] for name, key in spelt.items() if key in track.coordinates}
+    coordinates = {name: track.coordinates[name] for name in halves if name in track.coordinates}
     widths = {name: list(halves[name]) for name in coordinates}
     if found is not None:
         for name in found.coordinates:

@@ -44,7 +44,9 @@ def survey(facts: TableFacts | None, velocity: bool) -> Choice[str | None]:
 
 def guide(stream: KnownStream) -> list[float]:
     """Half-widths of the guides of the radial velocity [km/s], one a place; none where no track knows it."""
-    return [digits(width) for width in stream.track.half_width("rv")] if "velocity" in stream.sources else []
+    return (
+        [digits(width) for width in stream.track.half_width("radial_velocity")] if "velocity" in stream.sources else []
+    )
 
 
 def bounds(stream: KnownStream) -> dict[str, Range]:

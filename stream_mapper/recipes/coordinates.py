@@ -15,7 +15,6 @@ MOTIONS, SKY_MOTIONS, ANGLE = ("pm_phi1", "pm_phi2"), ("pmra", "pmdec"), "pm_ang
 _GROUP_OF = {
     "phi2": "position",
     **dict.fromkeys((*MOTIONS, *SKY_MOTIONS), "proper_motion"),
-    "rv": "radial_velocity",
     PHOTOMETRY: PHOTOMETRIC,
 }
 _ORDER = ("position", "proper_motion", "parallax", PHOTOMETRIC)  # that of how seldom they are missing

@@ -17,12 +17,11 @@ Given = Track | str | os.PathLike[str] | Mapping[str, Sequence[float]]
 Widths = Mapping[str, float | Sequence[float] | None]
 """Half-widths of guides by coordinate: one number, one a place, or None for no guide."""
 
-USUAL = HALF_WIDTHS | {"pmra": 0.5, "pmdec": 0.5, "radial_velocity": HALF_WIDTHS["rv"], "feh": 0.3}
+USUAL = HALF_WIDTHS | {"pmra": 0.5, "pmdec": 0.5, "feh": 0.3}
 """Half-widths of guides where nothing says better, in the units of the package."""
 _PER_LN = 5 / math.log(10)  # d(distance modulus) / d(ln distance)
 _PLACES = 11  # to which a file's track is thinned: guides enough to follow a bend
 _OFFSET_PLACES = 5
-_VELOCITIES = ("rv", "radial_velocity")
 
 
 def rounded(x: float) -> float:
@@ -74,7 +73,7 @@ def known(track: Track, widths: Widths) -> Track:
     Raises:
         InputError: If widths are of a coordinate that the track has not, or not as many as places.
     """
-    track = _with_velocities(_with_distances(track))
+    track = _with_distances(track)
     if strange := sorted(name for name, width in widths.items() if width is not None and name not in track.coordinates):
         raise InputError(f"widths are of {strange}; the track has {list(track.coordinates)}.")
     chosen = {name: track.half_width(name, width) for name, width in widths.items() if width is not None}
@@ -141,19 +140,6 @@ def _at(track: Track, places: Sequence[float]) -> Track:
 
 def _columns(track: Track, at: torch.Tensor) -> dict[str, list[float]]:
     return {name: [rounded(x) for x in track.at(name, at).tolist()] for name in track.coordinates}
-
-
-def _with_velocities(track: Track) -> Track:
-    """The track with its radial velocity by both names."""
-    name = next((name for name in _VELOCITIES if name in track.coordinates), None)
-    if name is None:
-        return track
-    widths = dict.fromkeys(_VELOCITIES, track.widths[name]) if name in track.widths else {}
-    return Track(
-        track.phi1,
-        dict.fromkeys(_VELOCITIES, track.values(name)) | track.coordinates,
-        widths | track.widths,
-    )
 
 
 def _with_distances(track: Track) -> Track:

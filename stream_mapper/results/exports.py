@@ -97,7 +97,6 @@ def _known(rows: Table, columns: Columns) -> dict[str, np.ndarray]:
     if freed := [name for name in known if _is_freed(name, columns)]:
         _log.info("track.galstreams.ecsv: without proper motions, as the Sun's motion is taken out of %s.", freed)
         known = {name: values for name, values in known.items() if name not in freed}
-    known = {{"radial_velocity": "rv"}.get(name, name): values for name, values in known.items()}  # as tracks call it
     return {"phi1": np.asarray(rows["phi1"], dtype=float), **known}
 
 

@@ -23,17 +23,22 @@ _COLUMNS = {
     "distance": "distance",
     "pmra": "pm_ra_cosdec",
     "pmdec": "pm_dec",
-    "rv": "radial_velocity",
+    "radial_velocity": "radial_velocity",
 }
 
-FLAGS = {"distance": 1, "pmra": 2, "pmdec": 2, "rv": 3}
+FLAGS = {"distance": 1, "pmra": 2, "pmdec": 2, "radial_velocity": 3}
 """Place in InfoFlags of what a track may lack; the place before them is of the positions."""
 
-STAND_INS = {"distance": (1.0,), "pmra": (0.0,), "pmdec": (0.0,), "rv": (0.0, 1000.0, 999.0)}
+STAND_INS = {"distance": (1.0,), "pmra": (0.0,), "pmdec": (0.0,), "radial_velocity": (0.0, 1000.0, 999.0)}
 """What a file holds, at every point, in place of what is not known [kpc, mas/yr, km/s], the usual number first."""
 _TOLERANCE = 1e-6
 
-BELIEVABLE = {"distance": (0.3, 300.0), "pmra": (-200.0, 200.0), "pmdec": (-200.0, 200.0), "rv": (-600.0, 600.0)}
+BELIEVABLE = {
+    "distance": (0.3, 300.0),
+    "pmra": (-200.0, 200.0),
+    "pmdec": (-200.0, 200.0),
+    "radial_velocity": (-600.0, 600.0),
+}
 """What a stream of the Galaxy can have [kpc, mas/yr, km/s]; a column that leaves it anywhere is not used."""
 
 _WIDTHS = {"phi2": "width_phi2", "pm_phi1": "width_pm_phi1_cosphi2", "pm_phi2": "width_pm_phi2"}
@@ -41,8 +46,8 @@ WIDTHS = {"phi2": (0.02, 10.0), "pm_phi1": (0.02, 1.5), "pm_phi2": (0.02, 1.5)}
 """Least and greatest width by members that is read [deg, mas/yr]: less is what rounding, or the orbit that a track is
 made of, leaves of none, and more is that of the errors of the members."""
 
-_CONSTANT = ("pmra", "pmdec", "rv")  # whose mean is the same at every point
-_UNITS = {"distance": "kpc", "pmra": "mas/yr", "pmdec": "mas/yr", "rv": "km/s"}
+_CONSTANT = ("pmra", "pmdec", "radial_velocity")  # whose mean is the same at every point
+_UNITS = {"distance": "kpc", "pmra": "mas/yr", "pmdec": "mas/yr", "radial_velocity": "km/s"}
 _MOTION = frozenset({"pmra", "pmdec"})
 
 
@@ -53,7 +58,7 @@ class StreamTrack:
     Arguments:
         name: Its full name, such as ``track.st.GD-1.ibata2021``.
         points: ``ra``, ``dec`` [deg] and, where the track knows them, ``distance`` [kpc], ``pmra`` (cos(dec) included),
-            ``pmdec`` [mas/yr] and ``rv`` [km/s], shape (P,) each.
+            ``pmdec`` [mas/yr] and ``radial_velocity`` [km/s], shape (P,) each.
         pole: (ra, dec) of the pole of the great circle at its middle [deg].
         middle: (ra, dec) of its middle [deg], whose right ascension has phi1 = 0.
         means: Those of the points of which only a mean, or the values of the ends, are known.
@@ -116,7 +121,7 @@ def judge(columns: Mapping[str, Values], flags: str | None = None) -> Judgement:
     flagged off holds the mean of the stream, of a distance maybe the values at both ends, or a stand-in for it; one
     that has the same number everywhere is a mean, whatever its flag.
 
-        >>> judge({"distance": np.full(3, 8.5), "rv": np.array([10.0, 1e7, 20.0])}, "1001").means
+        >>> judge({"distance": np.full(3, 8.5), "radial_velocity": np.array([10.0, 1e7, 20.0])}, "1001").means
         frozenset({'distance'})
 
     Arguments:

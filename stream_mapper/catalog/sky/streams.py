@@ -21,12 +21,16 @@ from stream_mapper.track import HALF_WIDTHS, Track
 
 _log = logging.getLogger("stream_mapper")
 
-GROUPS = {"distance": ("distance",), "motion": ("pm_phi1", "pm_phi2"), "velocity": ("rv",)}
+GROUPS = {"distance": ("distance",), "motion": ("pm_phi1", "pm_phi2"), "velocity": ("radial_velocity",)}
 """What a track may lack, and the coordinates that are there, or not, together."""
 
-_OF_POINTS = {"distance": "distance", "motion": "pmra", "velocity": "rv"}  # a column of the points that tells a group
+_OF_POINTS = {
+    "distance": "distance",
+    "motion": "pmra",
+    "velocity": "radial_velocity",
+}  # a column of the points that tells a group
 
-WIDE = {"pm_phi1": 1.5, "pm_phi2": 1.5, "distmod": 0.75, "rv": 100.0}
+WIDE = {"pm_phi1": 1.5, "pm_phi2": 1.5, "distmod": 0.75, "radial_velocity": 100.0}
 """Half-widths about a mean, and beyond the ends of a track that another one is completed with."""
 
 SIGMAS = 2.0
@@ -155,7 +159,7 @@ def _near(other: Values, phi1: Values) -> Values:
 
 def _rotated(track: StreamTrack, frame: SkyFrame) -> dict[str, Values]:
     """Columns of a track in the frame."""
-    along = {name: track.points[name] for name in ("distance", "rv") if name in track.points}
+    along = {name: track.points[name] for name in ("distance", "radial_velocity") if name in track.points}
     return in_frame(track.points, frame, track.name) | along
 
 
@@ -185,7 +189,7 @@ def _half_widths(
     ones = np.ones(len(columns["phi1"]))
     usual = HALF_WIDTHS | {name: max(SIGMAS * width, LEAST[name]) for name, width in widths.items()}
     out = {"phi2": usual["phi2"] * ones}
-    names = {"distance": ("distmod",), "motion": GROUPS["motion"], "velocity": ("rv",)}
+    names = {"distance": ("distmod",), "motion": GROUPS["motion"], "velocity": ("radial_velocity",)}
     for name, rows in ((name, rows) for group, rows in wide.items() for name in names[group]):
         out[name] = np.where(rows, max(usual[name], WIDE[name]), usual[name])
     if "distmod" in out:

@@ -22,7 +22,7 @@ from stream_mapper.track import WIDTH, Track
 
 _log = logging.getLogger("stream_mapper")
 
-_ALONG = ("distance", "distmod", "parallax", "rv")  # what no rotation changes
+_ALONG = ("distance", "distmod", "parallax", "radial_velocity")  # what no rotation changes
 
 
 def read_track(
@@ -35,10 +35,10 @@ def read_track(
 ) -> Track:
     """A track in the frame of a stream, from a file.
 
-    A table of the sky has ``ra`` and ``dec``, and maybe ``pmra`` and ``pmdec``, ``distance``, ``rv``; the frame turns
-    it. A table of the stream has ``phi1`` and any coordinates, with half-widths in columns called ``phi2_width`` and so
-    on. In both, other names that the package knows serve too, units are converted, and ``distance``, ``distmod`` and
-    ``parallax`` are made from whichever of them is there.
+    A table of the sky has ``ra`` and ``dec``, and maybe ``pmra`` and ``pmdec``, ``distance``,
+    ``radial_velocity``; the frame turns it. A table of the stream has ``phi1`` and any coordinates, with half-widths in
+    columns called ``phi2_width`` and so on. In both, other names that the package knows serve too, units are converted,
+    and ``distance``, ``distmod`` and ``parallax`` are made from whichever of them is there.
 
     The name of a track of galstreams (Mateu 2023, MNRAS 520, 5225), or of a stream, gives what
     `stream_mapper.catalog.sky.streams.known_stream` finds: the track, what it lacks from other tracks of the stream,
