@@ -1,206 +1,28 @@
 """Begin with a stream by its name: ``python -m stream_mapper.init NAME [--table stars.fits]``.
 
-What a configuration needs is decided from the track of the stream and, if there is one, from the table.
+What a configuration needs is decided by :mod:`stream_mapper.decisions`, and written here.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from astropy.table import Table
 
 from stream_mapper.builtin import Isochrone
-from stream_mapper.catalog import KnownStream, TableFacts, known_stream, read_table, survey_bands, table_facts
+from stream_mapper.catalog import read_table, survey_bands
 from stream_mapper.commands import parse, run
-from stream_mapper.decisions import cuts, light, motion, sky, spectra
-from stream_mapper.decisions.choice import Choice, Range, digits
-from stream_mapper.decisions.edges import Strip, motion_cut
+from stream_mapper.decisions import Choice, Decisions, light
+from stream_mapper.decisions.decided import decided_with_track
 from stream_mapper.decisions.folder import Plan, Settings, merged
-from stream_mapper.decisions.peak import scanned
 from stream_mapper.errors import InputError
 from stream_mapper.paths import FilePath, absolute, from_here, written_in
 from stream_mapper.shipped import STARS, write_experiment
 from stream_mapper.track import Track
 
-_PLACES = 11  # guides along the field
 _PHOTOMETRY, _SYNTHETIC = "photometry", "synthetic"
-
-
-@dataclass(frozen=True)
-class Decisions:
-    """Everything a configuration says of a stream, each with its reason.
-
-    Arguments:
-        track: Full name of the track.
-        frame: The frame, as `SkyFrame` takes it.
-        phi1: First and last place of the field [deg].
-        spacing: Distance of the guides along it [deg].
-        coordinates: Coordinates of the model, as `recipes.Stream` names them.
-        phi2: Half-width of the window about the track [deg], its lowest and highest phi2, or a strip that moves.
-        found_motion: The motion by the stars of the table, at both ends of the field, if no track knows it.
-        motions: Window of ``pm_phi1`` and ``pm_phi2``, or of ``pmra`` and ``pmdec`` if the table was cut in these
-            [mas/yr]: lowest and highest value, or a strip that moves.
-        guides: Half-widths of the guides by coordinate, one a place of the track (of ``found_motion``, its motions);
-            absent where there is no guide.
-        bounds: Ranges of the ln of the widths, ``phi2.ln-sigma`` and so on.
-        off_stream: Distance from the track beyond which stars train the background [deg].
-        survey: Survey of the photometry.
-        bands: Bands of the isochrone.
-        magnitudes: Bright and faint limit in the first of them [mag].
-        absolute: Brightest and faintest absolute magnitude that the survey sees anywhere along the field; the masses of
-            the isochrone have to reach it.
-        isochrone: Age [Gyr] and [Fe/H] to start from.
-        sources: Where each of distance, motion and velocity comes from.
-        background: "flow" or "flows", as `recipes.Stream` takes it.
-        errors: Coordinates and bands with errors.
-        approximate: Rules of errors that the table lacks.
-        missing: Coordinates and bands that some stars lack.
-        velocity: Whether radial velocities are fitted.
-        spectra: Their survey, where no other knows the name of their column.
-        correlation: Whether the correlations of the errors of proper motions are read.
-        parallax: Largest parallax of a star of the stream [mas], beyond which stars are left out.
-        colour: A difference of two bands and its range, outside of which stars are left out.
-    """
-
-    track: Choice[str]
-    frame: Choice[dict[str, str]]
-    phi1: Choice[Range]
-    spacing: Choice[float]
-    coordinates: Choice[tuple[str, ...]]
-    phi2: Choice[float | Range | Strip]
-    found_motion: Choice[Track | None]
-    motions: Choice[dict[str, Range | Strip]]
-    guides: Choice[dict[str, list[float]]]
-    bounds: Choice[dict[str, Range]]
-    off_stream: Choice[float]
-    survey: Choice[str]
-    bands: Choice[tuple[str, ...]]
-    magnitudes: Choice[Range]
-    absolute: Choice[Range | None]
-    isochrone: Choice[dict[str, float]]
-    sources: Choice[dict[str, str]]
-    background: Choice[str]
-    errors: Choice[tuple[str, ...]]
-    approximate: Choice[dict[str, dict[str, Any]]]
-    missing: Choice[tuple[str, ...]]
-    velocity: Choice[bool]
-    spectra: Choice[str | None]
-    correlation: Choice[bool]
-    parallax: Choice[float | None]
-    colour: Choice[tuple[str, Range] | None]
-
-    def lines(self) -> list[str]:
-        """A line for each decision: its name, what was decided, and why."""
-        chosen = [(one.name, getattr(self, one.name)) for one in fields(self)]
-        return [f"{name}: {choice.value}. {choice.reason}" for name, choice in chosen]
-
-
-def decide(
-    name: str,
-    table: Table | None = None,
-    *,
-    survey: str | None = None,
-    phi1: Range | None = None,
-    isochrone: Isochrone | None = None,
-    tracks: str | os.PathLike[str] | None = None,
-) -> Decisions:
-    """Decide what a configuration for a stream needs.
-
-    Arguments:
-        name: Name of a stream or a track of galstreams, see `stream_mapper.catalog.known_stream`.
-        table: Stars of its field, of which survey, errors, gaps, edges and depth are then read.
-        survey: Survey of the photometry; by default that of the table, or Gaia DR3.
-        phi1: First and last place of the field [deg].
-        isochrone: Of the stream, which gives the colours that its stars may have, and by which its motion is looked for
-            in a table if no track knows it.
-        tracks: Folder of galstreams' files; by default that of the installed package.
-
-    Raises:
-        InputError: If there is no such stream, or survey, or the table has no stars around its track.
-    """
-    return _decided(name, table, survey, phi1, isochrone, tracks)[0]
-
-
-def _decided(
-    name: str,
-    table: Table | None,
-    survey: str | None,
-    phi1: Range | None,
-    isochrone: Isochrone | None,
-    tracks: str | os.PathLike[str] | None,
-) -> tuple[Decisions, Track]:
-    """The decisions, and the track at the places of the guides; arguments as of `decide`."""
-    whole = known_stream(name, tracks=tracks)
-    facts = None if table is None else table_facts(table, whole.frame, survey)
-    used = light.survey_of(survey, facts)
-    width = sky.width(whole)
-    half = sky.half_window(whole, width.value, facts)
-    field = sky.field(whole, half.value, phi1, facts)
-    spacing = digits((field.value[1] - field.value[0]) / (_PLACES - 1))
-    stream = known_stream(whole.name, tracks=tracks, phi1=field.value, spacing=spacing)
-    limits = light.limits(used, facts, isochrone.bands[0] if isochrone else None)
-    off = sky.off_stream(stream, width.value, half.value, facts)
-    found = _found(stream, facts, width.value, off.value, isochrone)
-    velocity, absolute = spectra.velocity(facts, stream, off.value), light.absolute(stream, limits.value)
-    cut = motion_cut(facts, "motion" in stream.sources)
-    coordinates = motion.coordinates(stream, facts, cut, velocity.value)
-    decisions = Decisions(
-        track=Choice(whole.name, _track_reason(whole)),
-        frame=Choice(_frame(whole, tracks), "The great circle of the track: phi1 = 0 is its middle."),
-        phi1=field,
-        spacing=Choice(spacing, f"{_PLACES} guides along the field follow any bend of a published track."),
-        coordinates=coordinates,
-        phi2=sky.window(stream, half, facts),
-        found_motion=found,
-        motions=motion.motions(stream, facts, cut, found.value),
-        guides=motion.guides(stream, found.value, cut, velocity.value),
-        bounds=motion.bounds(stream, width, half.value, coordinates.value),
-        off_stream=off,
-        survey=Choice(used, "As asked, or that of the table's magnitudes; Gaia DR3 has all of the sky."),
-        bands=light.bands(used, facts),
-        magnitudes=limits,
-        absolute=absolute,
-        isochrone=Choice({"age": 12.0, "feh": -1.7}, "Halo streams are old and metal-poor; say so if more is known."),
-        sources=_sources(stream),
-        background=light.background(used, facts),
-        errors=light.errors(used, facts, coordinates.value),
-        approximate=light.approximate(facts),
-        missing=light.missing(facts),
-        velocity=velocity,
-        spectra=spectra.survey(facts, velocity.value),
-        correlation=light.correlation(facts),
-        parallax=cuts.parallax(stream, facts),
-        colour=cuts.colour(isochrone, absolute.value),
-    )
-    return decisions, motion.turned(stream) if cut is not None and cut.in_the_sky else stream.track
-
-
-def _found(
-    stream: KnownStream, facts: TableFacts | None, width: float, off: float, isochrone: Isochrone | None
-) -> Choice[Track | None]:
-    """The motion by the stars of the table, if it is needed."""
-    if "motion" in stream.sources:
-        return Choice(None, "A track of the stream knows its motion.")
-    if facts is None:
-        return Choice(None, "It is looked for in a table, and none was given.")
-    return scanned(stream, facts, width, off, isochrone)
-
-
-def _track_reason(stream: KnownStream) -> str:
-    return f"Of the tracks of {stream.stream} it is the one that was named, or that galstreams' list has switched on."
-
-
-def _frame(stream: KnownStream, tracks: str | os.PathLike[str] | None) -> dict[str, str]:
-    return {"track": stream.name} | ({} if tracks is None else {"tracks": str(tracks)})
-
-
-def _sources(stream: KnownStream) -> Choice[dict[str, str]]:
-    found = {name: f"{source.track}{' (mean)' if source.is_mean else ''}" for name, source in stream.sources.items()}
-    return Choice(found, f"{'; '.join(stream.notes)}." if stream.notes else "All is from the track itself.")
 
 
 def init(
@@ -243,7 +65,7 @@ def init(
     usual, there = _bands(stars, survey)
     asked = _there(bands, there, isochrone) if bands and there else bands
     curve, settings = (None, None) if isochrone is None else _isochrone(isochrone, asked, usual, folder)
-    decided, track = _decided(name, stars, survey, phi1, curve, tracks)
+    decided, track = decided_with_track(name, stars, survey, phi1, curve, tracks)
     if curve is not None:
         decided = replace(decided, bands=Choice(curve.bands, "Those of the isochrone that the stars have."))
     plan = _plan(decided, track, settings, None if table is None else written_in(table, folder))

@@ -6,8 +6,8 @@ import torch
 from galstreams_files import thin_stream
 
 from stream_mapper.catalog import SkyFrame, read_table, table_facts, to_table
+from stream_mapper.decisions import decide
 from stream_mapper.decisions.edges import Strip, edges, motion_cut, strip_across
-from stream_mapper.init import decide
 from stream_mapper.mock import TrackMock
 from stream_mapper.windows import WindowAlong
 

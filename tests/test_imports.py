@@ -69,7 +69,7 @@ ONLY_IN = {
     "matplotlib": {"results", "fitted"},
     "zuko": {"builtin"},
     "pyarrow": {"catalog", "archive"},
-    "astropy": {"catalog", "archive", "results", "fitted", "loading", "training", "pipeline", "init"},
+    "astropy": {"catalog", "archive", "results", "fitted", "loading", "training", "pipeline", "init", "decisions"},
     "gala": {"catalog"},
     "mocpy": {"catalog"},
     "cdshealpix": {"catalog"},

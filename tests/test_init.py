@@ -10,11 +10,10 @@ from galstreams_files import real_tracks, truth, write_log, write_track
 from stream_mapper.builtin import Isochrone
 from stream_mapper.catalog import SkyFrame, table_facts, to_table
 from stream_mapper.catalog.sky.library import Library
-from stream_mapper.decisions import Choice
+from stream_mapper.decisions import Choice, Decisions, decide
 from stream_mapper.decisions.light import SURVEY_LIMITS
 from stream_mapper.decisions.peak import LEAST_SIGNIFICANCE, motion_peak
 from stream_mapper.errors import InputError
-from stream_mapper.init import Decisions, decide
 from stream_mapper.mock import TrackMock
 
 NOTHING = {"distance": 1.0, "pm_ra_cosdec": 0.0, "pm_dec": 0.0, "radial_velocity": 0.0}
