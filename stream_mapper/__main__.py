@@ -1,4 +1,4 @@
-"""The console script: ``stream-mapper init|fit|predict|simulate|report|query ...``."""
+"""The console script: ``stream-mapper init|fit|finish|predict|simulate|report|query ...``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from stream_mapper.messages import like
 _COMMANDS = {
     "init": "begin with a stream by its name: a configuration, and what was decided",
     "fit": "fit a stream; write memberships, track and figures",
+    "finish": "what is missing of a fit that was stopped after its training",
     "predict": "memberships of a catalogue, by a checkpoint of a fit",
     "simulate": "a simulated table of stars",
     "report": "one page of HTML on a run, with its figures",

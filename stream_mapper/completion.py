@@ -27,7 +27,7 @@ complete -o default -F _stream_mapper stream-mapper
 """
 _IN_ZSH = "autoload -U +X compinit && compinit\nautoload -U +X bashcompinit && bashcompinit\n"
 _EVERYWHERE = ("--help", "--quiet", "--verbose")
-_OF_FIT = ("--config", "--print_config", "--expand", "--print_schema", "--seed_everything")
+_OF_FIT = ("--config", "--print_config", "--expand", "--resume", "--print_schema", "--seed_everything")
 
 
 def completion(shell: str, commands: Iterable[str]) -> str:
@@ -53,7 +53,7 @@ def _options(command: str) -> list[str]:
     if command == "fit":
         return [*_OF_FIT, *_sections(), *_EVERYWHERE]
     function = getattr(importlib.import_module(f"stream_mapper.{command}"), command)
-    names = [] if command == "report" else ["config", *inspect.signature(function).parameters]
+    names = [] if command in ("report", "finish") else ["config", *inspect.signature(function).parameters]
     return [*(f"--{name}" for name in names), *_EVERYWHERE]
 
 

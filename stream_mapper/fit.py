@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lightning.pytorch.cli import ArgsType
 
     from stream_mapper.fitted import Fit
+    from stream_mapper.results.stages import Stages
 
 PRINT_SCHEMA = "--print_schema"
 
@@ -31,7 +32,8 @@ def fit_command(args: ArgsType = None) -> Fit | None:
         args: Command-line arguments, or a configuration as a dict; by default those of the process.
 
     Returns:
-        The fit; None in every process but the first, and with ``--expand`` or ``--print_schema``.
+        The fit; None in every process but the first, with ``--expand`` or ``--print_schema``, and of a run that is
+        complete already.
 
     Raises:
         InputError: If the configuration or the table cannot be used.
@@ -40,6 +42,7 @@ def fit_command(args: ArgsType = None) -> Fit | None:
     from stream_mapper import pipeline  # noqa: PLC0415 (Lightning takes seconds to load)
     from stream_mapper.results.summary import summary  # noqa: PLC0415
     from stream_mapper.training.cli import StreamCLI  # noqa: PLC0415
+    from stream_mapper.training.resuming import complete_run  # noqa: PLC0415
     from stream_mapper.training.trainer import only_warnings  # noqa: PLC0415
 
     if isinstance(args, list) and PRINT_SCHEMA in args:
@@ -47,43 +50,48 @@ def fit_command(args: ArgsType = None) -> Fit | None:
 
         print(json.dumps(fit_schema(), indent=1))
         return None
+    if (run_folder := complete_run(args)) is not None:
+        print(f"{run_folder} is complete.")
+        return None
     start = time.monotonic()
     with only_warnings():
         cli = StreamCLI(args)
     if (text := cli.expanded()) is not None:
         sys.stdout.write(text)
         return None
-    given = cli.config_init
-    with _interruptible(cli.trainer):
-        fit = pipeline.run(cli.model, cli.datamodule, cli.trainer, given.background, given.results, cli.hardware())
+    given, stages = cli.config_init, cli.stages()
+    with _interruptible(stages):
+        fit = pipeline.run(
+            cli.model, cli.datamodule, cli.trainer, given.background, given.results, cli.hardware(), stages=stages
+        )
     if fit is not None and fit.folder is not None:
         print(summary({**fit.metrics, "seconds": time.monotonic() - start}, fit.folder))
     return fit
 
 
 @contextmanager
-def _interruptible(trainer: Any) -> Iterator[None]:
+def _interruptible(stages: Stages) -> Iterator[None]:
     """Ctrl-C and SIGTERM say what is left; Lightning would make a silent exit of it."""
+    from stream_mapper.training.claims import give_back  # noqa: PLC0415
+
     try:
         yield
     except Terminated:
-        raise Terminated(_left_by(trainer)) from None
+        raise Terminated(_left(stages.folder)) from None
     except (KeyboardInterrupt, SystemExit) as stop:
         if isinstance(stop, SystemExit) and not isinstance(stop.__context__, KeyboardInterrupt):
             raise
-        raise KeyboardInterrupt(_left_by(trainer)) from None
+        raise KeyboardInterrupt(_left(stages.folder)) from None
+    finally:
+        if stages.folder is not None:
+            give_back(stages.folder)
 
 
-def _left_by(trainer: Any) -> str:
-    return _what_is_left(Path(getattr(trainer.logger, "log_dir", None) or "none"))
+def _left(folder: Path | None) -> str:
+    """What a fit that is stopped leaves, and how to go on."""
+    from stream_mapper.results.stages import left_of  # noqa: PLC0415
 
-
-def _what_is_left(folder: Path) -> str:
-    if not folder.is_dir():
-        return "nothing was written"
-    if any(folder.glob("memberships.*")):
-        return f"{folder} is not complete"
-    return f"nothing complete was written; {folder} holds only checkpoints"
+    return "nothing was written" if folder is None else left_of(folder) or f"{folder} is complete"
 
 
 def main(args: ArgsType = None) -> Fit | None:

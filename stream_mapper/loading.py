@@ -17,6 +17,7 @@ from stream_mapper.fitted import CHECKPOINT_FILE, Catalogue, Fit
 from stream_mapper.results.checkpoint import read_checkpoint
 from stream_mapper.results.provenance import CHECKPOINT, DATE, FIT_DATE, digest, facts_of
 from stream_mapper.results.run_folder import ResultOptions
+from stream_mapper.results.stages import check_complete, left_of
 
 _log = logging.getLogger("stream_mapper")
 
@@ -36,6 +37,7 @@ def load(path: str | os.PathLike[str]) -> Fit:
     source = Path(path)
     if not source.is_dir():
         return _from_checkpoint(source)
+    check_complete(source)
     fit = _from_checkpoint(source / CHECKPOINT_FILE)
     try:
         metrics = json.loads((source / "metrics.json").read_text())
@@ -45,10 +47,15 @@ def load(path: str | os.PathLike[str]) -> Fit:
 
 
 def _from_checkpoint(path: Path) -> Fit:
+    left = left_of(path.parent.parent) if path.parent.name == CHECKPOINT_FILE.parent.name else None
+    if left and not path.is_file():
+        raise InputError(f"{path}: no such checkpoint; {left}.")
     read = read_checkpoint(path)
     if not read.facts:
-        text = "%s: is of a fit that has not finished: its weights are not those of the end, and have no posterior."
-        _log.warning(text, path)
+        text = "%s: is of a fit that has not finished: its weights are not those of the end, and have no posterior%s."
+        _log.warning(text, path, f"; {left}" if left else "")
+    elif left:
+        _log.warning("%s.", left)
     kept = dict(read.facts)
     dated = {FIT_DATE: kept.pop(DATE)} if DATE in kept else {}
     facts = facts_of(read.model, read.intake.reading.frame, __version__) | kept | dated

@@ -3,19 +3,21 @@
     table --read--> stars --pretrain--> background --start--> guides --train (Lightning)--> weights
     --polish--> top of the posterior --posterior--> draws --judge--> checks --write--> run folder
 
-Each step takes what it needs and returns what it found; :func:`run` is all of them.
+Each step takes what it needs and returns what it found; :func:`run` is all of them. What each leaves in the run folder,
+so that a fit that was stopped goes on, is in :mod:`stream_mapper.results.stages`.
 """
 
 from __future__ import annotations
 
 import copy
+import json
 import logging
 import math
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -29,6 +31,7 @@ from torch.utils.tensorboard import SummaryWriter
 from stream_mapper import __version__
 from stream_mapper.catalog import Columns, Reading
 from stream_mapper.data import Data
+from stream_mapper.description import describe
 from stream_mapper.errors import InputError
 from stream_mapper.fitted import Catalogue, Fit, profile_of
 from stream_mapper.inference.ascent import ascend
@@ -49,9 +52,11 @@ from stream_mapper.results.annotation import Intake, check_columns
 from stream_mapper.results.background import Pretrained, background_metrics
 from stream_mapper.results.provenance import facts_of
 from stream_mapper.results.run_folder import ResultOptions, RunTables, show
+from stream_mapper.results.stages import MIXTURE, POLISH, POSTERIOR, Stages, digest_of
 from stream_mapper.results.tables import checks_table
 from stream_mapper.training.background import BackgroundStage, Hardware, off_stream, train_background, train_copies
 from stream_mapper.training.datamodule import CatalogueDataModule, FitStars
+from stream_mapper.training.goes_on import GoesOn
 from stream_mapper.training.length import set_length
 from stream_mapper.training.module import StreamModule, ln_mean
 from stream_mapper.training.off_stream import with_off_stream
@@ -156,6 +161,7 @@ def run(
     options: ResultOptions | None = None,
     hardware: Hardware | None = None,
     write_it: bool = True,
+    stages: Stages | None = None,
 ) -> Fit | None:
     """Every step of a fit.
 
@@ -167,29 +173,33 @@ def run(
         options: What the run folder holds.
         hardware: What the background is trained on; one process on the CPU by default.
         write_it: Whether to write the run folder.
+        stages: Keeps the stages that are over, or has them; by default they are not kept.
 
     Returns:
         The fit; None in every process but the first.
     """
     model, ensemble, hardware = _mixture(module.model), module.ensemble, hardware or Hardware(beside_nothing())
-    options, stage = options or ResultOptions(), with_off_stream(stage, model)
+    options, stage, stages = options or ResultOptions(), with_off_stream(stage, model), stages or Stages()
     stars = read(model, ensemble, datamodule, hardware.processes)
+    check_inputs(stages, model, stars)
     with only_warnings():
-        pretrained = pretrain(model, ensemble, stars, stage, hardware, datamodule.intake)
+        pretrained = pretrain(model, ensemble, stars, stage, hardware, datamodule.intake, stages)
         known = pretrained.known
         start(model, ensemble)
-        trained = train(trainer, module, datamodule, stars, known)
+        trained = train(trainer, module, datamodule, stars, known, stages)
     if not trainer.is_global_zero:
         return None
     module.to(trainer.strategy.root_device)
     batches = training_batches(module, stars, known)
-    priors = polish(model, ensemble, batches)
-    posterior(model, ensemble, batches, priors)
+    polished = stages.do(POLISH, module, lambda: _plain(polish(model, ensemble, batches)))
+    priors = [[Kernel(*numbers) for numbers in each] for each in polished]
+    stages.do(POSTERIOR, module, partial(posterior, model, ensemble, batches, priors))
     fitted, tables = collect(module, datamodule, stars, pretrained, trained, options)
     fitted = judge(fitted, stars, pretrained, trained)
     if not write_it:
         return fitted
     write(fitted, replace(tables, checks=fitted.checks), trained, board=isinstance(trainer.logger, TensorBoardLogger))
+    stages.end()
     return replace(fitted, folder=trained.folder)
 
 
@@ -208,8 +218,29 @@ def read(model: Model, ensemble: Ensemble, datamodule: CatalogueDataModule, proc
     return stars
 
 
+def check_inputs(stages: Stages, model: Model, stars: FitStars) -> None:
+    """Raise InputError if a fit that goes on is of another table or model, or was begun by another version."""
+    stages.check("the version of stream_mapper", lambda: __version__)
+    stages.check("the catalogue", lambda: digest_of(stars.table, stars.stars, str(stars.train_rows.tolist())))
+    stages.check("the model, or a file that it is made of,", lambda: digest_of(_described(model)))
+
+
+def _described(model: Model) -> str:
+    """What a model is made of, as text; nothing of one that cannot be described."""
+    try:
+        return json.dumps(describe(model), default=str)
+    except InputError:
+        return ""
+
+
 def pretrain(
-    model: Model, ensemble: Ensemble, stars: FitStars, stage: BackgroundStage, hardware: Hardware, intake: Intake
+    model: Model,
+    ensemble: Ensemble,
+    stars: FitStars,
+    stage: BackgroundStage,
+    hardware: Hardware,
+    intake: Intake,
+    stages: Stages | None = None,
 ) -> Pretrained:
     """Train and freeze the densities that come before the mixture, fit the scalers; what is then known of the stars.
 
@@ -220,14 +251,18 @@ def pretrain(
         stage: How the densities are trained.
         hardware: On what.
         intake: How the stars are read from another table, if the stage names one.
+        stages: Keeps the densities that are trained, or has them.
 
     Raises:
         InputError: If that table cannot be used, or too few stars are left.
     """
+    stages = stages or Stages()
     source = stars.train if stage.path is None else read_beside(model, stage.path, intake)
-    found = train_background(model, source, stage, hardware)
+    if stage.path is not None:
+        stages.check("the table of the background", partial(digest_of, source))
+    found = train_background(model, source, stage, hardware, stages)
     if not draws_by_dropout(model):
-        ensemble.resampled = train_copies(model, source, stage, hardware)
+        ensemble.resampled = train_copies(model, source, stage, hardware, stages)
     model.fit_scalers(stars.train)
     known = known_densities(model, stars.stars, hardware.device, gather_rows)
     off = off_stream(source, stage)
@@ -255,31 +290,39 @@ def train(
     datamodule: CatalogueDataModule,
     stars: FitStars,
     known: KnownDensities,
+    stages: Stages | None = None,
 ) -> Trained:
     """Train with Lightning; the module then has the weights it keeps."""
+    stages = stages or Stages()
     datamodule.serve(stars, known)
     set_length(trainer, len(stars.train_rows), datamodule.batch_size)
     write_whole(trainer)
-    began = time.monotonic()
-    trainer.fit(module, datamodule)
-    seconds, folder = time.monotonic() - began, Path(trainer.log_dir or ".")  # every process has to ask for log_dir
+    stages.begin()
+    work = partial(_trained, trainer, module, datamodule, stages.last_epoch())
+    trained = Trained(*stages.do(MIXTURE, module, work), Path(trainer.log_dir or "."))  # all processes ask for log_dir
+    if trainer.is_global_zero:
+        _log.info("%s", which_weights(trained))
+    return trained
+
+
+def _trained(
+    trainer: L.Trainer, module: StreamModule, datamodule: CatalogueDataModule, last_epoch: Path | None
+) -> tuple[float, int, int, int | None, int, float]:
+    """Train, from the start or after an epoch, and take the weights that are kept; how it went, but for the folder."""
+    trainer.fit(module, datamodule, ckpt_path=last_epoch)
     best = Path(getattr(trainer.checkpoint_callback, "best_model_path", "") or "none")
     of_best = module.weights == "best" and best.is_file()
     state = torch.load(best, map_location="cpu", weights_only=True) if of_best else None
     if state is not None:
         module.load_state_dict(state["state_dict"])
-    trained = Trained(
-        seconds,
+    return (
+        next(each.seconds for each in trainer.callbacks if isinstance(each, GoesOn)),  # type: ignore[attr-defined]
         trainer.current_epoch,
         trainer.max_epochs or 0,
         None if state is None else state["epoch"] + 1,
         trainer.global_step,
         trainer.optimizers[0].param_groups[0]["lr"] / module.learning_rate,
-        folder,
     )
-    if trainer.is_global_zero:
-        _log.info("%s", which_weights(trained))
-    return trained
 
 
 def which_weights(trained: Trained) -> str:
@@ -315,6 +358,11 @@ def polish(model: Model, ensemble: Ensemble, batches: Sequence[Sequence[Batch]])
         with one:
             priors.append(ascend(model, fit_batches))
     return priors
+
+
+def _plain(priors: Sequence[Sequence[Kernel]]) -> list[list[tuple[float, ...]]]:
+    """The numbers of the priors of each fit."""
+    return [[astuple(kernel) for kernel in each] for each in priors]
 
 
 def posterior(

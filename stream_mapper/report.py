@@ -15,10 +15,12 @@ def report(folder: str) -> Path:
         folder: The folder of a finished fit.
 
     Raises:
-        InputError: If it is not one.
+        InputError: If it is not one, or not finished yet.
     """
     from stream_mapper.results.report import write_report  # noqa: PLC0415 (astropy and torch take seconds to load)
+    from stream_mapper.results.stages import check_complete  # noqa: PLC0415
 
+    check_complete(Path(folder))
     return write_report(Path(folder))
 
 

@@ -17,7 +17,6 @@ from stream_mapper.builtin import Isochrone, Uniform
 from stream_mapper.catalog import read_table, write_table
 from stream_mapper.description import describe
 from stream_mapper.errors import InputError
-from stream_mapper.fit import _what_is_left
 from stream_mapper.fit import main as fit
 from stream_mapper.models import MixtureModel
 from stream_mapper.nn import Constant
@@ -411,13 +410,9 @@ def test_an_interrupted_fit_says_what_is_left(interrupted_at):
 
 def test_a_fit_interrupted_in_its_epochs_leaves_checkpoints_only(interrupted_at):
     lines, folder = interrupted_at("callbacks.FitProgress.on_train_epoch_end")
-    assert lines == [f"interrupted: nothing complete was written; {folder} holds only checkpoints"]
+    advice = f"stream-mapper fit --resume {folder} goes on with it"
+    assert lines == [f"interrupted: {folder} is not complete: {advice}"]
     assert not list(folder.glob("*.parquet"))
-
-
-def test_a_fit_interrupted_after_its_tables_is_not_complete(tmp_path):
-    (tmp_path / "memberships.parquet").touch()
-    assert _what_is_left(tmp_path) == f"{tmp_path} is not complete"
 
 
 def test_an_interrupted_prediction_says_so(monkeypatch, capsys):
@@ -503,11 +498,11 @@ def test_gd1_without_a_table_says_where_to_get_one(tmp_path, capsys):
 
 
 def test_console_script_knows_its_commands(capsys, tmp_path):
-    commands = "the commands are init, fit, predict, simulate, report, query"
+    commands = "the commands are init, fit, finish, predict, simulate, report, query"
     assert f"no command 'fly'; {commands}" in refused(console, ["fly"], capsys)
     assert f"no command is given; {commands}" in refused(console, [], capsys)
     console(["--help"])
-    assert "{init,fit,predict,simulate,report,query}" in capsys.readouterr().out
+    assert "{init,fit,finish,predict,simulate,report,query}" in capsys.readouterr().out
     console(["simulate", "--simulator", SMALL, "--output", str(tmp_path / "stars.csv")])
     assert (tmp_path / "stars.csv").is_file()
 

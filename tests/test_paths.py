@@ -97,8 +97,7 @@ def test_a_simulated_table_is_written_beside_its_configuration(tmp_path, monkeyp
 def test_the_configuration_of_a_run_does_not_depend_on_where_it_was_started(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cli = StreamCLI(["--config", str(EXPERIMENTS / "mock" / "recipe.yaml"), "--trainer.default_root_dir=mine"])
-    (saving,) = [one for one in cli.trainer.callbacks if type(one).__name__ == "SaveConfig"]
-    assert saving.config.trainer.default_root_dir == str(tmp_path / "mine")
+    assert cli.kept()["trainer"]["default_root_dir"] == str(tmp_path / "mine")
     assert cli.trainer.default_root_dir == "mine"
 
 

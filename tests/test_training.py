@@ -112,7 +112,7 @@ def test_the_log_says_which_weights_are_kept(ran, best, said):
 
 def test_the_bar_says_whose_members_it_counts(capsys):
     bar, metrics = FitProgress(), {"train/members": torch.tensor(12.0)}
-    trainer = SimpleNamespace(max_epochs=1, callback_metrics=metrics)
+    trainer = SimpleNamespace(max_epochs=1, current_epoch=0, callback_metrics=metrics)
     bar.on_train_start(trainer, None)
     bar.on_train_epoch_end(trainer, None)
     bar.on_train_end(trainer, None)

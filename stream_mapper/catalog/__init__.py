@@ -6,7 +6,7 @@ from stream_mapper.catalog.corrections import Corrections
 from stream_mapper.catalog.export import galstreams_tables, to_icrs
 from stream_mapper.catalog.extinction import Extinction
 from stream_mapper.catalog.facts import TableFacts, survey_bands, table_facts
-from stream_mapper.catalog.files import check_apart, check_target, replace_file, table_format
+from stream_mapper.catalog.files import check_apart, check_target, remove_unfinished, replace_file, table_format
 from stream_mapper.catalog.formats.chunks import (
     Chunk,
     ParquetRows,
@@ -69,6 +69,7 @@ __all__ = [
     "read_footprint",
     "read_table",
     "read_track",
+    "remove_unfinished",
     "replace_file",
     "set_threads",
     "survey_bands",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,8 @@ FORMATS = {
     ".vot": "votable",
 }
 """Format by suffix, as astropy names it. CSV keeps neither units nor metadata."""
+
+_TEMPORARY = re.compile(r"\.[0-9a-f]{32}-")
 
 
 def check_target(path: Path) -> str:
@@ -52,6 +55,13 @@ def replace_file(target: Path, write: Callable[[Path], Any]) -> None:
         raise
     finally:
         new.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove the temporary files that `replace_file` left in a folder, and in those inside, when it was killed."""
+    for path in folder.rglob(".*"):
+        if _TEMPORARY.match(path.name):
+            path.unlink(missing_ok=True)
 
 
 def check_apart(target: Path, *inputs: Path) -> None:

@@ -20,6 +20,7 @@ from stream_mapper.inference.resampled import Resampled
 from stream_mapper.models.base import Learned, Model, is_pretrained
 from stream_mapper.models.components import frozen_parts
 from stream_mapper.paths import FilePath
+from stream_mapper.results.stages import BACKGROUND, COPIES, Stages
 from stream_mapper.selection import Selection
 from stream_mapper.training.batches import Batches, batch_sizes
 from stream_mapper.training.length import STEPS, STEPS_A_COORDINATE, epochs_for
@@ -150,7 +151,11 @@ class BackgroundTraining:
 
 
 def train_background(
-    model: Model, stars: Data, stage: BackgroundStage, hardware: Hardware | None = None
+    model: Model,
+    stars: Data,
+    stage: BackgroundStage,
+    hardware: Hardware | None = None,
+    stages: Stages | None = None,
 ) -> dict[str, Learned]:
     """Train each density of ``model`` that is trained beforehand, then freeze it.
 
@@ -163,6 +168,7 @@ def train_background(
             all a density's coordinates.
         stage: How they are trained.
         hardware: On what; one process on the CPU by default.
+        stages: Keeps the densities that are trained, or has them.
 
     Returns:
         How the training of each density went, by its coordinates.
@@ -170,23 +176,36 @@ def train_background(
     Raises:
         InputError: If fewer than ten such stars are left, or too few for each process.
     """
-    hardware = hardware or Hardware()
+    hardware, stages = hardware or Hardware(), stages or Stages()
     densities = pretrained_parts(model)
     if densities and stage.off_stream is None and stage.path is None:
         _log.warning("no off_stream selection: the background is trained on all stars, those of the stream included.")
     off = stars[off_stream(stars, stage)]
     complete = [_complete(density, off, stage, hardware.processes) for density in densities]
     found: dict[str, Learned] = {}
-    for density, chosen in zip(densities, complete, strict=True):
-        _log.info("training the flow over %s on %d off-stream stars", ", ".join(density.coord_names), len(chosen))
-        training = BackgroundTraining(stage, hardware)
-        density.pretrain(chosen, training)
+    for i, (density, chosen) in enumerate(zip(densities, complete, strict=True)):
+        work = partial(_train, density, chosen, stage, hardware)
+        found[",".join(density.coord_names)] = Learned(*stages.do(f"{BACKGROUND}.{i}", density, work))
         density.requires_grad_(False)
-        found[",".join(density.coord_names)] = Learned(_ln_held_out(density, chosen, stage), sum(training.steps))
     return found
 
 
-def train_copies(model: Model, stars: Data, stage: BackgroundStage, hardware: Hardware | None = None) -> Resampled:
+def _train(density: Model, chosen: Data, stage: BackgroundStage, hardware: Hardware) -> tuple[float, int]:
+    """Train a density on its stars; its mean log density of those held out, and the steps it took."""
+    _log.info("training the flow over %s on %d off-stream stars", ", ".join(density.coord_names), len(chosen))
+    training = BackgroundTraining(stage, hardware)
+    density.pretrain(chosen, training)
+    density.requires_grad_(False)
+    return _ln_held_out(density, chosen, stage), sum(training.steps)
+
+
+def train_copies(
+    model: Model,
+    stars: Data,
+    stage: BackgroundStage,
+    hardware: Hardware | None = None,
+    stages: Stages | None = None,
+) -> Resampled:
     """Copies of the densities of ``model`` that were trained beforehand, each trained again on resampled stars.
 
     Stars that chose the best epoch of a density choose that of its copies; the others are drawn with replacement, the
@@ -197,18 +216,24 @@ def train_copies(model: Model, stars: Data, stage: BackgroundStage, hardware: Ha
         stars: As of :func:`train_background`.
         stage: How they are trained.
         hardware: On what.
+        stages: Keeps the copies that are trained, or has them.
     """
-    hardware, copies = hardware or Hardware(), Resampled(model, stage.copies)
+    hardware, stages, copies = hardware or Hardware(), stages or Stages(), Resampled(model, stage.copies)
     off = stars[off_stream(stars, stage)]
-    for name, densities in copies.items():
+    for k, (name, densities) in enumerate(copies.items()):
         complete = _complete(frozen_parts(model)[name], off, stage, hardware.processes)
         _log.info("training %d copies of the density of %s", len(copies), ", ".join(densities[0].coord_names))
         for i, density in enumerate(densities):
-            density.train().requires_grad_(True)
-            seed = stage.seed + i + 1
-            density.pretrain(_resampled(complete, stage, seed), BackgroundTraining(stage, hardware, stage.copy_share))
-            density.requires_grad_(False)
+            work = partial(_train_copy, density, complete, stage, hardware, stage.seed + i + 1)
+            stages.do(f"{COPIES}.{k}.{i}", density, work)
     return copies
+
+
+def _train_copy(density: Model, stars: Data, stage: BackgroundStage, hardware: Hardware, seed: int) -> None:
+    """Train a copy of a density, from where it is, on stars drawn from these."""
+    density.train().requires_grad_(True)
+    density.pretrain(_resampled(stars, stage, seed), BackgroundTraining(stage, hardware, stage.copy_share))
+    density.requires_grad_(False)
 
 
 def _resampled(stars: Data, stage: BackgroundStage, seed: int) -> Data:

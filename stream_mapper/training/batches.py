@@ -16,12 +16,14 @@ from stream_mapper.models.known import Batch
 class Batches:
     """Whole batches cut from tensors that may already be on the device.
 
-    Under several processes every process sees the same order and takes its share of each batch.
+    Under several processes every process sees the same order and takes its share of each batch. The order is that of
+    the epoch, which `StreamModule` takes from its trainer: a training that goes on in another process has the orders
+    that it would have had.
 
     Arguments:
         stars: The stars, with what is known of their densities, if anything is.
         batch_size: Stars in a batch, over all processes; None for all stars at once.
-        shuffle: Whether to draw a new order each epoch.
+        shuffle: Whether each epoch has an order of its own.
         seed: Seed of that order.
         rank: Number of this process.
         world_size: Number of processes.
@@ -45,6 +47,10 @@ class Batches:
         self.sizes = batch_sizes(len(stars), batch_size, world_size)
         self.epoch = 0
 
+    def set_epoch(self, epoch: int) -> None:
+        """From now on, give the order of this epoch, counted from zero."""
+        self.epoch = epoch
+
     @property
     def n_stars(self) -> int:
         """Number of stars, over all processes."""
@@ -62,7 +68,6 @@ class Batches:
             yield self.whole
             return
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        self.epoch += 1
         order = torch.randperm(self.n_stars, generator=generator) if self.shuffle else torch.arange(self.n_stars)
         for rows in order.to(self.whole.stars.device).split(self.sizes):
             yield self.whole[rows[self.rank :: self.world_size]]

@@ -50,6 +50,10 @@ class StopEarly(EarlyStopping):
     ) -> None:
         super().__init__(monitor, min_delta, sys.maxsize if patience is None else patience, mode=mode)
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
+        """Stop again a fit that goes on after the epoch that stopped it."""
+        trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
+
 
 class StopOnNonFinite(Callback):
     """Stops the fit when a gradient is not finite, and names the weights it was first seen at.
@@ -142,6 +146,7 @@ class FitProgress(ProgressBar):
         """Open the bar."""
         self._bar = tqdm(
             total=trainer.max_epochs,
+            initial=trainer.current_epoch,
             disable=not self._enabled or is_quiet(),
             desc="fit",
             unit="epoch",

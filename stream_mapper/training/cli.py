@@ -12,14 +12,17 @@ from lightning.pytorch.cli import (
     ArgsType,
     LightningArgumentParser,
     LightningCLI,
-    SaveConfigCallback,
     instantiate_class,
 )
+from lightning.pytorch.loggers import TensorBoardLogger
 
+from stream_mapper.catalog import replace_file
 from stream_mapper.commands import ALLOW, ALLOW_HELP, OneLineErrors, take_allowed
 from stream_mapper.errors import InputError
 from stream_mapper.paths import FilePath, absolute
 from stream_mapper.results.run_folder import ResultOptions
+from stream_mapper.results.stages import CONFIG, Stages, drop_run
+from stream_mapper.training import claims, resuming
 from stream_mapper.training.background import BackgroundStage, Hardware
 from stream_mapper.training.callbacks import StopEarly
 from stream_mapper.training.datamodule import CatalogueDataModule
@@ -27,11 +30,14 @@ from stream_mapper.training.expanded import expanded
 from stream_mapper.training.help import asked_section, options_of, page
 from stream_mapper.training.length import BY_STARS
 from stream_mapper.training.module import StreamModule
-from stream_mapper.training.trainer import BEST_EPOCH, DEFAULTS, callbacks
+from stream_mapper.training.resuming import take_resume
+from stream_mapper.training.trainer import BEST_EPOCH, DEFAULTS, board, callbacks
 from stream_mapper.training.whole_files import EpochCheckpoint, beside_nothing, without_requeue
 
 _RUNS_ON = ("accelerator", "devices", "num_nodes", "strategy")
 _FOLDERS = ("trainer.default_root_dir", "trainer.logger.init_args.save_dir", "checkpoint.dirpath")
+_NOT_KEPT = ("allow", "config", "expand", "resume")
+_ROOT = "runs"
 _PRECISIONS = ("None", "32", "32-true", "64", "64-true")
 
 
@@ -52,19 +58,16 @@ class FitParser(OneLineErrors, LightningArgumentParser):
         return options_of(self, self.section) if self.section else page()
 
 
-class SaveConfig(SaveConfigCallback):
-    """Writes the configuration of a run, whose folders no longer depend on where it was started."""
-
-    def __init__(self, parser: LightningArgumentParser, config: Namespace, **kwargs: Any) -> None:
-        super().__init__(parser, _with_folders(config.clone(), Path()), **kwargs)
-
-
 class StreamCLI(LightningCLI):
     """Model, data, background stage, checkpoints and trainer from one config."""
 
     def __init__(self, args: ArgsType = None) -> None:
         args = sys.argv[1:] if args is None else args
         args = take_allowed(args) if isinstance(args, list) else args
+        self._asked: str | None = None
+        if isinstance(args, list):
+            self._asked, args = take_resume(args)
+        self.run_folder: Path | None = None
         _check_overrides(args)
         self._section = asked_section(args) if isinstance(args, list) else None
         super().__init__(
@@ -74,8 +77,7 @@ class StreamCLI(LightningCLI):
             args=args,
             seed_everything_default=0,
             auto_configure_optimizers=False,
-            save_config_callback=SaveConfig,
-            save_config_kwargs={"overwrite": True},
+            save_config_callback=None,
             trainer_defaults=DEFAULTS | {"callbacks": callbacks()},
         )
 
@@ -95,8 +97,49 @@ class StreamCLI(LightningCLI):
         parser.add_class_arguments(ResultOptions, "results")
         text = "Print the configuration with its recipe in the long form, part by part, and stop."
         parser.add_argument("--expand", action="store_true", help=text)
+        parser.add_argument(*resuming.OPTIONS, type=str, help=resuming.HELP)
         parser.add_argument(ALLOW, type=list[str], default=[], help=ALLOW_HELP)
         parser.set_defaults({f"checkpoint.{key}": value for key, value in BEST_EPOCH.items()})
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """The configuration that is given; for a run that goes on its own, which nothing that is given may change."""
+        by_name = self._asked not in (None, resuming.AUTO)
+        if by_name and isinstance(args, list):
+            self.run_folder = resuming.taken_run(str(self._asked))
+            args = ["--config", str(self.run_folder / CONFIG), *args]
+        super().parse_arguments(parser, args)
+        if self.config.pop("resume") is not None:
+            raise InputError("resume: is an option of the command line, --resume RUN, and of no configuration.")
+        if self.run_folder is not None:
+            resuming.check_same(self.run_folder, self.kept())
+        elif self._asked is not None:
+            root = Path(self.config.trainer.default_root_dir or _ROOT)
+            self.run_folder = resuming.newest_run(root, self.kept())
+
+    def kept(self) -> dict[str, Any]:
+        """The configuration as a run keeps it: its folders do not depend on where it was started."""
+        config = _with_folders(self.config.clone(), Path())
+        plain: dict[str, Any] = yaml.safe_load(self.parser.dump(config, skip_none=False))
+        return {name: value for name, value in plain.items() if name not in _NOT_KEPT}
+
+    def stages(self) -> Stages:
+        """What takes the stages of the fit from its folder, and keeps them there."""
+        return Stages(self._begin, self.run_folder, writes=self.trainer.is_global_zero)
+
+    def _begin(self) -> Path:
+        """Make the folder of a new run, with its configuration; no other process gets it."""
+        logger, text = self.trainer.logger, yaml.safe_dump(self.kept(), sort_keys=False, allow_unicode=True)
+        if isinstance(logger, TensorBoardLogger) and not logger.name:
+            folder = claims.new_folder(Path(logger.save_dir))
+            self.trainer.logger = board(folder)
+        else:
+            folder = Path(self.trainer.default_root_dir if logger is None else logger.log_dir or logger.save_dir or "")
+            folder.mkdir(parents=True, exist_ok=True)
+        claims.check_free(folder)
+        drop_run(folder)
+        replace_file(folder / CONFIG, lambda new: new.write_text(text))
+        self.run_folder = folder
+        return folder
 
     def expanded(self) -> str | None:
         """The configuration in the long form, if that was asked for; see `stream_mapper.training.expanded`."""
@@ -117,7 +160,7 @@ class StreamCLI(LightningCLI):
     def _given(self) -> dict[str, Any]:
         """The configuration as plain values, those that differ from the defaults."""
         given = yaml.safe_load(self.parser.dump(self.config, skip_default=True))
-        return {name: value for name, value in given.items() if name not in ("allow", "config", "expand")}
+        return {name: value for name, value in given.items() if name not in _NOT_KEPT}
 
     def runs_on(self) -> dict[str, Any]:
         """Arguments for further trainers, which run on what this one's does."""
@@ -132,11 +175,21 @@ class StreamCLI(LightningCLI):
         _check_trainer(trainer)
         self.config.pop("allow")
         self._to_expand = self._given() if self.config.pop("expand") else None
-        trainer.default_root_dir = trainer.default_root_dir or "runs"
+        trainer.default_root_dir = trainer.default_root_dir or _ROOT
         ours = trainer.logger not in (None, True, False) and trainer.logger.get("init_args", {}).get("name") == ""
         if trainer.logger in (None, True) or ours:
             init = {"save_dir": str(trainer.default_root_dir), "name": "", "default_hp_metric": False}
             trainer.logger = {"class_path": "lightning.pytorch.loggers.TensorBoardLogger", "init_args": init}
+        if self.run_folder is not None:
+            self._stay_in(self.run_folder)
+
+    def _stay_in(self, folder: Path) -> None:
+        """Let the trainer write into the folder of a run that goes on."""
+        trainer = self.config.trainer
+        if trainer.logger is False:
+            trainer.default_root_dir = str(folder)
+        elif isinstance(trainer.logger, dict | Namespace):
+            trainer.logger["init_args"] |= {"save_dir": str(folder.parent), "name": "", "version": folder.name}
 
 
 def _with_folders(config: Namespace, start: Path) -> Namespace:

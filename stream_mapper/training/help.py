@@ -29,6 +29,7 @@ USUAL = {
     "--model.ensemble_size N": "fits from different starts",
     "--results.formats [fits]": "formats of the memberships",
     "--seed_everything N": "seed of the training, 0 by default",
+    "--resume RUN|auto": "go on with a fit that was stopped, or with the newest of this configuration",
     "--print_config": "print the configuration with every default, and stop",
     "--expand": "print it with its recipe in the long form, and stop",
     "--print_schema": "print the JSON schema of a configuration, for editors, and stop",

@@ -21,6 +21,8 @@ from stream_mapper.models.components import ln_density
 from stream_mapper.models.known import Batch
 from stream_mapper.models.mixture import BACKGROUND, MixtureModel
 from stream_mapper.results.checkpoint import HEADER, header_of
+from stream_mapper.training.batches import Batches
+from stream_mapper.training.goes_on import GoesOn
 from stream_mapper.training.screening import ScreenStars
 
 Weights = Literal["end", "best"]
@@ -79,7 +81,13 @@ class StreamModule(L.LightningModule):
 
     def configure_callbacks(self) -> list[Callback]:
         """What every training of a module does besides."""
-        return [ScreenStars(self.screen_every)]
+        return [ScreenStars(self.screen_every), GoesOn()]
+
+    def on_train_epoch_start(self) -> None:
+        """Let the stars come in the order of the epoch, also if the training goes on in another process."""
+        batches: Any = self.trainer.train_dataloader
+        if isinstance(batches, Batches):
+            batches.set_epoch(self.trainer.current_epoch)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Minus the log posterior per star of one batch, in nats: the sum over the fits; their mean is logged."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
+from torch import Tensor
 
 from stream_mapper.devices import sync_is_cheap
 from stream_mapper.inference.screening import skipped, skipped_by_each
@@ -32,16 +33,31 @@ class ScreenStars(Callback):
 
     def __init__(self, every_n_epochs: int = 5) -> None:
         self.every_n_epochs = every_n_epochs
+        self._found: dict[str, dict[str, Tensor]] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was found last of the training and of the held-out stars, for a fit that goes on."""
+        return self._found
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take what was found before the fit was stopped."""
+        self._found = state_dict
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
+        """Hand the stars what was found before the fit was stopped."""
+        for which, batches in (("train", trainer.train_dataloader), ("val", trainer.val_dataloaders)):
+            if isinstance(batches, Batches) and (found := self._found.get(which)):
+                batches.skip({name: values.to(batches.whole.stars.device) for name, values in found.items()})
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Screen the training stars, if that is due."""
-        self._screen(trainer, pl_module, trainer.train_dataloader)
+        self._screen(trainer, pl_module, "train", trainer.train_dataloader)
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Screen the held-out stars, if that is due."""
-        self._screen(trainer, pl_module, trainer.val_dataloaders)
+        self._screen(trainer, pl_module, "val", trainer.val_dataloaders)
 
-    def _screen(self, trainer: L.Trainer, module: Any, batches: object) -> None:
+    def _screen(self, trainer: L.Trainer, module: Any, which: str, batches: object) -> None:
         model, epoch, every = module.model, trainer.current_epoch, self.every_n_epochs
         if not (every > 0 and sync_is_cheap(module.device) and isinstance(model, MixtureModel)):
             return
@@ -50,4 +66,5 @@ class ScreenStars(Callback):
             recheck = 0.0 if epoch % (every if early else 4 * every) == 0 else _RECHECK_BELOW
             find = skipped if len(module.ensemble) == 1 else partial(skipped_by_each, fits=module.ensemble.fits)
             compute = partial(find, model, skip_below=SKIP_BELOW, recheck_below=recheck)
-            batches.skip(gather_rows(compute, batches.whole, module.device))
+            self._found[which] = gather_rows(compute, batches.whole, module.device)
+            batches.skip(self._found[which])

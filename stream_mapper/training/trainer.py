@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -18,7 +19,13 @@ from stream_mapper.training.whole_files import EpochCheckpoint, without_requeue
 _LOGGERS = ("lightning.pytorch", "lightning.fabric")
 
 MONITOR = {"monitor": "val/ln_likelihood", "mode": "max"}
-BEST_EPOCH = {"filename": "best_epoch", "save_last": True, "auto_insert_metric_name": False, **MONITOR}
+BEST_EPOCH = {
+    "filename": "best_epoch",
+    "save_last": True,
+    "auto_insert_metric_name": False,
+    "enable_version_counter": False,  # a fit that goes on finds its own
+    **MONITOR,
+}
 """The checkpoint of the best epoch so far, of which the end of a fit makes ``best.ckpt``."""
 
 DEFAULTS = {
@@ -44,12 +51,17 @@ def make_trainer(root: str, *, logger: bool, **options: Any) -> L.Trainer:
         logger: Whether it writes events for TensorBoard.
         **options: Arguments of Lightning's ``Trainer``, in place of the defaults.
     """
-    board = TensorBoardLogger(root, name="", version="", default_hp_metric=False) if logger else False
     dirpath = f"{root}/checkpoints"
     best = EpochCheckpoint(dirpath, **BEST_EPOCH)  # type: ignore[arg-type]
     chosen = options.pop("callbacks", None) or callbacks()
-    given = {"default_root_dir": root, "logger": board, **DEFAULTS, **without_requeue(), **options}
+    events = board(Path(root)) if logger else False
+    given = {"default_root_dir": root, "logger": events, **DEFAULTS, **without_requeue(), **options}
     return L.Trainer(callbacks=[*chosen, best], **given)
+
+
+def board(folder: Path) -> TensorBoardLogger:
+    """What writes events for TensorBoard into a run folder."""
+    return TensorBoardLogger(folder.parent, name="", version=folder.name, default_hp_metric=False)
 
 
 @contextmanager

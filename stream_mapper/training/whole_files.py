@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import uuid
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
 
 from stream_mapper.results.checkpoint import save_whole
 
@@ -28,26 +32,39 @@ class WholeCheckpoints(TorchCheckpointIO):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         save_whole(Path(path), checkpoint)
 
+    def load_checkpoint(self, path: Any, *_: Any, **__: Any) -> dict[str, Any]:
+        """Read a checkpoint of Lightning, as plain values alone."""
+        loaded: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return loaded
+
 
 class EpochCheckpoint(ModelCheckpoint):
-    """Lightning's checkpoints, with ``last.ckpt`` that of the last epoch, also of one that was not the best."""
+    """Lightning's checkpoints, with ``last.ckpt`` that of the end of the last epoch, of one that was not the best too.
+
+    A fit goes on from it: in the middle of an epoch, or before its validation, there is nothing to go on from.
+    """
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save the best as Lightning does, and the last, if an epoch's checkpoints are written here."""
+        """Save the best as Lightning does, if it is not saved where a validation ends, and the last."""
         super().on_train_epoch_end(trainer, pl_module)
-        if self._should_save_on_train_epoch_end(trainer):
-            self._save_last_of_epoch(trainer)
+        if self.save_last is True and trainer.state.fn == TrainerFn.FITTING and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            super()._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
 
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save the best as Lightning does, and the last, if an epoch's checkpoints are written here."""
-        super().on_validation_end(trainer, pl_module)
-        if not self._should_save_on_train_epoch_end(trainer):
-            self._save_last_of_epoch(trainer)
+    def _save_last_checkpoint(self, trainer: L.Trainer, monitor_candidates: dict[str, Tensor]) -> None:
+        """Save no last one beside the best: an epoch may not be over."""
+        if self.save_last is not True:
+            super()._save_last_checkpoint(trainer, monitor_candidates)
 
-    def _save_last_of_epoch(self, trainer: L.Trainer) -> None:
-        """Save the last unless it has just been saved beside the best."""
-        if self.save_last is True and not self._should_skip_saving_checkpoint(trainer):
-            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take what was best, also in a run folder that has been moved."""
+        found = {**state_dict, "dirpath": self.dirpath}
+        for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
+            found[name] = self._here(state_dict.get(name, ""))
+        found["best_k_models"] = {self._here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict(found)
+
+    def _here(self, path: str) -> str:
+        return os.path.join(self.dirpath or "", os.path.basename(path)) if path else path
 
 
 def write_whole(trainer: L.Trainer) -> None:
