@@ -21,7 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from kinds import KINDS, Use, prepare
 from law import Hung, outcome, where
@@ -34,7 +34,8 @@ NUMBERS = st.randoms(use_true_random=False)
 
 def quietly() -> settings:
     """Settings of hypothesis for inputs that take as long as they take."""
-    return settings(deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    phases = (Phase.explicit, Phase.generate)  # to make a failure smaller takes longer than to look at it
+    return settings(deadline=None, database=None, phases=phases, suppress_health_check=list(HealthCheck))
 
 
 def examined(use: Use, rng: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import json
@@ -17,7 +18,7 @@ import torch
 import yaml
 from astropy.table import Column, MaskedColumn, Table
 from law import check_whole, commanded
-from mutations import VALUES, other_bytes, other_text, other_value
+from mutations import any_value, other_bytes, other_text, other_value
 
 import stream_mapper as sml
 from stream_mapper.catalog import Reading, read_footprint, read_track, write_table
@@ -104,10 +105,18 @@ def _other_stars(rng: random.Random) -> Table:
     table = sources.stars(rng.choice((0, 1, 2, 40)))
     for _ in range(rng.randint(1, 3)):
         name = rng.choice(table.colnames)
-        table[name] = rng.choice(_COLUMNS)(np.asarray(table[name]), rng)
+        with contextlib.suppress(ValueError, TypeError, OverflowError):  # numpy has no such column
+            table[name] = rng.choice(_COLUMNS)(np.asarray(table[name]), rng)
     if rng.random() < 0.2:
         table.rename_column(rng.choice(table.colnames), rng.choice(("PHI2", "x", "é", "a b", "p_member", "ra")))
     return table
+
+
+def _objects(values: list[Any]) -> Any:
+    column = np.empty(len(values), dtype=object)
+    for i, value in enumerate(values):
+        column[i] = value
+    return column
 
 
 def _spoilt(values: Any, rng: random.Random) -> Any:
@@ -128,7 +137,7 @@ _COLUMNS: tuple[Callable[[Any, random.Random], Any], ...] = (
     lambda v, rng: Column(v, unit=rng.choice(("", "kg", "rad", "mas / yr", "dex", "mag(AB)", "km s-1", "deg2", "kpc"))),
     lambda v, rng: np.stack([v, v], axis=-1),  # noqa: ARG005
     lambda v, rng: np.array([rng.choice(("", "nan", "1.5", "text", "null")) for _ in v], dtype="U5"),
-    lambda v, rng: np.array([rng.choice(VALUES) for _ in v], dtype=object),
+    lambda v, rng: _objects([any_value(rng) for _ in v]),
     lambda v, rng: np.full(len(v), np.datetime64("2020-01-01")),  # noqa: ARG005
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import random
 from collections.abc import Callable, Iterator
@@ -26,6 +27,11 @@ VALUES: tuple[Any, ...] = (
 
 
 _COUNTS = (1, 1, 1, 2, 3)  # of changes
+
+
+def any_value(rng: random.Random) -> Any:
+    """One of the values, of its own: what is put into it later is not in the next one."""
+    return copy.deepcopy(rng.choice(VALUES))
 
 
 def other_bytes(raw: bytes, rng: random.Random) -> bytes:
@@ -64,7 +70,7 @@ def other_value(tree: Any, rng: random.Random) -> Any:
     for _ in range(rng.choice(_COUNTS)):
         places = list(_places(tree))
         if not places:
-            return rng.choice(VALUES)
+            return any_value(rng)
         box, key = places[rng.randrange(len(places))]
         _change(box, key, rng)
     return tree
@@ -112,13 +118,13 @@ def _change(box: Any, key: Any, rng: random.Random) -> None:
     if isinstance(box[key], torch.Tensor):
         box[key] = rng.choice(_TENSORS)(box[key], rng)
     elif how < 0.75:
-        box[key] = rng.choice(VALUES)
+        box[key] = any_value(rng)
     elif how < 0.85:
         del box[key]
     elif isinstance(box, dict):
-        box[rng.choice(("more", "class_path", "init_args", 3, ""))] = rng.choice(VALUES)
+        box[rng.choice(("more", "class_path", "init_args", 3, ""))] = any_value(rng)
     else:
-        box.append(rng.choice(VALUES))
+        box.append(any_value(rng))
 
 
 _TENSORS: tuple[Callable[[torch.Tensor, random.Random], Any], ...] = (
@@ -127,7 +133,7 @@ _TENSORS: tuple[Callable[[torch.Tensor, random.Random], Any], ...] = (
     lambda values, rng: values.flatten()[:1],  # noqa: ARG005
     lambda values, rng: values.unsqueeze(0),  # noqa: ARG005
     lambda values, rng: values.to(rng.choice((torch.float64, torch.float16, torch.int64, torch.complex64, torch.bool))),
-    lambda values, rng: rng.choice(VALUES),  # noqa: ARG005
+    lambda values, rng: any_value(rng),  # noqa: ARG005
     lambda values, rng: torch.zeros(0),  # noqa: ARG005
     lambda values, rng: values.tolist(),  # noqa: ARG005
 )

@@ -186,11 +186,16 @@ def id_column(names: Sequence[str], asked: str | None) -> str | None:
 
 
 def check_ids(table: Table, column: str, path: str) -> None:
-    """Raise InputError if two stars have one identifier; those that have none are not compared.
+    """Raise InputError if two stars have one identifier, or one star several; those without are not compared.
 
     Identifiers that have lost their last digits as floating point numbers are warned of.
     """
     values = np.ma.asarray(table[column])
+    if values.ndim != 1:
+        raise InputError(
+            f"{path}: column {column!r} holds {values[0].size if len(values) else 'several'} values a star; one "
+            "identifier a star is needed, or another column as data.id ('' for none)."
+        )
     if column.lower() == _CATALOGUE and values.dtype.kind in "OUS":
         return  # the name of a catalogue
     _warn_of_digits(values.compressed(), column, path)
