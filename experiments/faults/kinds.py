@@ -105,7 +105,7 @@ def _other_stars(rng: random.Random) -> Table:
     table = sources.stars(rng.choice((0, 1, 2, 40)))
     for _ in range(rng.randint(1, 3)):
         name = rng.choice(table.colnames)
-        with contextlib.suppress(ValueError, TypeError, OverflowError):  # numpy has no such column
+        with contextlib.suppress(ValueError, TypeError, OverflowError, RuntimeError):  # numpy has no such column
             table[name] = rng.choice(_COLUMNS)(np.asarray(table[name]), rng)
     if rng.random() < 0.2:
         table.rename_column(rng.choice(table.colnames), rng.choice(("PHI2", "x", "é", "a b", "p_member", "ra")))
