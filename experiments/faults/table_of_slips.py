@@ -4,6 +4,7 @@ The tests are a file of `tests`, with words that choose among them as for ``pyte
 """
 
 LAWS, MODELS, ISOCHRONE = "test_distributions.py", "test_models.py", "test_isochrone.py"
+COORDINATES = "test_coordinates.py"
 MULTIVARIATE, FOOTPRINT, MIXTURE, ENDS = "test_multivariate.py", "test_footprint.py", "test_mixture.py", "test_ends.py"
 INTEGRAL = f"{MODELS} integrates or marginal or segment"
 
@@ -120,21 +121,21 @@ SLIPS: tuple[Slip, ...] = (
         "sign: middle of a strip under a slope",
         "law.slope * (0.5 * (low + high) - 0.5",
         "-law.slope * (0.5 * (low + high) - 0.5",
-        f"{FOOTPRINT} interval or integrates",
+        INTEGRAL,
     ),
     (
         "builtin/coordinates.py",
         "error: added, not in quadrature",
         "torch.hypot(sigma, data[self.error_names[name]])",
         "sigma + data[self.error_names[name]]",
-        INTEGRAL,
+        COORDINATES,
     ),
     (
         "builtin/coordinates.py",
         "error: of another coordinate",
         "torch.hypot(sigma, data[self.error_names[name]])",
         "torch.hypot(sigma, data[list(self.error_names.values())[-1]])",
-        MODELS,
+        COORDINATES,
     ),
     (
         "builtin/coordinates.py",
@@ -148,14 +149,14 @@ SLIPS: tuple[Slip, ...] = (
         "factor: the skewness of the error left out",
         "torch.hypot(scale, skew * data[self.error_names[name]])",
         "torch.hypot(scale, data[self.error_names[name]])",
-        MODELS,
+        COORDINATES,
     ),
     (
         "builtin/skew.py",
         "error: the scale of what was measured for the intrinsic one",
         'skew = skew * params[f"{name}.ln-sigma"].exp() / spread',
         "skew = skew * scale / spread",
-        MODELS,
+        COORDINATES,
     ),
     (
         "builtin/uniform.py",
