@@ -121,6 +121,18 @@ def test_the_error_convolves_and_then_the_window_cuts(kind, params, intrinsic):
     assert np.abs(found - ln_p(kind, params, x)).max() > 0.3
 
 
+@pytest.mark.parametrize("errors", [["x_err", "y_err"], {"y": "y_err", "x": "x_err"}])
+def test_each_coordinate_has_its_own_error(errors):
+    values = {"x": torch.tensor([0.3, -1.0]), "y": torch.tensor([2.0, 0.5])}
+    noise = {"x_err": torch.tensor([0.4, 0.2]), "y_err": torch.tensor([1.5, 2.5])}
+    data = sml.Data({"phi1": torch.zeros(2), **values, **noise})
+    params = {f"{name}.mu": torch.zeros(2) for name in values}
+    params |= {f"{name}.ln-sigma": torch.full((2,), math.log(0.5)) for name in values}
+    found = b.Normal(coord_names=["x", "y"], coord_err_names=errors).ln_likelihood(params, data)
+    expected = sum(stats.norm(0, np.hypot(0.5, noise[f"{name}_err"])).logpdf(values[name]) for name in values)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize("kind", [b.Uniform, b.Sloped])
 def test_a_density_of_measured_values_takes_no_errors(kind):
     with pytest.raises(sml.InputError, match="takes no coord_err_names"):

@@ -19,6 +19,7 @@ BENCHMARKS = EXPERIMENTS / "benchmarks"
 CHECKS = EXPERIMENTS / "checks"
 COVERAGE = EXPERIMENTS / "coverage"
 FEATURES = EXPERIMENTS / "features"
+FAULTS = EXPERIMENTS / "faults"
 ATLAS = EXPERIMENTS / "atlas"
 SHARED = {"common": "fitted", "cases": "cases"}  # what other scripts import, and a function of each
 SHARED |= {
@@ -29,6 +30,11 @@ SHARED |= {
     "summaries": "summary",
     "simulated": "Stream",
     "fields": "Field",
+    "kinds": "prepare",
+    "law": "outcome",
+    "mutations": "other_bytes",
+    "sources": "stars",
+    "table_of_slips": "slips",
 }
 SCRIPTS = sorted(EXPERIMENTS.rglob("*.py"))
 WINDOW = {"phi2": (-2.0, 10.0)}
@@ -37,7 +43,7 @@ WINDOW = {"phi2": (-2.0, 10.0)}
 @pytest.fixture(autouse=True)
 def _beside(monkeypatch):
     """The scripts find what lies beside them, as when they are run from there; nothing else does afterwards."""
-    for folder in (ATLAS, BENCHMARKS, CHECKS, COVERAGE, FEATURES):
+    for folder in (ATLAS, BENCHMARKS, CHECKS, COVERAGE, FAULTS, FEATURES):
         monkeypatch.syspath_prepend(str(folder))
     yield
     for name in SHARED:
@@ -71,6 +77,8 @@ def test_there_are_scripts():
 def test_what_a_script_imports_is_there(path):
     if path.parent.name == "nuts":
         pytest.importorskip("pyro", reason="needs pyro-ppl, which only this comparison does")
+    if path.parent.name == "faults":
+        pytest.importorskip("hypothesis")
     names = runpy.run_path(str(path), run_name="imported")
     assert callable(names[SHARED.get(path.stem, "main")])
 

@@ -26,6 +26,7 @@ LOST = {
     "single precision": np.arange(20_000_000, 20_000_400, 4).astype(np.float32),
     "integers again": IDS.astype(float).astype(np.int64),
     "text of a spreadsheet": np.array([f"{n:.5E}" for n in (IDS - IDS[0]) * 1000 + IDS]),
+    "text of pandas": np.array([f"{float(n):.1f}" for n in IDS]),
     "with gaps": MaskedColumn(IDS.astype(float), mask=np.arange(len(IDS)) < 50),
 }
 KEPT = {
@@ -63,6 +64,9 @@ NAMES = [
     "TARGETID",
     "objID",
     "sdss_id",
+    "DR3Name",
+    "uniquePspsOBid",
+    "source_id_1",
 ]
 
 

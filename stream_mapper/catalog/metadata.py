@@ -41,6 +41,9 @@ IDENTIFIERS = (
     "gaiadr3",
     "gaiaedr3",
     "source",
+    "dr3name",
+    "edr3name",
+    "dr2name",
     "designation",
     "objectid",
     "diaobjectid",
@@ -57,12 +60,16 @@ IDENTIFIERS = (
     "apogee_id",
     "tmass_id",
     "allwise_id",
+    "uniquepspsobid",
+    "source_id_1",
     "id",
 )
 """Names, in lower case, of the column that tells the stars of a catalogue apart; the first that a table has counts."""
 
 
-_POWER = re.compile(r"[0-9]+(\.[0-9]+)?[eE]\+?[0-9]+")  # as a spreadsheet writes a long number
+_FLOATING = re.compile(
+    r"[0-9]+(\.[0-9]+)?[eE]\+?[0-9]+|[0-9]{16,}\.0*"
+)  # as a spreadsheet or pandas writes a long number
 _ROUNDED = 1 << 60  # Gaia's identifiers are multiples of 128, and so are double precision's integers up to here
 _ENOUGH = 20
 _CATALOGUE = "source"  # what VizieR calls Gaia's identifier, and others the catalogue of a star
@@ -186,11 +193,16 @@ def id_column(names: Sequence[str], asked: str | None) -> str | None:
 
 
 def check_ids(table: Table, column: str, path: str) -> None:
-    """Raise InputError if two stars have one identifier; those that have none are not compared.
+    """Raise InputError if two stars have one identifier, or one star several; those without are not compared.
 
     Identifiers that have lost their last digits as floating point numbers are warned of.
     """
     values = np.ma.asarray(table[column])
+    if values.ndim != 1:
+        raise InputError(
+            f"{path}: column {column!r} holds {values[0].size if len(values) else 'several'} values a star; one "
+            "identifier a star is needed, or another column as data.id ('' for none)."
+        )
     if column.lower() == _CATALOGUE and values.dtype.kind in "OUS":
         return  # the name of a catalogue
     _warn_of_digits(values.compressed(), column, path)
@@ -217,8 +229,8 @@ def _warn_of_digits(values: Any, column: str, path: str) -> None:
         if lost := int((np.abs(values[np.isfinite(values)]) >= exact).sum()):
             _log.warning(text, path, column, f"{lost} rows hold floating point numbers that are not exact")
     elif kind in "OUS":
-        if lost := sum(bool(_POWER.fullmatch(str(value).strip())) for value in values):
-            _log.warning(text, path, column, f"{lost} rows are written as a power of ten")
+        if lost := sum(bool(_FLOATING.fullmatch(str(value).strip())) for value in values):
+            _log.warning(text, path, column, f"{lost} rows are written as floating point numbers")
     elif kind in "iu":
         large = values[values >= _ROUNDED]
         if len(large) >= _ENOUGH and (large == large.astype(np.float64).astype(np.uint64).astype(values.dtype)).all():

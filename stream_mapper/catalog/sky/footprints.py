@@ -13,6 +13,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from stream_mapper.catalog.columns import Values
+from stream_mapper.catalog.files import one_line
 from stream_mapper.catalog.sky.frames import SkyFrame
 from stream_mapper.catalog.sky.rotation import directions, place_of
 from stream_mapper.errors import InputError
@@ -81,8 +82,8 @@ def _table(path: Path) -> tuple[Any, Any]:
     try:
         with fits.open(path) as hdus:
             tables = [(hdu.header, hdu.data) for hdu in hdus if isinstance(hdu, fits.BinTableHDU)]
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read as FITS ({error}).") from error
+    except Exception as error:  # a damaged header ends in any
+        raise InputError(f"{path}: cannot be read as FITS ({one_line(error)}).") from error
     if not tables:
         raise InputError(f"{path}: has no table; a MOC and a HEALPix map have one.")
     return tables[0]
@@ -110,8 +111,8 @@ def _of_map(path: Path, header: Any, table: Any, ordering: str, threshold: float
         from cdshealpix import nested, ring  # noqa: PLC0415 (mocpy needs it, too)
     except ImportError as error:
         raise InputError(f"{path}: a HEALPix map is read with cdshealpix, which mocpy brings: {_EXTRA}.") from error
-    nside = int(header.get("NSIDE", 0))
-    if nside < 1 or (ordering != "RING" and nside & (nside - 1)):
+    nside = header.get("NSIDE", 0)
+    if not isinstance(nside, int) or nside < 1 or (ordering != "RING" and nside & (nside - 1)):
         raise InputError(f"{path}: a HEALPix map says its NSIDE, a power of two if nested; found {nside}.")
     names = [name for name in table.names if name.upper() not in ("PIXEL", "PIX", "IPIX")]
     pixels = next((table[name] for name in table.names if name not in names), None)

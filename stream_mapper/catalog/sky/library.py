@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -137,6 +137,14 @@ def _listed(folder: Path) -> dict[str, Entry]:
 
 def _entry(row: Sequence[str]) -> Entry:
     """A track of a row: Imp, On, TrackName, Name, TrackRefs, ..., and the widths that are in the literature."""
-    widths = {name: float(row[place]) for name, place in _WIDTHS.items()} if len(row) >= _PLACES else {}
+    widths = _numbers({name: row[place] for name, place in _WIDTHS.items()}) if len(row) >= _PLACES else {}
     known = {name: width for name, width in widths.items() if width > 0}
     return Entry(f"{PREFIX}{row[0]}.{row[3]}.{row[4]}", row[3], row[2], row[1] == "1", known)
+
+
+def _numbers(words: Mapping[str, str]) -> dict[str, float]:
+    """The numbers of words by name; none if one is no number, as in a row that lacks a word."""
+    try:
+        return {name: float(word) for name, word in words.items()}
+    except ValueError:
+        return {}
