@@ -88,7 +88,8 @@ def _of_components(table: Table | None, names: Sequence[str]) -> Iterator[Row]:
     for key, (label, unit) in _OF_COMPONENT.items():
         if table is not None and key in table.colnames:
             rows = {str(row["component"]): row for row in table}
-            cells = [_banded(rows[name], key) if name in rows else "" for name in names]
+            form = _counted if key == "members" else _banded
+            cells = [form(rows[name], key) if name in rows else "" for name in names]
             yield Row(label, unit, cells)
 
 
@@ -127,6 +128,18 @@ def _said(places: Mapping[str, float]) -> str:
 
 
 def _banded(row: Any, key: str) -> str:
-    """A number of a row with the quantiles beside it."""
+    """A number of a row with its band."""
+    return rounded(*_with_quantiles(row, key))
+
+
+def _counted(row: Any, key: str) -> str:
+    """A number of stars with its band."""
+    value, low, high = _with_quantiles(row, key)
+    return f"{value:,.0f}" + (f" ({low:,.0f} to {high:,.0f})" if np.isfinite([low, high]).all() else "")
+
+
+def _with_quantiles(row: Any, key: str) -> tuple[float, float, float]:
+    """A number of a row with its 5 and 95 % quantiles, NaN for what is missing."""
     values = [row[name] if name in row.colnames else np.nan for name in (key, f"{key}_05", f"{key}_95")]
-    return rounded(*(np.nan if np.ma.is_masked(value) else float(value) for value in values))
+    value, low, high = (np.nan if np.ma.is_masked(value) else float(value) for value in values)
+    return value, low, high

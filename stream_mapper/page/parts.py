@@ -108,17 +108,18 @@ def by_component(table: Table) -> Grid:
     return Grid(["check", *(q or "all stars" for q in whose)], rows, marked=True)
 
 
-def table_part(key: str, title: str, table: Table | None, text: str = "") -> Part:
-    """A table of the run with units in its heads."""
+def table_part(key: str, title: str, table: Table | None, text: str = "", folded: str = "") -> Part:
+    """A table of the run with units in its heads, folded away under a word if one is given."""
     if table is None or not len(table):
         return Part(key, title)
-    head = [f"{name} [{unit}]" if (unit := table[name].unit) else name for name in table.colnames]
-    return Part(key, title, text, tables=[Grid(head, [[text_of(value) for value in row] for row in table])])
+    head = [f"{name} [{unit}]" if (unit := str(table[name].unit or "")) else name for name in table.colnames]
+    rows = [[text_of(value) for value in row] for row in table]
+    return Part(key, title, text, tables=[Grid(head, rows, folded)])
 
 
-def list_part(key: str, title: str, rows: Mapping[str, Any], text: str = "") -> Part:
-    """Names and values."""
-    return Part(key, title, text, tables=[Grid([], [[name, text_of(value)] for name, value in rows.items()])])
+def list_part(key: str, title: str, rows: Mapping[str, Any], text: str = "", folded: str = "") -> Part:
+    """Names and values, folded away under a word if one is given."""
+    return Part(key, title, text, tables=[Grid([], [[name, text_of(value)] for name, value in rows.items()], folded)])
 
 
 def text_of(value: Any) -> str:

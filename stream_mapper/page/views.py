@@ -94,6 +94,7 @@ def _document(views: list[View], source: Source, along: Range1d, curve: ColumnDa
     """A document with the views, which tells the script of the page of what the reader does."""
     document = Document()
     for view in views:
+        view.model.name = view.name
         document.add_root(view.model)
     told = {"stars": source.model, "along": along, "curve": curve}
     document.js_on_event(DocumentReady, CustomJS(args=told, code="StreamPage.start({ stars, along, curve })"))

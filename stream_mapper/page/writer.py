@@ -22,8 +22,8 @@ from stream_mapper.results.provenance import VERSIONS, digest
 NAME = "report.html"
 _SEEN = ("sky", "colour_magnitude", "proper_motions")  # figures of the folder that the linked views replace
 _MEANS = {
-    "believable": "No check failed: the fit may be used, with the notes below in mind.",
-    "doubtful": "A check failed: read below what it found before you use the fit.",
+    "believable": "No check failed.",
+    "doubtful": "A check failed: read what it found before you use the fit.",
     "no stream": "The stars are explained as well without a stream.",
 }
 _OWN = {"style": "page.css", "behaviour": "page.js"}
@@ -122,8 +122,8 @@ def _parts(
         checks_part(tables.get("checks")),
         Part("training", "Training", plots=plots.losses),
         table_part("cuts", "Cuts", tables.get("selection"), "What each cut of the selection removed."),
-        table_part("members", "Best members", tables.get("members")),
-        list_part("numbers", "All numbers", plain),
+        table_part("best", "Best members", tables.get("members"), folded="members.ecsv"),
+        list_part("numbers", "All numbers", plain, folded="metrics.json"),
         list_part("provenance", "Where it comes from", {**origin, **now, **versions}, said),
     ]
 
