@@ -58,8 +58,9 @@ def draw(curves: dict[str, Curve], stars: Stars | None, tables: Mapping[str, Tab
     document = Document() if of_stars is None else of_stars.document
     views = [] if of_stars is None else of_stars.views
     lines = plots(curves)
-    for line in lines:
-        document.add_root(line)
+    with document.models.freeze():
+        for line in lines:
+            document.add_root(line)
     if not document.roots:
         return Plots([], [], {}, "", "")
     script, html = components([*(view.model for view in views), *lines])

@@ -92,15 +92,16 @@ def linked(stars: Stars, track: Table, density: Table) -> Linked:
 
 def _document(views: list[View], source: Source, along: Range1d, curve: ColumnDataSource | None) -> Document:
     """A document with the views, which tells the script of the page of what the reader does."""
-    document = Document()
-    for view in views:
-        view.model.name = view.name
-        document.add_root(view.model)
+    document, later = Document(), CustomJS(code="StreamPage.later()")
+    along.js_on_change("start", later)
+    along.js_on_change("end", later)
+    source.model.selected.js_on_change("indices", CustomJS(code="StreamPage.told()"))
     told = {"stars": source.model, "along": along, "curve": curve}
     document.js_on_event(DocumentReady, CustomJS(args=told, code="StreamPage.start({ stars, along, curve })"))
-    along.js_on_change("start", CustomJS(code="StreamPage.later()"))
-    along.js_on_change("end", CustomJS(code="StreamPage.later()"))
-    source.model.selected.js_on_change("indices", CustomJS(code="StreamPage.told()"))
+    with document.models.freeze():  # a document looks through all its models whenever it gets one
+        for view in views:
+            view.model.name = view.name
+            document.add_root(view.model)
     return document
 
 
