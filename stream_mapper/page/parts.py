@@ -19,7 +19,8 @@ _TITLES = {
     "residuals": ("Data, model and residuals", ("residual", "slices")),
     "track": ("Track, width and distance", ("track", "width")),
     "density": ("Density", ("density", "weight")),
-    "pictures": ("Pictures", ("",)),
+    "membership": ("Memberships", ("membership",)),
+    "pictures": ("Other pictures", ("",)),
 }
 """Parts of pictures, and what the names of theirs begin with; the last takes those that are left."""
 

@@ -24,7 +24,9 @@ from stream_mapper.results.exports import check_formats, write_galstreams, write
 from stream_mapper.results.figures import figures
 from stream_mapper.results.members import best_members, write_latex
 from stream_mapper.results.metrics import bare_magnitudes, membership_metrics, track_metrics, truth_metrics
+from stream_mapper.results.projections import projections
 from stream_mapper.results.provenance import Facts, internal_names, with_facts
+from stream_mapper.results.residual_figures import memberships, residual_maps
 
 _TOP = 20  # best members shown in TensorBoard
 
@@ -119,11 +121,18 @@ class RunTables:
         inside = np.asarray(table["in_window"])
         return table[inside], {name: values[inside] for name, values in _values(stars, table).items()}
 
+    def stars_shown(self) -> Data:
+        """The stars inside the window that the selection lets in."""
+        table, stars = self.selected()
+        return stars[torch.from_numpy(np.asarray(table["in_window"]).nonzero()[0]).to(stars.device)]
+
     def figures(self) -> dict[str, Figure]:
         """Figures of everything the columns allow, by name."""
         table, shown = self.shown()
         p = np.asarray(table["p_member"])
-        return dict(figures(shown, p, self.track, self.density, *photometry(self.model), features=self.features))
+        drawn = figures(shown, p, self.track, self.density, *photometry(self.model), features=self.features)
+        maps = list(projections(self.model, self.stars_shown()))
+        return {**dict(drawn), "membership": memberships(p)} | ({"residuals": residual_maps(maps)} if maps else {})
 
     def best(self, count: int) -> Table:
         """The stars of the highest membership, with units."""
