@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -318,7 +319,8 @@ class Fit:
         self.write_checkpoint(folder / CHECKPOINT_FILE)
         facts = self.facts | {CHECKPOINT: digest(folder / CHECKPOINT_FILE), DATE: now()}
         noted = replace(self, facts=facts).annotation.note(tables.memberships)
-        return write_run(folder, replace(tables, memberships=noted), facts, self.metrics, self.options)
+        page = partial(_write_page, folder, tables, self.metrics, facts)
+        return write_run(folder, replace(tables, memberships=noted), facts, self.metrics, self.options, page)
 
     def tables(self, known: KnownDensities | None = None) -> RunTables:
         """The tables of a run.
@@ -383,6 +385,15 @@ def profile_of(positions: Tensor, counts: Tensor | None = None) -> Tensor:
     values = smooth_density(nodes, positions, counts)
     squared = values if counts is None else smooth_density(nodes, positions, counts.square())
     return torch.stack([nodes, values, squared])
+
+
+def _write_page(
+    folder: Path, of: RunTables, metrics: Mapping[str, Any], facts: Facts, tables: Mapping[str, Table]
+) -> None:
+    """Write the page of a run."""
+    from stream_mapper.page import stars_of, write_page  # noqa: PLC0415 (Bokeh takes a while to load)
+
+    write_page(folder, tables, metrics, facts, stars_of(of))
 
 
 def _as_table(stars: Data) -> Table:

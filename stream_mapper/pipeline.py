@@ -50,7 +50,7 @@ from stream_mapper.models.mixture import MixtureModel
 from stream_mapper.paths import FilePath
 from stream_mapper.results.annotation import Intake, check_columns
 from stream_mapper.results.background import Pretrained, background_metrics
-from stream_mapper.results.provenance import facts_of
+from stream_mapper.results.provenance import VERSIONS, facts_of, versions
 from stream_mapper.results.run_folder import ResultOptions, RunTables, show
 from stream_mapper.results.stages import MIXTURE, POLISH, POSTERIOR, Stages, digest_of
 from stream_mapper.results.tables import checks_table
@@ -388,6 +388,7 @@ def collect(
     """The fit, with the memberships of its stars and its numbers, and the tables of the run."""
     model, known = _mixture(module.eval().model), pretrained.known
     facts = facts_of(model, datamodule.intake.reading.frame, __version__, options.name, trained.folder / "config.yaml")
+    facts |= {VERSIONS: versions()}
     seen = stars.stars[stars.fitted]
     profile = profile_of(seen[model.indep_coord_names[0]].cpu(), stars_behind(model, seen))
     fitted = Fit(model, module.ensemble, datamodule.intake, facts, profile, options=options)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from astropy.table import Table, vstack
 
-from stream_mapper.results.figures import figures
+from stream_mapper.results.figures import along, figures
 
 N, PHI1 = 400, np.linspace(-10, 10, 21)
 CURVE = np.array([[8.0, 7.5, 7.2], [4.0, 3.8, 3.7], [0.0, -0.6, -0.9]])
@@ -70,7 +70,7 @@ def test_legends_say_what_is_drawn(usual):
     assert {name: legend(usual[name]) for name in ("sky", "weight", "density", "track", "widths")} == {
         "sky": everything[:2],
         "weight": everything,
-        "density": everything,
+        "density": [*everything[:2], "sum of p in bins", "truth"],
         "track": everything,
         "widths": everything,
     }
@@ -104,9 +104,23 @@ def test_truth_beside_the_fit(usual):
             assert np.allclose(line(axes, "truth")[1], np.where(there, value, np.nan), equal_nan=True), coordinate
 
 
+def drawn_along(p):
+    return along(stars(), density(), np.abs(PHI1) <= 5, "density", "density", p)
+
+
+def test_members_are_counted_in_bins_with_the_root_as_their_bar():
+    (bars,) = drawn_along(p=np.linspace(0, 1, N)).axes[0].containers
+    middle, values = bars.lines[0].get_data()
+    width = 20 / 50
+    assert values.sum() * width == pytest.approx(N / 2, rel=0.01)
+    assert np.diff(middle).min() == pytest.approx(width, rel=0.01)
+    ends = np.array([segment[:, 1] for segment in bars.lines[2][0].get_segments()])
+    np.testing.assert_allclose((ends[:, 1] - ends[:, 0]) / 2, np.sqrt(values / width), rtol=5e-3)
+
+
 def test_axes_are_tight_about_lines_and_supported_bands(usual):
-    for name, top in {"weight": 0.3, "density": 6.0}.items():
-        assert usual[name].axes[0].get_ylim() == pytest.approx((0, 1.05 * top))
+    assert usual["weight"].axes[0].get_ylim() == pytest.approx((0, 1.05 * 0.3))
+    assert drawn_along(p=np.full(N, 0.001)).axes[0].get_ylim() == pytest.approx((0, 1.05 * 6.0))
     assert usual["track"].axes[-1].get_xlim() == pytest.approx((-10, 10), abs=0.2)
 
 

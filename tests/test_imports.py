@@ -12,7 +12,17 @@ import stream_mapper
 
 PACKAGE = Path(stream_mapper.__file__).parent
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.relative_to(PACKAGE).parts[0] != "experiments")
-HEAVY = ("lightning", "astropy", "matplotlib", "zuko", "jsonargparse", "pyarrow", "torchmetrics", "tensorboard")
+HEAVY = (
+    "lightning",
+    "astropy",
+    "matplotlib",
+    "zuko",
+    "jsonargparse",
+    "pyarrow",
+    "torchmetrics",
+    "tensorboard",
+    "bokeh",
+)
 
 BASE = {"errors", "paths", "trust", "description", "data", "utils", "devices", "track", "footprint", "quantiles"}
 CORE = BASE | {"params", "nn", "prior", "windows"}
@@ -45,7 +55,8 @@ MAY_IMPORT = {
     "archive": BASE | {"catalog"},
     "decisions": MODELS | {"catalog", "selection"},
     "results": WHOLES,
-    "fitted": WHOLES,
+    "page": WHOLES,
+    "fitted": WHOLES | {"page"},
     "loading": WHOLES | {"fitted", "__version__"},
     "lsdb": WHOLES | {"prediction"},
     "messages": {"errors"},
@@ -67,9 +78,23 @@ ON_CALL = {
 ONLY_IN = {
     "lightning": {"training", "pipeline", "fit"},
     "matplotlib": {"results", "fitted"},
+    "bokeh": {"page"},
+    "jinja2": {"page"},
+    "tensorboard": {"page"},
     "zuko": {"builtin"},
     "pyarrow": {"catalog", "archive"},
-    "astropy": {"catalog", "archive", "results", "fitted", "loading", "training", "pipeline", "init", "decisions"},
+    "astropy": {
+        "catalog",
+        "archive",
+        "results",
+        "page",
+        "fitted",
+        "loading",
+        "training",
+        "pipeline",
+        "init",
+        "decisions",
+    },
     "gala": {"catalog"},
     "mocpy": {"catalog"},
     "cdshealpix": {"catalog"},

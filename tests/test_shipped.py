@@ -86,6 +86,7 @@ def test_the_wheel_holds_what_it_must(tmp_path):
     wheels = pytest.importorskip("hatchling.builders.wheel")
     (path,) = wheels.WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
     names = zipfile.ZipFile(path).namelist()
+    assert {f"stream_mapper/page/templates/page.{ending}" for ending in ("html.jinja", "css", "js")} <= set(names)
     runpy.run_path(str(ROOT / ".ci" / "wheel.py"))["check_wheel"](Path(path))
     for name in STARS:
         there = {file.name for file in (EXPERIMENTS / name).iterdir() if file.is_file()}

@@ -19,6 +19,7 @@ import yaml
 from astropy.table import Column, MaskedColumn, Table
 from law import check_whole, commanded
 from mutations import any_value, other_bytes, other_text, other_value
+from stream_mapper.results.report import write_report
 
 import stream_mapper as sml
 from stream_mapper.catalog import Reading, read_footprint, read_track, write_table
@@ -29,7 +30,6 @@ from stream_mapper.loading import load
 from stream_mapper.pipeline import fit
 from stream_mapper.predict import predict
 from stream_mapper.query import query
-from stream_mapper.results.report import write_report
 from stream_mapper.results.run_folder import ResultOptions
 from stream_mapper.simulate import simulate
 

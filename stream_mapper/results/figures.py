@@ -22,6 +22,7 @@ _FAINT: dict[str, Any] = {"s": 1, "color": "0.75", "rasterized": True, "linewidt
 _BRIGHT: dict[str, Any] = {"s": 6, "cmap": "viridis", "vmin": 0, "vmax": 1, "rasterized": True, "linewidths": 0}
 _MEMBERSHIP = f"membership p (coloured: p > {_SHOWN})"
 _BAND, _TRUTH = "band: 5-95 %", "truth"
+_COUNTED, _BINS = "sum of p in bins", 50
 _NAMES = {
     "phi1": r"$\phi_1$",
     "phi2": r"$\phi_2$",
@@ -63,7 +64,7 @@ def figures(
     if len(photometry) > 1 and np.isfinite(stars[photometry[0]] - stars[photometry[-1]]).any():
         yield "colour_magnitude", colour_magnitude(stars, p, track, photometry, isochrone)
     yield "weight", along(stars, density, there, "weight", "weight of the component")
-    number = along(stars, density, there, "density", "density of the component [1/deg]")
+    number = along(stars, density, there, "density", "density of the component [1/deg]", p)
     yield "density", number if features is None else _marked(number, density, features)
     names = [name for name in track.colnames if f"{name}_sigma" in track.colnames]
     if names:
@@ -76,7 +77,7 @@ def sky(stars: dict[str, Array], p: Array, track: Table) -> Figure:
     figure, (top, bottom) = _panels(stars, 2, sharey=True)
     for axes in (top, bottom):
         points = _points(axes, stars, p, "phi1", "phi2")
-        axes.set_ylabel(_label("phi2"))
+        axes.set_ylabel(axis_label("phi2"))
     _curves(bottom, track, "phi2")
     bottom.set_ylim(np.nanmin(stars["phi2"]), np.nanmax(stars["phi2"]))
     figure.colorbar(points, ax=[top, bottom], label=_MEMBERSHIP, aspect=40)
@@ -88,7 +89,7 @@ def scatter(stars: dict[str, Array], p: Array, x: str, y: str) -> Figure:
     figure = Figure(figsize=(6, 5), layout="constrained")
     axes = figure.subplots()
     points = _points(axes, stars, p, x, y)
-    axes.set(xlabel=_label(x), ylabel=_label(y), xlim=_span(stars[x]), ylim=_span(stars[y]))
+    axes.set(xlabel=axis_label(x), ylabel=axis_label(y), xlim=_span(stars[x]), ylim=_span(stars[y]))
     figure.colorbar(points, ax=axes, label=_MEMBERSHIP)
     return figure
 
@@ -123,10 +124,18 @@ def colour_magnitude(
     return figure
 
 
-def along(stars: dict[str, Array], density: Table, there: NDArray[np.bool_], column: str, label: str) -> Figure:
+def along(
+    stars: dict[str, Array],
+    density: Table,
+    there: NDArray[np.bool_],
+    column: str,
+    label: str,
+    p: Array | None = None,
+) -> Figure:
     """A column of the density table along phi1, with its band and the truth where it is known.
 
-    The axis ends above the lines, and above the bands where the components are ``there``.
+    The axis ends above the lines, and above the bands where the components are ``there``. Of a density the members are
+    counted by their ``p``.
     """
     figure, (axes,) = _panels(stars, 1)
     _curves(axes, density, column)
@@ -134,6 +143,8 @@ def along(stars: dict[str, Array], density: Table, there: NDArray[np.bool_], col
     high = np.asarray(density[f"{column}_95"])[there]
     top = np.nanmax([*np.asarray(density[column]), *high, *stars.get(f"true_{column}", ())], initial=0)
     axes.set(ylabel=label, ylim=(0, 1.05 * top or 1))
+    if p is not None:
+        _counted(axes, stars["phi1"], p)
     return _with_legend(figure)
 
 
@@ -146,7 +157,7 @@ def tracks(stars: dict[str, Array], p: Array, track: Table, names: Sequence[str]
             axes.set_ylim(_span(stars[name]))
         _curves(axes, track, name)
         _truth(axes, stars, name)
-        axes.set_ylabel(_label(name))
+        axes.set_ylabel(axis_label(name))
     return _with_legend(figure)
 
 
@@ -156,7 +167,7 @@ def widths(stars: dict[str, Array], track: Table, names: Sequence[str]) -> Figur
     for axes, name in zip(panels, names, strict=True):
         _curves(axes, track, f"{name}_sigma")
         _truth(axes, stars, f"{name}_sigma")
-        axes.set_ylabel(f"width of\n{_label(name)}")
+        axes.set_ylabel(f"width of\n{axis_label(name)}")
         axes.set_ylim(bottom=0)
     return _with_legend(figure)
 
@@ -181,7 +192,7 @@ def _panels(stars: dict[str, Array], count: int, **options: Any) -> tuple[Figure
     """A figure with panels along phi1, one below the other."""
     figure = Figure(figsize=(9, max(4.0, 2.6 * count)), layout="constrained")
     panels = list(figure.subplots(count, 1, sharex=True, squeeze=False, **options)[:, 0])
-    panels[-1].set(xlabel=_label("phi1"), xlim=(np.nanmin(stars["phi1"]), np.nanmax(stars["phi1"])))
+    panels[-1].set(xlabel=axis_label("phi1"), xlim=(np.nanmin(stars["phi1"]), np.nanmax(stars["phi1"])))
     return figure, panels
 
 
@@ -203,6 +214,20 @@ def _curves(axes: Axes, table: Table, column: str) -> None:
         if _drawn(rows, f"{column}_05"):
             low, high = (np.asarray(rows[f"{column}_{q}"]) for q in ("05", "95"))
             axes.fill_between(phi1, low, high, alpha=0.3, color=f"C{i}", lw=0, label=_BAND)
+
+
+def _counted(axes: Axes, phi1: Array, p: Array) -> None:
+    """Members in bins, the sum of their p, with Poisson's bars."""
+    known = np.isfinite(phi1) & np.isfinite(p)
+    edges = np.linspace(*axes.get_xlim(), _BINS + 1)
+    width = edges[1] - edges[0]
+    members = np.histogram(phi1[known], edges, weights=p[known])[0]
+    some = members > 0.5
+    middle = 0.5 * (edges[1:] + edges[:-1])[some]
+    values, bars = members[some] / width, np.sqrt(members[some]) / width
+    axes.errorbar(middle, values, bars, fmt=".", ms=3, lw=0.8, color="0.35", label=_COUNTED, zorder=1)
+    if len(values):
+        axes.set_ylim(top=max(axes.get_ylim()[1], 1.05 * float((values + bars).max())))
 
 
 def _marked(figure: Figure, density: Table, features: Table) -> Figure:
@@ -230,7 +255,7 @@ def _with_legend(figure: Figure) -> Figure:
         handles |= dict(zip(*axes.get_legend_handles_labels()[::-1], strict=True))
     if _BAND in handles:
         handles[_BAND] = Patch(color="0.5", alpha=0.3, lw=0)
-    last = [label for label in (_BAND, _TRUTH) if label in handles]
+    last = [label for label in (_BAND, _COUNTED, _TRUTH) if label in handles]
     handles |= {label: handles.pop(label) for label in last}
     if handles:
         figure.legend(handles.values(), handles.keys(), loc="outside upper right", ncols=len(handles), fontsize="small")
@@ -245,7 +270,8 @@ def _span(values: Array) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _label(name: str) -> str:
+def axis_label(name: str) -> str:
+    """Name and unit of a coordinate, as an axis has them."""
     return f"{_NAMES.get(name, name)} [{default_unit(name).replace(' ', '')}]"
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,13 @@ from stream_mapper.catalog import Columns, SkyFrame, annotate, find_column
 from stream_mapper.models import MixtureModel
 
 CREATOR, CONFIG, CHECKPOINT, DATE, FIT_DATE = "CREATOR", "CONFHASH", "CKPTHASH", "DATE", "FITDATE"
+VERSIONS = "VERSIONS"
 
-_KEYS = {"MODEL", "FRAME", CREATOR, CONFIG, CHECKPOINT, DATE, FIT_DATE}
+_KEYS = {"MODEL", "FRAME", CREATOR, CONFIG, CHECKPOINT, DATE, FIT_DATE, VERSIONS}
+_PACKAGES = ("torch", "lightning", "zuko", "astropy", "numpy")
 
 Facts = dict[str, Any]
-"""Keyword to what it says: OBJECT, MODEL, FRAME, CREATOR, CONFHASH, CKPTHASH, DATE."""
+"""Keyword to what it says: OBJECT, MODEL, FRAME, CREATOR, CONFHASH, CKPTHASH, DATE, VERSIONS."""
 
 
 def facts_of(
@@ -41,6 +45,11 @@ def facts_of(
     if config is not None and config.is_file():
         facts[CONFIG] = digest(config)
     return facts
+
+
+def versions() -> str:
+    """What this process runs with, such as ``python 3.11.2, torch 2.13.0``."""
+    return ", ".join([f"python {platform.python_version()}", *(f"{name} {version(name)}" for name in _PACKAGES)])
 
 
 def digest(path: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,9 +24,14 @@ from stream_mapper.results.exports import check_formats, write_galstreams, write
 from stream_mapper.results.figures import figures
 from stream_mapper.results.members import best_members, write_latex
 from stream_mapper.results.metrics import bare_magnitudes, membership_metrics, track_metrics, truth_metrics
+from stream_mapper.results.projections import projections
 from stream_mapper.results.provenance import Facts, internal_names, with_facts
+from stream_mapper.results.residual_figures import memberships, residual_maps
 
 _TOP = 20  # best members shown in TensorBoard
+
+Page = Callable[[Mapping[str, Table]], object]
+"""What writes the page of a run from its tables."""
 
 
 @dataclass(frozen=True)
@@ -107,13 +112,27 @@ class RunTables:
         out |= truth_metrics(table, _incomplete(self.model, stars))
         return out | track_metrics(table, self._fitted(stars))
 
-    def figures(self) -> dict[str, Figure]:
-        """Figures of everything the columns allow, by name."""
+    def shown(self) -> tuple[Table, dict[str, np.ndarray]]:
+        """The memberships of the stars inside the window that the selection lets in, and their values by internal name.
+
+        The values are NaN where not measured; those of the truth are called ``true_<name>``.
+        """
         table, stars = self.selected()
         inside = np.asarray(table["in_window"])
-        shown = {name: values[inside] for name, values in _values(stars, table).items()}
-        p = np.asarray(table["p_member"])[inside]
-        return dict(figures(shown, p, self.track, self.density, *photometry(self.model), features=self.features))
+        return table[inside], {name: values[inside] for name, values in _values(stars, table).items()}
+
+    def stars_shown(self) -> Data:
+        """The stars inside the window that the selection lets in."""
+        table, stars = self.selected()
+        return stars[torch.from_numpy(np.asarray(table["in_window"]).nonzero()[0]).to(stars.device)]
+
+    def figures(self) -> dict[str, Figure]:
+        """Figures of everything the columns allow, by name."""
+        table, shown = self.shown()
+        p = np.asarray(table["p_member"])
+        drawn = figures(shown, p, self.track, self.density, *photometry(self.model), features=self.features)
+        maps = list(projections(self.model, self.stars_shown()))
+        return {**dict(drawn), "membership": memberships(p)} | ({"residuals": residual_maps(maps)} if maps else {})
 
     def best(self, count: int) -> Table:
         """The stars of the highest membership, with units."""
@@ -149,9 +168,17 @@ class Board(Protocol):
 
 
 def write_run(
-    folder: Path, tables: RunTables, facts: Facts, metrics: Mapping[str, Any], options: ResultOptions
+    folder: Path, tables: RunTables, facts: Facts, metrics: Mapping[str, Any], options: ResultOptions, page: Page
 ) -> dict[str, Figure]:
-    """Write the tables, the figures and, last, the numbers, by which a complete run is known.
+    """Write the tables, the figures, the page and, last, the numbers, by which a complete run is known.
+
+    Arguments:
+        folder: The folder; it is made where it is missing.
+        tables: The tables of the run.
+        facts: What they say of their origin.
+        metrics: Numbers of the run.
+        options: What the folder holds.
+        page: Writes the page of the run, given its tables by name.
 
     Returns:
         The figures.
@@ -168,13 +195,14 @@ def write_run(
     for name, table in found.items():
         if table is not None:
             write_table(with_facts(table, facts, {n: n for n in table.colnames}), folder / f"{name}.ecsv")
-    _write_members(folder, tables, options)
+    members = _write_members(folder, tables, options)
     reading = tables.intake.reading
     write_galstreams(tables.track, reading.frame, options.name, folder, reading.columns)
     drawn = tables.figures()
     (folder / "figures").mkdir(exist_ok=True)
     for name, figure in drawn.items():
         replace_file(folder / "figures" / f"{name}.png", partial(figure.savefig, dpi=130, format="png"))
+    page({name: table for name, table in found.items() if table is not None} | {"members": members})
     text = json.dumps(metrics, indent=2) + "\n"
     replace_file(folder / "metrics.json", lambda new: new.write_text(text))
     return drawn
@@ -209,14 +237,15 @@ def photometry(model: Model) -> tuple[list[str], np.ndarray | None]:
     return ([], None) if curve is None else (list(curve[0]), curve[1].cpu().numpy())
 
 
-def _write_members(folder: Path, tables: RunTables, options: ResultOptions) -> None:
-    """The short table of the best members, for programs and for a paper."""
+def _write_members(folder: Path, tables: RunTables, options: ResultOptions) -> Table:
+    """The short table of the best members, written for programs and for a paper."""
     members = tables.best(options.best)
     write_table(members, folder / "members.ecsv")
     caption = (
         f"The {len(members)} stars of the highest membership{' of ' + escaped(options.name) if options.name else ''}."
     )
     write_latex(members, folder / "members.tex", caption)
+    return members
 
 
 def _incomplete(model: MixtureModel, stars: Data) -> dict[str, np.ndarray]:
