@@ -35,7 +35,10 @@ def report(folder: str) -> Path:
     files = {name: path / f"{name}.ecsv" for name in _TABLES}
     tables = {name: read_table(file) for name, file in files.items() if file.is_file()}
     facts, stars, reason = _stars(path, tables)
-    return write_page(path, tables, metrics, facts, stars, reason)
+    try:
+        return write_page(path, tables, metrics, facts, stars, reason)
+    except (LookupError, TypeError, ValueError) as error:  # of tables or numbers that somebody has changed
+        raise InputError(f"{path}: its files are not as a fit writes them ({error}); {_ADVICE}.") from error
 
 
 def _stars(folder: Path, tables: dict[str, Any]) -> tuple[dict[str, Any], Any, str]:

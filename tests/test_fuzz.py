@@ -32,16 +32,18 @@ def faults():
     sys.path.insert(0, str(FAULTS))
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
-    import fuzz
-    import kinds
-    import law
+    try:
+        import fuzz
+        import kinds
+        import law
 
-    kinds.prepare()
-    yield {"fuzz": fuzz, "kinds": kinds, "law": law}
-    logging.disable(before)
-    sys.path.remove(str(FAULTS))
-    for name in MODULES:
-        sys.modules.pop(name, None)
+        kinds.prepare()
+        yield {"fuzz": fuzz, "kinds": kinds, "law": law}
+    finally:
+        logging.disable(before)
+        sys.path.remove(str(FAULTS))
+        for name in MODULES:
+            sys.modules.pop(name, None)
 
 
 def test_every_kind_is_tried(faults):

@@ -19,7 +19,6 @@ import yaml
 from astropy.table import Column, MaskedColumn, Table
 from law import check_whole, commanded
 from mutations import any_value, other_bytes, other_text, other_value
-from stream_mapper.results.report import write_report
 
 import stream_mapper as sml
 from stream_mapper.catalog import Reading, read_footprint, read_track, write_table
@@ -28,6 +27,7 @@ from stream_mapper.configuration import check_text
 from stream_mapper.errors import InputError
 from stream_mapper.loading import load
 from stream_mapper.pipeline import fit
+from stream_mapper.report import report
 from stream_mapper.predict import predict
 from stream_mapper.query import query
 from stream_mapper.results.run_folder import ResultOptions
@@ -361,7 +361,7 @@ def run_folder(folder: Path, rng: random.Random) -> None:
         path.write_bytes(other_bytes(path.read_bytes(), rng))
     else:
         path.write_bytes(other_text(path.read_text(), rng))
-    write_report(folder)
+    report(str(folder))
     load(folder)
 
 
