@@ -1,6 +1,7 @@
 """The page of a run in a browser: what a reader sees and does."""
 
 import csv
+import os
 import re
 
 import numpy as np
@@ -12,6 +13,8 @@ from stream_mapper.page import Stars, write_page
 browser = pytest.importorskip("browser", reason="tornado, which Bokeh needs, is not installed")
 if browser.CHROMIUM is None:
     pytest.skip("no chromium or google-chrome is installed", allow_module_level=True)
+if "STREAM_MAPPER_BROWSER" not in os.environ:
+    pytest.skip("set STREAM_MAPPER_BROWSER, or run tox -e browser: it takes minutes", allow_module_level=True)
 
 EVIL = "<script>document.title='evil'</script>\"'`&</script><img src=x onerror=\"document.title='evil'\">"
 N = 2_000

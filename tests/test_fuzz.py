@@ -16,7 +16,7 @@ from stream_mapper.errors import InputError
 hypothesis = pytest.importorskip("hypothesis")
 FAULTS = Path(__file__).parents[1] / "experiments" / "faults"
 MODULES = ("fuzz", "kinds", "law", "mutations", "sources")
-EXAMPLES = 25
+EXAMPLES = 10
 SLOW = {"fits of models": 1, "run folders": 4, "configurations, model": 4, "predictions of tables": 8}
 KINDS = (
     *("tables, bytes", "tables, values", "predictions of tables"),

@@ -27,9 +27,9 @@ from stream_mapper.configuration import check_text
 from stream_mapper.errors import InputError
 from stream_mapper.loading import load
 from stream_mapper.pipeline import fit
-from stream_mapper.report import report
 from stream_mapper.predict import predict
 from stream_mapper.query import query
+from stream_mapper.report import report
 from stream_mapper.results.run_folder import ResultOptions
 from stream_mapper.simulate import simulate
 
