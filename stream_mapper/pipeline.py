@@ -468,11 +468,11 @@ def _p_member(model: MixtureModel, fit: AbstractContextManager[None], batch: Bat
 
 def write(fitted: Fit, tables: RunTables, trained: Trained, board: bool) -> None:
     """Write the run folder, and show the figures on TensorBoard if the training did."""
-    drawn = fitted.write(trained.folder, tables)
+    fitted.write(trained.folder, tables)
     _drop_unfinished(trained.folder / "checkpoints")
     if board:
         with SummaryWriter(str(trained.folder)) as writer:
-            show(writer, tables, drawn, trained.step)
+            show(writer, tables, trained.folder, trained.step)
 
 
 def _drop_unfinished(folder: Path) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from astropy.table import Table
 from matplotlib.figure import Figure
+from matplotlib.image import imread
 
 from stream_mapper.catalog import escaped, replace_file, with_units, write_table
 from stream_mapper.data import Data
@@ -157,8 +158,8 @@ class RunTables:
 class Board(Protocol):
     """What shows figures while a fit goes on: the writer of TensorBoard."""
 
-    def add_figure(self, tag: str, figure: Figure, global_step: int) -> None:
-        """Show a figure."""
+    def add_image(self, tag: str, img_tensor: np.ndarray, global_step: int, *, dataformats: str) -> None:
+        """Show a picture."""
 
     def add_histogram(self, tag: str, values: np.ndarray, global_step: int) -> None:
         """Show a histogram."""
@@ -208,12 +209,12 @@ def write_run(
     return drawn
 
 
-def show(board: Board, tables: RunTables, drawn: Mapping[str, Figure], step: int) -> None:
-    """Show the figures, the memberships and the best members on a board."""
+def show(board: Board, tables: RunTables, folder: Path, step: int) -> None:
+    """Show the figures of a run folder, the memberships and the best members on a board."""
     table, _ = tables.selected()
     p = np.asarray(table["p_member"])
-    for name, figure in drawn.items():
-        board.add_figure(f"figures/{name}", figure, step)
+    for path in sorted((folder / "figures").glob("*.png")):  # drawn once: to draw them again takes seconds
+        board.add_image(f"figures/{path.stem}", imread(path), step, dataformats="HWC")
     board.add_histogram("memberships/all", p[np.isfinite(p)], step)
     board.add_text("memberships/best", _markdown(table, p), step)
 
