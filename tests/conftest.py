@@ -1,6 +1,7 @@
 """What every test shares: seeds, argument checks, and the real data where they are."""
 
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,15 @@ from torch.distributions import Distribution
 torch.set_num_threads(1)  # the tensors are small; on a shared machine more threads wait for each other
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items):
+    """Tests that take half a minute or more are run by ``tox -e faults``."""
+    if "STREAM_MAPPER_LONG" not in os.environ:
+        skip = pytest.mark.skip(reason="set STREAM_MAPPER_LONG, or run tox -e faults: it is long")
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(skip)
 
 
 @pytest.fixture(autouse=True)

@@ -45,6 +45,7 @@ def test_every_track_is_fitted_or_refused_in_a_line(script, tracks, tmp_path, ca
     assert row["members_fitted"] > 150
 
 
+@pytest.mark.long
 def test_a_drawn_field_is_fitted_once(script, tracks, tmp_path, capsys):
     module = script("fits")
     assert module.drawn(2, 3, 700, tracks) == module.drawn(2, 3, 700, tracks)

@@ -84,6 +84,7 @@ class EvenColours(sml.Model):
         return {"g": g, "r": g + 0.2 - 1.6 * torch.rand(len(data))}
 
 
+@pytest.mark.long
 def test_an_isochrone_wrong_by_a_third_of_a_dex_biases_the_distance_unless_it_is_a_parameter():
     """The stream has [Fe/H] = -1.5 and is at 10 kpc; the guess is -1.8, with an error of 0.3 dex."""
     wrong = fit_with(curve_of(-1.8)).track(at=[0.0])
