@@ -76,7 +76,6 @@ def refused(command, args, capsys):
 # Bits -----------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.long
 def test_a_fit_that_was_stopped_in_every_stage_ends_with_the_same_bits(stopped, resumed):
     root, statuses = stopped
     assert statuses.pop("whole") == statuses.pop("finish") == 0
