@@ -66,7 +66,7 @@ def quoted(metrics: Mapping[str, Any], tables: Mapping[str, Table]) -> Numbers:
     places = _densest(tables, names)
     rows += list(_of_track(tables.get("track"), names, places))
     note = f"The track and its widths are where each component is densest, {_said(places)}." if places else ""
-    return Numbers([q.replace(_ALL, "all") if q == _ALL else q for q in names], rows, note)
+    return Numbers(["all" if q == _ALL else q for q in names], rows, note)
 
 
 def _names(tables: Mapping[str, Table]) -> list[str]:

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from stream_mapper.data import Data
-from stream_mapper.errors import InputError
-from stream_mapper.models.base import Model, Params, rows_of, scope
+from stream_mapper.inference.checks.draws import drawn_columns
 from stream_mapper.models.mixture import MixtureModel
 
 Array = NDArray[np.float64]
@@ -21,7 +19,6 @@ BINS = (60, 40)  # along the stream and in the coordinate
 _RANGE = (0.2, 99.8)  # percentiles of a coordinate that are shown
 _FEWEST = 100  # measured stars of which a map says something
 _DRAWN, _MOST = 20_000, 8  # stars that are drawn, about, and copies of each at most
-_STRETCHES = 32  # of phi1; one in which a component cannot be drawn is left as it is
 
 
 @dataclass(frozen=True)
@@ -79,45 +76,10 @@ def projections(model: MixtureModel, stars: Data, seed: int = 0) -> Iterator[Pro
 def drawn_stars(model: MixtureModel, stars: Data, draws: int, seed: int) -> dict[str, Array]:
     """Coordinates of draws of the stars, one draw after the other, each (draws N,), NaN where the star's is missing."""
     device = next(model.parameters()).device
-    given = _filled(model, stars.select(list(dict.fromkeys(model.columns)))).to(device)
+    given = stars.select(list(dict.fromkeys(model.columns))).to(device)
     given = given[torch.arange(len(stars), device=device).repeat(draws)]
-    params = model(given)
-    columns = {name: given[name].clone() for name in model.coord_names}
-    with torch.random.fork_rng([]):
-        torch.manual_seed(seed)
-        which = _components(model, params, len(given))
-        for i, (q, component) in enumerate(model.components.items()):
-            rows = (which == i).nonzero()[:, 0]
-            rows = rows[given[model.indep_coord_names[0]][rows].argsort()]
-            for some in rows.chunk(_STRETCHES) if len(rows) else ():
-                _draw(component, scope(params, q), given, some, columns)
-    missing = {name: ~stars.where[name].cpu().numpy() for name in columns}
-    values = {name: column.double().cpu().numpy() for name, column in columns.items()}
-    return {name: np.where(np.tile(missing[name], draws), np.nan, value) for name, value in values.items()}
-
-
-def _components(model: MixtureModel, params: Params, size: int) -> Tensor:
-    """The component that each draw is of, (size,), by its weight."""
-    weights = torch.stack([params[f"{q}.ln-weight"].expand(size) for q in model.components], -1).exp()
-    return torch.multinomial(weights.cpu(), 1)[:, 0].to(weights.device)
-
-
-def _draw(component: Model, params: Params, given: Data, rows: Tensor, columns: dict[str, Tensor]) -> None:
-    """Draw some stars of a component into the columns; they stay as they are where its window has next to none."""
-    try:
-        values = component.simulate(*rows_of(params, given, rows))
-    except InputError:
-        return
-    for name, column in columns.items():
-        column[rows] = values[name].to(column)
-
-
-def _filled(model: MixtureModel, stars: Data) -> Data:
-    """The stars with a typical error where one is missing, which a draw needs."""
-    names = [n for n in stars.names if n not in model.coord_names and not bool(stars.where[n].all())]
-    typical = {n: stars[n][stars.where[n]].median() for n in names if bool(stars.where[n].any())}
-    whole = {n: torch.where(stars.where[n], stars[n], v) for n, v in typical.items()}
-    return stars.with_columns(whole) if whole else stars
+    columns = drawn_columns(model, model(given), given, seed)
+    return {name: column.double().cpu().numpy() for name, column in columns.items()}
 
 
 def _known(stars: Data, name: str) -> Array:

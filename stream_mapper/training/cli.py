@@ -30,7 +30,6 @@ from stream_mapper.training.expanded import expanded
 from stream_mapper.training.help import asked_section, options_of, page
 from stream_mapper.training.length import BY_STARS
 from stream_mapper.training.module import StreamModule
-from stream_mapper.training.resuming import take_resume
 from stream_mapper.training.trainer import BEST_EPOCH, DEFAULTS, board, callbacks
 from stream_mapper.training.whole_files import EpochCheckpoint, beside_nothing, without_requeue
 
@@ -66,7 +65,7 @@ class StreamCLI(LightningCLI):
         args = take_allowed(args) if isinstance(args, list) else args
         self._asked: str | None = None
         if isinstance(args, list):
-            self._asked, args = take_resume(args)
+            self._asked, args = resuming.take_resume(args)
         self.run_folder: Path | None = None
         _check_overrides(args)
         self._section = asked_section(args) if isinstance(args, list) else None

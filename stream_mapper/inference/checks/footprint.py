@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from stream_mapper.errors import InputError
 from stream_mapper.inference.checks.base import Check
-from stream_mapper.inference.checks.draws import filled, fitted_weights
+from stream_mapper.inference.checks.draws import filled, weights_of
 from stream_mapper.inference.checks.inspection import Inspection
 from stream_mapper.inference.checks.terms import inner
 from stream_mapper.models.base import scope
@@ -60,10 +60,10 @@ def footprint(inspection: Inspection) -> list[Check]:
 def positions(inspection: Inspection, coord: str) -> list[Tensor]:
     """Draws of one coordinate alone, each (N,)."""
     fitted, generator = inspection.fitted, torch.Generator().manual_seed(inspection.evidence.seed)
-    weights = fitted_weights(fitted).cpu()
+    weights = weights_of(fitted.model, fitted.params, len(fitted)).cpu()
     parts = {q: inspection.part_of(q, coord) for q in inspection.model.components}
     cheap = all(len(part.coord_names) <= 2 for _, part in parts.values())
-    stars, out = filled(fitted), []
+    stars, out = filled(fitted.model, fitted.stars), []
     with torch.random.fork_rng([]):
         torch.manual_seed(inspection.evidence.seed)
         for _ in range(max(1, min(_DRAWS if cheap else _DRAWS_JOINT, _MOST // max(len(stars), 1)))):
