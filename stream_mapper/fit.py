@@ -5,6 +5,7 @@ As ``stream_mapper.fit(model, table, ...)`` this module is the same from Python:
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 import time
@@ -54,6 +55,7 @@ def fit_command(args: ArgsType = None) -> Fit | None:
         print(f"{run_folder} is complete.")
         return None
     start = time.monotonic()
+    gc.freeze()  # what the imports made is not searched for cycles again and again
     with only_warnings():
         cli = StreamCLI(args)
     if (text := cli.expanded()) is not None:

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.plugins.precision import MixedPrecision
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
@@ -171,7 +172,7 @@ class StreamModule(L.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with a one-cycle learning rate over the whole fit."""
         trainable = [p for p in self.parameters() if p.requires_grad]
-        fused = True if len(self.ensemble) > 1 else None  # many small tensors
+        fused = None if isinstance(self.trainer.precision_plugin, MixedPrecision) else True  # quick for small tensors
         optimizer = torch.optim.AdamW(trainable, lr=self.learning_rate, weight_decay=self.weight_decay, fused=fused)
         steps = self.trainer.estimated_stepping_batches
         if not math.isfinite(steps):
