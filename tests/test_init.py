@@ -11,6 +11,7 @@ from stream_mapper.builtin import Isochrone
 from stream_mapper.catalog import SkyFrame, table_facts, to_table
 from stream_mapper.catalog.sky.library import Library
 from stream_mapper.decisions import Choice, Decisions, decide
+from stream_mapper.decisions.distance import Cells, Scan
 from stream_mapper.decisions.light import SURVEY_LIMITS
 from stream_mapper.decisions.peak import LEAST_SIGNIFICANCE, motion_peak
 from stream_mapper.errors import InputError
@@ -25,6 +26,7 @@ STREAMS = {  # name: (phi1, InfoFlags, what is not known or not as it is, width 
     "Short": ((-0.5, 0.5), "1111", {}, 0.1),
     "Dark": ((-20, 20), "1000", NOTHING, -9.0),
     "Mean": ((-20, 20), "1000", NOTHING | {"distance": 12.0}, 0.4),
+    "Moving": ((-20, 20), "1010", {"distance": 1.0, "radial_velocity": 0.0}, 0.3),
     "Near": ((-20, 20), "1111", {"distance": 1.5}, 0.4),
 }
 
@@ -218,6 +220,65 @@ def test_a_motion_is_not_looked_for_in_vain(tracks):
     assert "pm_phi1" not in nothing.guides.value
     assert "A track of the stream knows" in decide("Thin", table, tracks=tracks).found_motion.reason
     assert "no proper motions" in decide("Mean", table["ra", "dec"], tracks=tracks).found_motion.reason
+
+
+def slices_of(modulus, drift, height, seed=0):
+    """Five slices of a field at moduli every 0.1 mag: noise, and a stream at a modulus."""
+    moduli, rng = np.arange(10, 21.01, 0.1), np.random.default_rng(seed)
+    centres = modulus + drift * np.linspace(-1, 1, 5)
+    stream = height * np.exp(-0.5 * ((moduli - centres[:, None]) / 0.3) ** 2)
+    excess = stream + rng.normal(0, 1, (5, len(moduli)))
+    return Scan(excess, np.ones((5, len(moduli))), ((height * excess - height**2 / 2)[..., None],))
+
+
+@pytest.mark.parametrize("drift", [0.0, 0.75, -0.5])
+def test_the_distance_of_a_stream_is_a_peak(drift):
+    found = slices_of(16.4, drift, 8).peak()
+    assert found.distmod == pytest.approx(16.4, abs=0.2)
+    assert found.drift == pytest.approx(drift, abs=0.25)
+    assert found.half < 0.5
+    assert found.significance > 8
+    assert [slices_of(16.4, 0, 0, seed).peak() for seed in range(12)] == [None] * 12
+
+
+def test_a_scan_compares_the_stars_on_a_track_with_those_beside_it():
+    on, off = np.array([[8.0, 2.0], [4.0, 6.0]]), np.array([[40.0, 10.0], [8.0, 12.0]])
+    field = np.array([3.0, 1.0])
+    scan = Cells(on, off, field, 0.1).scan(np.array([[0.0, 5.0], [7.0, 0.0]]))
+    np.testing.assert_allclose(scan.excess, 0, atol=1e-12)
+    weight = 0.1 * 5 / (0.9 * 1 + 0.1 * 5)  # of the second cell at the first modulus
+    np.testing.assert_allclose(scan.variance[:, 0], [1.2 * 2 * weight**2, 1.5 * 6 * weight**2])
+    most = 0.7  # the largest share that is tried
+    ln_without = [np.log(3), np.log(1)]
+    ln_with = [np.log((1 - most) * 3), np.log((1 - most) * 1 + most * 5)]
+    smooth = on + [[0.2], [0.5]] * (off.sum(-1, keepdims=True) * field / 4 - off)
+    np.testing.assert_allclose(scan.gains[0][:, 0, -1], smooth @ np.subtract(ln_with, ln_without))
+
+
+@pytest.mark.parametrize(("name", "survey"), [("Dark", "des"), ("Moving", "gaia_dr3")])
+def test_a_distance_that_no_track_knows_is_looked_for(name, survey, tracks):
+    mock = TrackMock(name, 400, 6000, survey=survey, tracks=tracks, seed=1)
+    isochrone = Isochrone.synthetic(SURVEY_LIMITS[survey].bands if survey == "gaia_dr3" else ("g", "i"))
+    decisions = decide(name, to_table(mock.simulate()), survey=survey, isochrone=isochrone, tracks=tracks)
+    keeps_the_laws(decisions)
+    found, true = decisions.found_distance.value, float(mock.truth_at([0.0])["distmod"])
+    assert np.median(found.values("distmod")) == pytest.approx(true, abs=0.3)
+    assert set(decisions.guides.value["distmod"]) == set(found.half_width("distmod"))
+    assert "photometry" in decisions.coordinates.value
+    assert "sigma" in decisions.found_distance.reason
+    assert decisions.sources.value["distance"] == "a scan of the table's stars (mean)"
+
+
+def test_a_distance_is_not_looked_for_in_vain(tracks):
+    table, isochrone = to_table(TrackMock("Dark", 0, 4000, survey="des", tracks=tracks).simulate()), ("g", "i")
+    nothing = decide("Dark", table, survey="des", isochrone=Isochrone.synthetic(isochrone), tracks=tracks)
+    keeps_the_laws(nothing)
+    assert nothing.found_distance.value is None
+    assert "at no distance are stars on the track more" in nothing.found_distance.reason
+    other = decide("Dark", table, survey="des", isochrone=Isochrone.synthetic(("G", "RP")), tracks=tracks)
+    assert "no two bands of the isochrone" in other.found_distance.reason
+    assert "these were not given" in decide("Dark", table, survey="des", tracks=tracks).found_distance.reason
+    assert "A track of the stream knows" in decide("Thin", tracks=tracks).found_distance.reason
 
 
 def test_facts_are_those_of_the_table(tracks):

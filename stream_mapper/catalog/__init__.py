@@ -28,7 +28,7 @@ from stream_mapper.catalog.schema import default_unit, find_column
 from stream_mapper.catalog.sky.footprints import read_footprint
 from stream_mapper.catalog.sky.frames import SkyFrame
 from stream_mapper.catalog.sky.reflex import Reflex
-from stream_mapper.catalog.sky.streams import KnownStream, known_stream
+from stream_mapper.catalog.sky.streams import KnownStream, Source, known_stream
 from stream_mapper.catalog.sky.tracks import read_track
 from stream_mapper.catalog.tables import to_table, with_units
 
@@ -46,6 +46,7 @@ __all__ = [
     "Reading",
     "Reflex",
     "SkyFrame",
+    "Source",
     "TableFacts",
     "annotate",
     "as_table",

@@ -10,10 +10,9 @@ from astropy.table import Table
 
 from stream_mapper.builtin import Isochrone
 from stream_mapper.catalog import KnownStream, TableFacts, known_stream, table_facts
-from stream_mapper.decisions import cuts, light, motion, sky, spectra
+from stream_mapper.decisions import cuts, distance, light, motion, peak, sky, spectra
 from stream_mapper.decisions.choice import Choice, Range, digits
 from stream_mapper.decisions.edges import Strip, motion_cut
-from stream_mapper.decisions.peak import scanned
 from stream_mapper.track import Track
 
 _PLACES = 11  # guides along the field
@@ -30,6 +29,8 @@ class Decisions:
         spacing: Distance of the guides along it [deg].
         coordinates: Coordinates of the model, as `recipes.Stream` names them.
         phi2: Half-width of the window about the track [deg], its lowest and highest phi2, or a strip that moves.
+        found_distance: The distance modulus by the stars of the table, with half-widths of its guides, if no track
+            knows it.
         found_motion: The motion by the stars of the table, at both ends of the field, if no track knows it.
         motions: Window of ``pm_phi1`` and ``pm_phi2``, or of ``pmra`` and ``pmdec`` if the table was cut in these
             [mas/yr]: lowest and highest value, or a strip that moves.
@@ -61,6 +62,7 @@ class Decisions:
     spacing: Choice[float]
     coordinates: Choice[tuple[str, ...]]
     phi2: Choice[float | Range | Strip]
+    found_distance: Choice[Track | None]
     found_motion: Choice[Track | None]
     motions: Choice[dict[str, Range | Strip]]
     guides: Choice[dict[str, list[float]]]
@@ -133,7 +135,8 @@ def decided_with_track(
     stream = known_stream(whole.name, tracks=tracks, phi1=field.value, spacing=spacing)
     limits = light.limits(used, facts, isochrone.bands[0] if isochrone else None)
     off = sky.off_stream(stream, width.value, half.value, facts)
-    found = _found(stream, facts, width.value, off.value, isochrone)
+    looked = _Scans(facts, width.value, off.value, isochrone, limits.value)
+    stream, far, found = looked.all_of(stream)
     velocity, absolute = spectra.velocity(facts, stream, off.value), light.absolute(stream, limits.value)
     cut = motion_cut(facts, "motion" in stream.sources)
     coordinates = motion.coordinates(stream, facts, cut, velocity.value)
@@ -144,6 +147,7 @@ def decided_with_track(
         spacing=Choice(spacing, f"{_PLACES} guides along the field follow any bend of a published track."),
         coordinates=coordinates,
         phi2=sky.window(stream, half, facts),
+        found_distance=far,
         found_motion=found,
         motions=motion.motions(stream, facts, cut, found.value),
         guides=motion.guides(stream, found.value, cut, velocity.value),
@@ -168,15 +172,39 @@ def decided_with_track(
     return decisions, motion.turned(stream) if cut is not None and cut.in_the_sky else stream.track
 
 
-def _found(
-    stream: KnownStream, facts: TableFacts | None, width: float, off: float, isochrone: Isochrone | None
-) -> Choice[Track | None]:
-    """The motion by the stars of the table, if it is needed."""
-    if "motion" in stream.sources:
-        return Choice(None, "A track of the stream knows its motion.")
-    if facts is None:
-        return Choice(None, "It is looked for in a table, and none was given.")
-    return scanned(stream, facts, width, off, isochrone)
+@dataclass(frozen=True)
+class _Scans:
+    """What no track knows, looked for in the stars of a table; the arguments of the scans."""
+
+    facts: TableFacts | None
+    width: float
+    off: float
+    isochrone: Isochrone | None
+    limits: Range
+
+    def all_of(self, stream: KnownStream) -> tuple[KnownStream, Choice[Track | None], Choice[Track | None]]:
+        """The stream with the distance that was found, if any, that distance, and the motion that was found."""
+        far = self.distance(stream)
+        motion = self.motion(stream if far.value is None else distance.with_distance(stream, far.value))
+        if far.value is None and motion.value is not None:
+            far = self.distance(distance.with_motion(stream, motion.value))
+        return (stream if far.value is None else distance.with_distance(stream, far.value)), far, motion
+
+    def distance(self, stream: KnownStream) -> Choice[Track | None]:
+        """The distance, if it is needed."""
+        if "distance" in stream.sources:
+            return Choice(None, "A track of the stream knows its distance.")
+        if self.facts is None or self.isochrone is None:
+            return Choice(None, "It is looked for in a table, along an isochrone, and these were not given.")
+        return distance.scanned(stream, self.facts, self.width, self.off, self.isochrone, self.limits)
+
+    def motion(self, stream: KnownStream) -> Choice[Track | None]:
+        """The motion, if it is needed."""
+        if "motion" in stream.sources:
+            return Choice(None, "A track of the stream knows its motion.")
+        if self.facts is None:
+            return Choice(None, "It is looked for in a table, and none was given.")
+        return peak.scanned(stream, self.facts, self.width, self.off, self.isochrone)
 
 
 def _track_reason(stream: KnownStream) -> str:
