@@ -19,13 +19,16 @@ NAMES = ("pm_phi1", "pm_phi2", "g", "r")
 
 
 def trained(transforms):
-    """A flow of four coordinates far from a normal law, with a dependence of each coordinate on the others."""
+    """A flow of four coordinates far from a normal law, with a dependence of each coordinate on the others, sheared."""
     network = flow(4, transforms=transforms, hidden_features=(32, 32))
     with torch.no_grad():
         for weights in network.parameters():
             weights.mul_(1.8)
     numbers = sml.utils.StandardScaler(("phi1", *NAMES), mean=[0.0] * 5, scale=[1.0] * 5)
-    return ZukoFlowModel(net=network, coord_names=NAMES, data_scaler=numbers).requires_grad_(False)
+    model = ZukoFlowModel(net=network, coord_names=NAMES, data_scaler=numbers).requires_grad_(False)
+    model.shear.slopes.copy_(torch.tensor([[0, 0, 0, 0], [0.4, 0, 0, 0], [-0.3, 0.2, 0, 0], [0.1, 0.3, -0.5, 0]]))
+    model.shear.widths.copy_(torch.tensor([1.0, 0.8, 0.9, 0.6]))
+    return model
 
 
 def brute_force(model, stars, missing, nodes=121):
@@ -46,6 +49,43 @@ def test_the_marginal_of_a_flow_is_that_of_brute_force(transforms, missing):
     lacking = stars.with_columns({name: torch.full((8,), torch.nan) for name in missing})
     error = model.ln_likelihood({}, lacking) - brute_force(model, stars, missing)
     assert error.square().mean().sqrt() < 0.02
+
+
+def magnitudes(size, seed=0):
+    """Stars of 16 to 22 mag, by their number as they are counted, and of colours that depend on the magnitude."""
+    generator = torch.Generator().manual_seed(seed)
+    g = 22 - 6 * torch.rand(size, generator=generator).square()
+    colour = 0.4 + 0.1 * (g - 19) + 0.1 * torch.randn(size, generator=generator)
+    return sml.Data({"phi1": torch.zeros(size), "g": g, "r": g - colour})
+
+
+@pytest.mark.parametrize("window", [None, {"g": (16.0, 22.0)}], ids=["open", "window"])
+def test_a_shear_leaves_a_flow_what_its_coordinates_do_not_share(window):
+    model, stars = ZukoFlowModel(net=flow(2), coord_names=("g", "r"), coord_bounds=window), magnitudes(4000)
+    model.fit_scalers(stars)
+    u, _ = model._standardised(stars[("g", "r")])
+    w = model._sheared(u)
+    plain = torch.stack([stars["g"], w[:, 1]])
+    assert plain.corrcoef()[0, 1].abs() < 0.01
+    assert w[:, 1].std().item() == pytest.approx(1, abs=0.02)
+    torch.testing.assert_close(model._unsheared(w), u, atol=1e-4, rtol=1e-4)
+    low, high = (window or {"g": (10.0, 28.0)})["g"]
+    g = low + (high - low) * torch.special.ndtr(torch.linspace(-4.7, 4.7, 500))  # it is steep at edges
+    r = torch.linspace(10, 28, 800)
+    at = torch.cartesian_prod(g, r)
+    density = model.ln_likelihood({}, sml.Data({"phi1": torch.zeros(len(at)), "g": at[:, 0], "r": at[:, 1]})).exp()
+    assert torch.trapezoid(torch.trapezoid(density.view(500, 800), r), g).item() == pytest.approx(1, abs=0.01)
+
+
+def test_a_flow_from_before_there_was_a_shear_is_as_it_was():
+    model, stars = ZukoFlowModel(net=flow(2), coord_names=("g", "r")), magnitudes(300)
+    model.fit_scalers(stars)
+    for name, buffer in (("slopes", 0.0), ("widths", 1.0)):
+        getattr(model.shear, name).fill_(buffer)
+    weights = {name: value for name, value in model.state_dict().items() if not name.startswith("shear.")}
+    again = ZukoFlowModel(net=flow(2), coord_names=("g", "r"))
+    again.load_state_dict(weights)
+    torch.testing.assert_close(again.ln_likelihood({}, stars), model.ln_likelihood({}, stars))
 
 
 class Ridge(torch.nn.Module):

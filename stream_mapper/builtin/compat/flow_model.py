@@ -15,6 +15,7 @@ from stream_mapper.builtin.compat.broad import FITTED, WIDE, Broad, Law, ln_norm
 from stream_mapper.builtin.compat.marginal import at_once, check_count, over_nodes, trapezoid
 from stream_mapper.builtin.compat.seen_flow import SeenFlow
 from stream_mapper.builtin.compat.seen_part import SeenPart
+from stream_mapper.builtin.compat.shear import Shear
 from stream_mapper.builtin.compat.support import Support
 from stream_mapper.builtin.seen import draw_seen
 from stream_mapper.builtin.window import Stretch
@@ -33,10 +34,10 @@ class FlowModel(SeenFlow, BoxedModel):
     r"""A conditional density of standardised numbers, :math:`p(x \mid \phi_1)`, in the units of the data.
 
     Coordinates with a window are stretched onto the real line (:class:`stream_mapper.builtin.window.Stretch`), then all
-    are standardised, then the network acts; the Jacobians of all changes are part of the density, which is normalised
-    over the window. A window along the stream is first taken to one that does not move, its edges to the edges. A star
-    that lacks some of the coordinates has the density's marginal over them, by the trapezoidal rule; a star that lacks
-    all of them has zero.
+    are standardised and made uncorrelated (:class:`stream_mapper.builtin.compat.shear.Shear`), then the network acts;
+    the Jacobians of all changes are part of the density, which is normalised over the window. A window along the stream
+    is first taken to one that does not move, its edges to the edges. A star that lacks some of the coordinates has the
+    density's marginal over them, by the trapezoidal rule; a star that lacks all of them has zero.
 
     The density may also depend on the size of a star's errors (``err_names``), through their logarithms; an error that
     is missing or zero counts as one of mean logarithm. Let it do so only for errors that do not give away a coordinate
@@ -98,6 +99,7 @@ class FlowModel(SeenFlow, BoxedModel):
         self.stretch = Stretch(self.coord_names, self.windows.straight() | sides)
         names = (*self.indep_coord_names, *self.coord_names)
         self.scaler = (data_scaler or StandardScaler(names))[names]
+        self.shear = Shear(len(self.coord_names))
         self.err_scaler = StandardScaler(self.err_names)
         self.broad = Broad(broad) if broad else None
         self.support = Support(len(names) + len(self.err_names))
@@ -192,7 +194,7 @@ class FlowModel(SeenFlow, BoxedModel):
         """Draws of the whole density, whatever was seen of it."""
         context = self._context(data)
         mean, scale = self._numbers(self.coord_names)
-        drawn = torch.cat([self._draw(rows) for rows in context.split(at_once(context))])
+        drawn = self._unsheared(torch.cat([self._draw(rows) for rows in context.split(at_once(context))]))
         if self.broad is not None:
             middle, width = self._broad_law()
             drawn = self.broad.drawn(drawn, middle + width * torch.randn_like(drawn))
@@ -285,14 +287,40 @@ class FlowModel(SeenFlow, BoxedModel):
         return fine
 
     def _ln_density(self, u: Tensor, context: Tensor) -> Tensor:
-        """The network's own log density of standardised coordinates (N, F), shape (N,)."""
+        """Log density of standardised coordinates (N, F), shape (N,)."""
+        return self._ln_network(self._sheared(u), context) + self.shear.ln_slopes().sum()
+
+    def _ln_network(self, w: Tensor, context: Tensor) -> Tensor:
+        """The network's own log density of the numbers that it sees (N, F), shape (N,)."""
         ln_prob: Callable[[Tensor, Tensor], Tensor] = self._method("log_prob")
-        return ln_prob(u, context)
+        return ln_prob(w, context)
 
     def _draw(self, context: Tensor) -> Tensor:
-        """The network's own draw of standardised coordinates, (N, F)."""
+        """The network's own draw of the numbers that it sees, (N, F)."""
         sample: Callable[[Tensor], Tensor] = self._method("sample")
         return sample(context)
+
+    def _sheared(self, u: Tensor) -> Tensor:
+        """The numbers that the network sees of standardised coordinates, both (N, F)."""
+        return self.shear(u, self._plain(u)) if u.shape[-1] > 1 else u
+
+    def _unsheared(self, w: Tensor) -> Tensor:
+        """Standardised coordinates by what the network sees of them, both (N, F)."""
+        if w.shape[-1] == 1:
+            return w
+        u = torch.zeros_like(w)
+        for i in self._ranks().argsort().tolist():
+            u[:, i] = self.shear.one(i, w[:, i], self._plain(u))
+        return u
+
+    def _plain(self, u: Tensor) -> Tensor:
+        """Coordinates in windows that do not move, by their standardised numbers, both (N, F)."""
+        mean, scale = self._numbers(self.coord_names)
+        return self.stretch.inverse(mean + scale * u)
+
+    def _ranks(self) -> Tensor:
+        """Place of each coordinate in the order in which the network has them, (F,)."""
+        return torch.arange(len(self.coord_names), device=self.shear.widths.device)
 
     def _method(self, name: str) -> Any:
         method = getattr(self.flow, name, None)
@@ -330,6 +358,8 @@ class FlowModel(SeenFlow, BoxedModel):
         where = {name: data.where[name] for name in self.coord_names}
         self.scaler.fit_(Data({**{n: data[n] for n in self.indep_coord_names}, **columns}, where))
         self.support.fit_(*self._seen(data))
+        complete = self._values(data)[data.where[self.coord_names].all(-1)]
+        self.shear.fit_(self._standardised(complete)[0], complete, self._ranks())
         self._check_jacobian()
 
     def _check_jacobian(self) -> None:

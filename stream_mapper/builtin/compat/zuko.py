@@ -91,8 +91,8 @@ class ZukoFlowModel(FlowModel):
     Arguments: see :class:`stream_mapper.builtin.compat.FlowModel`.
     """
 
-    def _ln_density(self, u: Tensor, context: Tensor) -> Tensor:
-        return self.flow(context).log_prob(u)
+    def _ln_network(self, w: Tensor, context: Tensor) -> Tensor:
+        return self.flow(context).log_prob(w)
 
     def _draw(self, context: Tensor) -> Tensor:
         return self.flow(context).sample()
@@ -106,7 +106,7 @@ class ZukoFlowModel(FlowModel):
         last = max(rank for rank, i in enumerate(order) if measured[i])
         drawn = [i for rank, i in enumerate(order) if not measured[i] and rank < last]
         if not drawn:
-            return _conditionals(chain, u, context)[:, pattern].sum(-1)
+            return self._conditionals(u, context)[:, pattern].sum(-1)
         check_count(len(drawn), self.coord_names)
         missing = part is not None and part.is_missing(pattern)
         table = part.table() if part is not None and missing else u[:, :0]
@@ -117,8 +117,9 @@ class ZukoFlowModel(FlowModel):
                 z = torch.cat([from_the_seen(z[:, 0], strips)[:, None], z[:, 1:]], -1)
             for j, i in enumerate(drawn):
                 x = x.clone()
-                x[:, i] = _at(chain, x, given).inv(z[:, j, None].expand_as(x))[:, i]
-            return _conditionals(chain, x, given)[:, pattern].sum(-1)
+                w = _at(chain, self._sheared(x), given).inv(z[:, j, None].expand_as(x))[:, i]
+                x[:, i] = self.shear.one(i, w, self._plain(x))
+            return self._conditionals(x, given)[:, pattern].sum(-1)
 
         mean = over_nodes(torch.cat([u, table], -1), context, *normal_lattice(len(drawn), like=u), ln_density)
         return mean + part.ln_narrow() if part is not None and missing else mean
@@ -139,8 +140,19 @@ class ZukoFlowModel(FlowModel):
         if len(self.coord_names) == 1:
             z: Tensor = self.flow(context).transform(x)
             return z[:, 0]
-        z, _ = _at(self._chain, x, context).call_and_ladj(x)
+        w = self._sheared(x)
+        z, _ = _at(self._chain, w, context).call_and_ladj(w)
         return z[:, index]
+
+    def _conditionals(self, u: Tensor, context: Tensor) -> Tensor:
+        """Log density of each standardised coordinate given those before it, of the only transformation, (N, F)."""
+        w = self._sheared(u)
+        y, ln_slope = _at(self._chain, w, context).call_and_ladj(w)
+        return ln_slope - 0.5 * y.square() - HALF_LN_2PI + self.shear.ln_slopes()
+
+    def _ranks(self) -> Tensor:
+        chain = self._chain
+        return super()._ranks() if chain is None else chain.order
 
     @property
     def _chain(self) -> Any:
@@ -180,9 +192,3 @@ def _is_monotonic(flow: nn.Module) -> bool:
 def _at(chain: Any, x: Tensor, context: Tensor) -> Any:
     """The transformation of each coordinate by itself, given those before it."""
     return chain.meta(context, x).base
-
-
-def _conditionals(chain: Any, x: Tensor, context: Tensor) -> Tensor:
-    """Log density of each coordinate given those before it, shape (N, F)."""
-    y, ln_slope = _at(chain, x, context).call_and_ladj(x)
-    return ln_slope - 0.5 * y.square() - HALF_LN_2PI
