@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -37,7 +37,11 @@ from stream_mapper.results.checkpoint import header_of, write_checkpoint
 from stream_mapper.results.provenance import CHECKPOINT, DATE, FIT_DATE, Facts, digest, now
 from stream_mapper.results.run_folder import ResultOptions, RunTables, only_selected, rows_selected, write_run
 from stream_mapper.results.tables import component_table, features_table, members_table
+from stream_mapper.selection import Selection
 from stream_mapper.track import interpolate
+
+if TYPE_CHECKING:
+    from stream_mapper.paper import Figures
 
 Places = float | Sequence[float] | NDArray[Any] | Tensor
 
@@ -82,6 +86,7 @@ class Fit:
         options: What a run folder of it holds.
         catalogue: The stars it was of, if they are at hand.
         folder: Its run folder, if it has one.
+        off_stream: Which of the stars have trained the background, if any have and it is known.
     """
 
     model: MixtureModel
@@ -94,6 +99,14 @@ class Fit:
     options: ResultOptions = field(default_factory=ResultOptions)
     catalogue: Catalogue | None = None
     folder: Path | None = None
+    off_stream: Selection | None = None
+
+    @cached_property
+    def figures(self) -> Figures:
+        """Figures of the run: each by its name, ``fit.figures.track_residuals()``, or all, ``fit.figures()``."""
+        from stream_mapper.paper import Figures  # noqa: PLC0415 (a fit does not need them)
+
+        return Figures(self.tables, self.off_stream)
 
     @property
     def draw(self) -> Draw | None:
@@ -273,10 +286,6 @@ class Fit:
         table["component"] = [names[int(which)] for which in table["component"]]
         return table
 
-    def figures(self) -> dict[str, Figure]:
-        """Figures of the run, by name; see :doc:`/output`."""
-        return self.tables().figures()
-
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the fit: a checkpoint, if the path ends in .ckpt, else a run folder with all its tables.
 
@@ -305,6 +314,7 @@ class Fit:
         kept[DATE] = kept.pop(FIT_DATE, now())
         options = describe(self.options, "the options")
         rest = {"facts": kept, "profile": self.profile, "checks": checks, "options": options}
+        rest |= {"off_stream": _described(self.off_stream)}
         path.parent.mkdir(parents=True, exist_ok=True)
         epochs = {"epoch": self.metrics["epochs"] - 1} if "epochs" in self.metrics else {}
         write_checkpoint(path, self.model, self.ensemble, header | rest, **epochs)
@@ -403,6 +413,14 @@ def _as_table(stars: Data) -> Table:
         values, known = stars[name].cpu().numpy(), stars.where[name].cpu().numpy()
         columns[name] = np.where(known, values, np.nan) if values.dtype.kind == "f" else values
     return to_table(columns)
+
+
+def _described(selection: Selection | None) -> Any:
+    """A selection as plain values; nothing of one that cannot be made again."""
+    try:
+        return describe(selection)
+    except InputError:
+        return None
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -62,7 +62,16 @@ def _from_checkpoint(path: Path) -> Fit:
     checks = Table(rows=read.checks) if read.checks else None
     facts |= {CHECKPOINT: digest(path)}
     options = read.options or ResultOptions()
-    return Fit(read.model, read.ensemble, read.intake, facts, read.profile, checks, options=options)
+    return Fit(
+        read.model,
+        read.ensemble,
+        read.intake,
+        facts,
+        read.profile,
+        checks,
+        options=options,
+        off_stream=read.off_stream,
+    )
 
 
 def _catalogue(folder: Path, fit: Fit) -> Catalogue | None:

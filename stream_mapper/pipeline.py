@@ -195,6 +195,7 @@ def run(
     priors = [[Kernel(*numbers) for numbers in each] for each in polished]
     stages.do(POSTERIOR, module, partial(posterior, model, ensemble, batches, priors))
     fitted, tables = collect(module, datamodule, stars, pretrained, trained, options)
+    fitted = replace(fitted, off_stream=stage.off_stream if stage.path is None else None)
     fitted = judge(fitted, stars, pretrained, trained)
     if not write_it:
         return fitted

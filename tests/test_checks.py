@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,6 +15,7 @@ from stream_mapper.inference.checks.terms import terms
 from stream_mapper.nn import Constant
 from stream_mapper.params import ModelParameters
 from stream_mapper.prior import ControlRegions
+from stream_mapper.results.projections import projections
 
 N = 4000
 BOUNDS = {
@@ -230,6 +232,13 @@ def test_a_second_stream_is_seen_on_the_map(stars):
     both = sml.Data.cat([stars, of_component(model, 100)])
     messages = fails("residuals", Evidence(mixture(), both))
     assert any("phi1 and phi2" in message for message in messages)
+    clean, found = (next(projections(mixture(), some)) for some in (stars, both))
+    (x, y), excess = (0.5 * (edges[1:] + edges[:-1]) for edges in found.edges), found.stars - found.expected
+    there = np.ix_(np.abs(x) < 3, np.abs(y - 2) < 0.4)
+    assert excess[there].sum() == pytest.approx(100, abs=25)
+    assert (found.residuals[there] > 2).mean() > 0.15
+    assert (clean.residuals > 2).mean() < 0.04
+    assert np.abs(clean.residuals).max() < 5
 
 
 def of_component(model, size):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,8 +19,10 @@ from stream_mapper.catalog import read_table, write_table
 from stream_mapper.description import describe
 from stream_mapper.errors import InputError
 from stream_mapper.fit import main as fit
+from stream_mapper.loading import load
 from stream_mapper.models import MixtureModel
 from stream_mapper.nn import Constant
+from stream_mapper.paper import Figures
 from stream_mapper.params import ModelParameters
 from stream_mapper.predict import main as predict
 from stream_mapper.quantiles import QUANTILE_NAMES
@@ -87,6 +90,15 @@ def test_every_file_of_a_run_is_documented(run):
     table = (ROOT / "docs" / "quickstart.md").read_text().split("## The run folder")[1]
     for path in run.iterdir():
         assert f"`{re.sub(r'tfevents.*', 'tfevents.*', path.name)}" in table, path
+
+
+def test_report_draws_every_figure_first_if_asked(run, tmp_path, monkeypatch):
+    copy = shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("events*", "last.ckpt"))
+    monkeypatch.setattr(Figures, "__call__", lambda self: {"windows": self.windows_and_guides()})
+    console(["report", str(copy), "--figures"])
+    assert (copy / "figures" / "windows.pdf").is_file()
+    assert "windows" in (copy / "report.html").read_text()
+    assert load(copy).off_stream.coord == "phi2"
 
 
 def test_memberships_keep_the_table_and_are_probabilities(run, stars):

@@ -56,7 +56,8 @@ MAY_IMPORT = {
     "decisions": MODELS | {"catalog", "selection"},
     "results": WHOLES,
     "page": WHOLES,
-    "fitted": WHOLES | {"page"},
+    "paper": WHOLES,
+    "fitted": WHOLES | {"page", "paper"},
     "loading": WHOLES | {"fitted", "__version__"},
     "lsdb": WHOLES | {"prediction"},
     "messages": {"errors"},
@@ -77,7 +78,7 @@ ON_CALL = {
 # Library -> the parts that may import it.
 ONLY_IN = {
     "lightning": {"training", "pipeline", "fit"},
-    "matplotlib": {"results", "fitted"},
+    "matplotlib": {"results", "paper", "fitted"},
     "bokeh": {"page"},
     "jinja2": {"page"},
     "tensorboard": {"page"},
@@ -88,6 +89,7 @@ ONLY_IN = {
         "archive",
         "results",
         "page",
+        "paper",
         "fitted",
         "loading",
         "training",

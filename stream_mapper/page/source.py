@@ -10,6 +10,7 @@ from bokeh.models import ColumnDataSource
 from numpy.typing import NDArray
 
 from stream_mapper.page.stars import Stars
+from stream_mapper.results.bands import diagram
 
 ALONG, COLOUR = "x0", "colour"
 """Columns of the coordinate along the stream and of the colour."""
@@ -48,7 +49,7 @@ def source_of(stars: Stars) -> Source:
     data |= {f"q{i}": _short(p) for i, p in enumerate(stars.components.values())}
     titles |= {f"q{i}": f"p_{name}" for i, name in enumerate(stars.components)}
     if len(stars.photometry) > 1:
-        blue, red = (stars.coordinates[stars.photometry[i]] for i in (0, -1))
+        blue, red = (stars.coordinates[name] for name in diagram(stars.photometry)[:2])
         data[COLOUR] = _short(blue - red)
     blank = np.zeros(len(stars.id), dtype=np.int8)  # filled by the page's script; Bokeh takes uint8 for colours
     return Source(ColumnDataSource(data | {"size": blank, "shade": blank}), keys, titles)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from stream_mapper.page.labels import label_of, name_of
 from stream_mapper.page.source import ALONG, COLOUR, Source, source_of
 from stream_mapper.page.stars import Stars
+from stream_mapper.results.bands import diagram
 
 COLOURS = ("#d55e00", "#0072b2", "#cc79a7", "#009e73", "#e69f00")
 """Of the components, told apart also by those who are colour-blind (Okabe and Ito 2008)."""
@@ -158,11 +159,11 @@ def _along(stars: Stars, source: Source, along: Range1d, track: Table, name: str
 
 def _colours(stars: Stars, source: Source, curve: ColumnDataSource | None) -> View:
     """Colour and magnitude, with the isochrone at the fitted distance."""
-    blue, red = stars.photometry[0], stars.photometry[-1]
-    plot = _scatter(source, COLOUR, source.keys[blue])
-    plot.xaxis.axis_label, plot.yaxis.axis_label = f"{blue} - {red} [mag]", label_of(blue)
-    bottom, top = _span(stars.coordinates[blue])
-    plot.x_range = _range(stars.coordinates[blue] - stars.coordinates[red])
+    bands = diagram(stars.photometry)
+    plot = _scatter(source, COLOUR, source.keys[bands.magnitude])
+    plot.xaxis.axis_label, plot.yaxis.axis_label = f"{bands.colour} [mag]", label_of(bands.magnitude)
+    bottom, top = _span(stars.coordinates[bands.magnitude])
+    plot.x_range = _range(stars.coordinates[bands.blue] - stars.coordinates[bands.red])
     plot.y_range = Range1d(start=top, end=bottom)
     title = "Colour and magnitude"
     if curve is not None:
@@ -203,8 +204,8 @@ def _curve(stars: Stars) -> ColumnDataSource | None:
     """The isochrone, which the script moves to the distance of the stream."""
     if stars.curve is None or len(stars.photometry) < 2:
         return None
-    absolute = stars.curve[:, 0].astype(float)
-    return ColumnDataSource({"colour": absolute - stars.curve[:, -1], "absolute": absolute, "magnitude": absolute})
+    colour, absolute = diagram(stars.photometry).of_curve(stars.photometry, stars.curve.astype(float))
+    return ColumnDataSource({"colour": colour, "absolute": absolute, "magnitude": absolute})
 
 
 def _distance(track: Table, along: str) -> dict[str, list[float]]:

@@ -21,6 +21,7 @@ from stream_mapper.models.mixture import MixtureModel
 from stream_mapper.results.annotation import Intake
 from stream_mapper.results.provenance import CREATOR, Facts
 from stream_mapper.results.run_folder import ResultOptions
+from stream_mapper.selection import Selection
 
 HEADER = "stream_mapper"
 """Where a checkpoint keeps what is not state."""
@@ -50,6 +51,7 @@ class Checkpoint:
         profile: Places along the stream and the density of all fitted stars there, (3, G); None before the end.
         checks: The judgement of the fit, row by row.
         options: What its run folder holds; None before the end.
+        off_stream: Which stars have trained the background; None if that is not known, or may not be built.
     """
 
     model: MixtureModel
@@ -59,6 +61,7 @@ class Checkpoint:
     profile: Tensor | None
     checks: list[dict[str, Any]]
     options: ResultOptions | None = None
+    off_stream: Selection | None = None
 
 
 def header_of(model: Model, ensemble: Ensemble, intake: Intake | None = None) -> State:
@@ -138,7 +141,17 @@ def _built(header: State, state: dict[str, Tensor]) -> Checkpoint:
         None if (profile := header.get("profile")) is None else _instance(profile, Tensor),
         [_instance(row, dict) for row in _instance(header.get("checks", []), list)],
         options if options is None else _instance(options, ResultOptions),
+        _selection(header.get("off_stream")),
     )
+
+
+def _selection(described: Any) -> Selection | None:
+    """A selection, which nothing but a figure needs: none of a class that may not be built."""
+    try:
+        made = build(described)
+    except InputError:
+        return None
+    return made if isinstance(made, Selection) else None
 
 
 def _count(header: State, key: str, least: int) -> int:

@@ -14,6 +14,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from stream_mapper.catalog import default_unit
+from stream_mapper.results.bands import diagram
 
 Array = NDArray[np.float64]
 
@@ -56,12 +57,12 @@ def figures(
     """
     there = np.asarray(track["supported"])
     track = track[there]
-    stars = _with_truth(stars, density)
+    stars = with_truth(stars, density)
     if "phi2" in stars:
         yield "sky", sky(stars, p, track)
     if {"pm_phi1", "pm_phi2"} <= stars.keys():
         yield "proper_motions", scatter(stars, p, "pm_phi1", "pm_phi2")
-    if len(photometry) > 1 and np.isfinite(stars[photometry[0]] - stars[photometry[-1]]).any():
+    if len(photometry) > 1 and np.isfinite(np.subtract(*(stars[band] for band in diagram(photometry)[:2]))).any():
         yield "colour_magnitude", colour_magnitude(stars, p, track, photometry, isochrone)
     yield "weight", along(stars, density, there, "weight", "weight of the component")
     number = along(stars, density, there, "density", "density of the component [1/deg]", p)
@@ -101,24 +102,24 @@ def colour_magnitude(
 
     The distance is that of the first component that has one.
     """
-    blue, red = photometry[0], photometry[-1]
+    bands = diagram(photometry)
     distances = (rows for _, rows in _components(track) if _drawn(rows, "distmod"))
     rows = next(distances, None)
     count = 1 if rows is None else 2
     figure = Figure(figsize=(4 * count + 2, 6), layout="constrained")
     panels = figure.subplots(1, count, squeeze=False)[0]
-    shown = {"colour": stars[blue] - stars[red], "magnitude": stars[blue]}
+    shown = {"colour": stars[bands.blue] - stars[bands.red], "magnitude": stars[bands.magnitude]}
     points = _points(panels[0], shown, p, "colour", "magnitude")
-    panels[0].set(ylabel=f"{blue} [mag]", title="as observed")
+    panels[0].set(ylabel=f"{bands.magnitude} [mag]", title="as observed")
     if rows is not None:
         modulus = np.interp(stars["phi1"], np.asarray(rows["phi1"]), np.asarray(rows["distmod"]))
-        _points(panels[1], {**shown, "magnitude": stars[blue] - modulus}, p, "colour", "magnitude")
-        panels[1].set(ylabel=f"{blue} - modulus [mag]", title="at the stream's distance")
+        _points(panels[1], {**shown, "magnitude": shown["magnitude"] - modulus}, p, "colour", "magnitude")
+        panels[1].set(ylabel=f"{bands.magnitude} - modulus [mag]", title="at the stream's distance")
     if rows is not None and isochrone is not None:
-        panels[1].plot(isochrone[:, 0] - isochrone[:, -1], isochrone[:, 0], "k-", lw=1, label="isochrone")
+        panels[1].plot(*bands.of_curve(photometry, isochrone), "k-", lw=1, label="isochrone")
         panels[1].legend(fontsize="small")
     for axes in panels:
-        axes.set(xlabel=f"{blue} - {red} [mag]", xlim=_span(shown["colour"]))
+        axes.set(xlabel=f"{bands.colour} [mag]", xlim=_span(shown["colour"]))
         axes.invert_yaxis()
     figure.colorbar(points, ax=list(panels), label=_MEMBERSHIP)
     return figure
@@ -172,8 +173,13 @@ def widths(stars: dict[str, Array], track: Table, names: Sequence[str]) -> Figur
     return _with_legend(figure)
 
 
-def _with_truth(stars: dict[str, Array], density: Table) -> dict[str, Array]:
-    """The stars with what follows from their truth; that of the track only where there is a stream."""
+def with_truth(stars: dict[str, Array], density: Table) -> dict[str, Array]:
+    """The stars with what follows from their truth; that of the track only where there is a stream.
+
+    Arguments:
+        stars: Values by internal name, and truth as ``true_<name>``, each (N,).
+        density: The density of each component.
+    """
     out = dict(stars)
     if "true_distance" in out and "true_distmod" not in out:
         out["true_distmod"] = 5 * np.log10(out["true_distance"]) + 10
