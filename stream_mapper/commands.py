@@ -91,11 +91,6 @@ def _verbosity(args: Any) -> tuple[Any, int]:
     return [arg for arg in args if arg not in _LEVELS], (asked[-1] if asked else logging.INFO)
 
 
-def is_quiet() -> bool:
-    """Whether no more than warnings is asked for."""
-    return logging.getLogger("stream_mapper").level >= logging.WARNING
-
-
 def _set_up_messages(level: int) -> None:
     """Our messages plainly on the error stream, Lightning's only if they are warnings; the first process' alone."""
     if level > logging.DEBUG:

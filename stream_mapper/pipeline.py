@@ -48,6 +48,7 @@ from stream_mapper.models.components import frozen_parts, part_name
 from stream_mapper.models.known import Batch, KnownDensities
 from stream_mapper.models.mixture import MixtureModel
 from stream_mapper.paths import FilePath
+from stream_mapper.progress import progress
 from stream_mapper.results.annotation import Intake, check_columns
 from stream_mapper.results.background import Pretrained, background_metrics
 from stream_mapper.results.provenance import VERSIONS, facts_of, versions
@@ -71,6 +72,16 @@ if TYPE_CHECKING:
     from stream_mapper.inference.laplace import FunctionPosterior
     from stream_mapper.models.base import ParametricModel
 
+_COMPARED = (
+    "expected_members",
+    "val_ln_likelihood",
+    "average_precision",
+    "completeness",
+    "purity",
+    "calibration_error",
+    "seconds_fit",
+)
+"""Numbers by which TensorBoard compares runs."""
 _BATCH = 20_000  # stars whose densities are computed at once
 
 _log = logging.getLogger("stream_mapper")
@@ -199,7 +210,9 @@ def run(
     fitted = judge(fitted, stars, pretrained, trained)
     if not write_it:
         return fitted
-    write(fitted, replace(tables, checks=fitted.checks), trained, board=isinstance(trainer.logger, TensorBoardLogger))
+    write(fitted, replace(tables, checks=fitted.checks), trained)
+    if isinstance(trainer.logger, TensorBoardLogger):
+        show_end(fitted, tables, trained, pretrained, settings_of(module, datamodule, stage, trained.asked))
     stages.end()
     return replace(fitted, folder=trained.folder)
 
@@ -355,7 +368,7 @@ def polish(model: Model, ensemble: Ensemble, batches: Sequence[Sequence[Batch]])
     if draws_by_dropout(model):
         return [[] for _ in ensemble.fits(model)]
     priors = []
-    for one, fit_batches in zip(ensemble.fits(model), batches, strict=True):
+    for one, fit_batches in progress(zip(ensemble.fits(model), batches, strict=True), "polish, fits", len(ensemble)):
         with one:
             priors.append(ascend(model, fit_batches))
     return priors
@@ -373,7 +386,8 @@ def posterior(
     if draws_by_dropout(model):
         return
     posteriors = cast("list[FunctionPosterior]", list(ensemble.posteriors))
-    for one, laplace, fit_batches, kernels in zip(ensemble.fits(model), posteriors, batches, priors, strict=True):
+    each = zip(ensemble.fits(model), posteriors, batches, priors, strict=True)
+    for one, laplace, fit_batches, kernels in progress(each, "posterior, fits", len(ensemble)):
         with one:
             laplace.fit(model, fit_batches, kernels, ensemble.resampled)
 
@@ -467,13 +481,35 @@ def _p_member(model: MixtureModel, fit: AbstractContextManager[None], batch: Bat
     return p_member(model, torch.cat(p)).cpu()
 
 
-def write(fitted: Fit, tables: RunTables, trained: Trained, board: bool) -> None:
-    """Write the run folder, and show the figures on TensorBoard if the training did."""
+def write(fitted: Fit, tables: RunTables, trained: Trained) -> None:
+    """Write the run folder."""
     fitted.write(trained.folder, tables)
     _drop_unfinished(trained.folder / "checkpoints")
-    if board:
-        with SummaryWriter(str(trained.folder)) as writer:
-            show(writer, tables, trained.folder, trained.step)
+
+
+def show_end(
+    fitted: Fit, tables: RunTables, trained: Trained, pretrained: Pretrained, settings: Mapping[str, Any]
+) -> None:
+    """Show TensorBoard how the background was trained, the figures, and the settings with the final numbers."""
+    with SummaryWriter(str(trained.folder)) as writer:
+        for names, learned in pretrained.learned.items():
+            for epoch, (loss, ln_p) in enumerate(learned.curve):
+                writer.add_scalar(f"background/loss/{names}", loss, epoch)
+                writer.add_scalar(f"background/ln_likelihood/{names}", ln_p, epoch)
+        show(writer, tables, trained.folder, trained.step)
+        found = {f"final/{name}": fitted.metrics[name] for name in _COMPARED if name in fitted.metrics}
+        writer.add_hparams(dict(settings), found, run_name=".", global_step=trained.step)
+
+
+def settings_of(
+    module: StreamModule, datamodule: CatalogueDataModule, stage: BackgroundStage, epochs: int
+) -> dict[str, Any]:
+    """The settings by which runs are compared, as plain values."""
+    groups = {"model": dict(module.hparams), "background": vars(stage)}
+    given = {f"{group}.{name}": value for group, values in groups.items() for name, value in values.items()}
+    given |= {"data.batch_size": datamodule.batch_size, "trainer.max_epochs": epochs}
+    kept = {name: value for name, value in given.items() if isinstance(value, bool | int | float | str)}
+    return {name: value for name, value in kept.items() if "._" not in name}
 
 
 def _drop_unfinished(folder: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from astropy import units as u
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from stream_mapper.__main__ import main as console
 from stream_mapper.builtin import Isochrone, Uniform
@@ -90,6 +91,22 @@ def test_every_file_of_a_run_is_documented(run):
     table = (ROOT / "docs" / "quickstart.md").read_text().split("## The run folder")[1]
     for path in run.iterdir():
         assert f"`{re.sub(r'tfevents.*', 'tfevents.*', path.name)}" in table, path
+
+
+def test_what_tensorboard_is_shown_is_documented(run):
+    """Every tag but Lightning's own, and every line of the table of tags has one."""
+    files = [EventAccumulator(str(path), {"images": 1, "scalars": 0}) for path in run.glob("events.out.tfevents.*")]
+    found = []
+    for events in files:
+        events.Reload()
+        found += [tag for kind in ("scalars", "images", "histograms", "tensors") for tag in events.Tags()[kind]]
+    (trained,) = [events for events in files if "train/learning_rate" in events.Tags()["scalars"]]
+    assert max(one.value for one in trained.Scalars("train/learning_rate")) == pytest.approx(1e-2, rel=0.1)
+    text = (ROOT / "docs" / "tensorboard.md").read_text()
+    documented = [re.sub(r"<\w+>", "[^/]+", tag) for tag in re.findall(r"^\| `([^`]+)`", text, flags=re.M)]
+    tags = {tag.removesuffix("/text_summary") for tag in found} - {"epoch"}
+    assert {tag for tag in tags if not any(re.fullmatch(one, tag) for one in documented)} == set()
+    assert {one for one in documented if not any(re.fullmatch(one, tag) for tag in tags)} == set()
 
 
 def test_report_draws_every_figure_first_if_asked(run, tmp_path, monkeypatch):

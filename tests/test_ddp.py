@@ -47,7 +47,8 @@ def runs(tmp_path_factory):
 def curves(run):
     events = EventAccumulator(str(run))
     events.Reload()
-    return {tag: np.array([event.value for event in events.Scalars(tag)]) for tag in events.Tags()["scalars"]}
+    tags = [tag for tag in events.Tags()["scalars"] if tag.startswith(("train/", "val/"))]
+    return {tag: np.array([event.value for event in events.Scalars(tag)]) for tag in tags}
 
 
 def test_the_loss_falls_as_with_one_process(runs):

@@ -4,9 +4,10 @@ import logging
 
 import pytest
 
-from stream_mapper.commands import is_quiet, run
+from stream_mapper.commands import run
 from stream_mapper.errors import InputError
 from stream_mapper.fit import main as fit
+from stream_mapper.progress import is_quiet
 from stream_mapper.training.help import SECTIONS, USUAL
 from stream_mapper.training.trainer import only_warnings
 

@@ -24,7 +24,8 @@ HEAVY = (
     "bokeh",
 )
 
-BASE = {"errors", "paths", "trust", "description", "data", "utils", "devices", "track", "footprint", "quantiles"}
+BASE = {"errors", "paths", "trust", "description", "data", "utils", "devices", "track", "footprint"}
+BASE |= {"quantiles", "progress"}
 CORE = BASE | {"params", "nn", "prior", "windows"}
 MODELS = CORE | {"distributions", "models", "builtin"}
 WHOLES = MODELS | {"inference", "catalog", "mock", "results", "selection"}
@@ -32,6 +33,7 @@ WHOLES = MODELS | {"inference", "catalog", "mock", "results", "selection"}
 MAY_IMPORT = {
     "errors": set(),
     "paths": set(),
+    "progress": set(),
     "devices": set(),
     "trust": {"errors"},
     "description": {"errors", "trust"},

@@ -20,6 +20,7 @@ from stream_mapper.archive.field import Field, Slice
 from stream_mapper.catalog.files import replace_file
 from stream_mapper.catalog.io import write_table
 from stream_mapper.errors import InputError
+from stream_mapper.progress import progress
 
 logger = logging.getLogger("stream_mapper")
 
@@ -66,7 +67,7 @@ class WorkingFolder:
             KeyboardInterrupt: With a line about what is kept.
         """
         try:
-            return [file for asked in slices for file in self._files(asked, archive)]
+            return [file for asked in progress(slices, "slices of the field") for file in self._files(asked, archive)]
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"finished slices are kept in {self.path}; the same command goes on") from None
 

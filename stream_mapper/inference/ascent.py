@@ -18,6 +18,7 @@ from stream_mapper.models.components import ln_density
 from stream_mapper.models.known import Batch
 from stream_mapper.models.mixture import MixtureModel
 from stream_mapper.params.bounds import SigmoidBounds
+from stream_mapper.progress import progress
 
 PRIOR_WIDTH = 2.0
 """Standard deviation of the constant part of a network's output, before the bounds."""
@@ -86,7 +87,7 @@ def _chosen(model: Model, functions: Functions, batches: Sequence[Batch], width:
     choices = _choices(model, functions, batches, width)
     start = functions.values()
     tops: list[_Top] = []
-    for scale in _FIRST_SCALES:
+    for scale in progress(_FIRST_SCALES, "polish, starts"):
         functions.set(start)
         guess = [first_of(each, scale) for each in choices]
         for _ in range(_ROUNDS):

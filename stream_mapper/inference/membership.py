@@ -17,6 +17,7 @@ from stream_mapper.inference.resampled import Resampled, drawn_of, with_copies
 from stream_mapper.inference.screening import screened
 from stream_mapper.models.known import Batch, KnownDensities
 from stream_mapper.models.mixture import BACKGROUND, MixtureModel
+from stream_mapper.progress import progress
 from stream_mapper.quantiles import QUANTILE_NAMES
 
 _CHUNK, _CHUNK_ELSEWHERE = 16_384, 1 << 19  # stars whose densities are computed at once: what a CPU's cache holds
@@ -70,7 +71,9 @@ def memberships(
     device = next(model.parameters()).device
     whole = stars if known is None else Batch(stars, known)
     reach = None if draw is None else reach_of(model, draw, draws)
-    chunks = [_of_chunk(model, chunk.to(device), fits, reach) for chunk in whole.split(_at_once(device))]
+    parts: list[Data | Batch] = list(whole.split(_at_once(device)))
+    pieces = progress(parts, "memberships")
+    chunks = [_of_chunk(model, chunk.to(device), fits, reach) for chunk in pieces]
     inside, p = torch.cat([chunk.inside for chunk in chunks]), torch.cat([chunk.p for chunk in chunks])
     columns = {f"p_{name}": p[:, i] for i, name in enumerate(model.components)}
     columns["p_member"] = p_member(model, p)
@@ -140,7 +143,8 @@ def _spread(model: MixtureModel, batch: Batch, draw: Draw, draws: int, resampled
     """Quantiles of p_member over the draws, (Q, N)."""
     size = min(_BLOCK, max(1, _LARGEST // draws))
     blocks = [with_copies(model, block, resampled) for block in batch.split(size)]
-    return torch.cat([quantiles(_drawn(model, block, draw, draws)) for block in blocks], -1)
+    drawn = progress(blocks, "quantiles of the memberships")
+    return torch.cat([quantiles(_drawn(model, block, draw, draws)) for block in drawn], -1)
 
 
 def _drawn(model: MixtureModel, batch: Batch, draw: Draw, draws: int) -> Tensor:

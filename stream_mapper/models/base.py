@@ -68,10 +68,12 @@ class Learned(NamedTuple):
     Arguments:
         ln_p: Mean log density of held-out stars [nats].
         steps: Steps of the optimiser; zero of a density that takes none.
+        curve: Loss, and mean log density of held-out stars [nats], of each epoch.
     """
 
     ln_p: float
     steps: int
+    curve: Sequence[Sequence[float]] = ()
 
 
 class Model(Described, nn.Module, ABC):

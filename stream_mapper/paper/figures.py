@@ -21,6 +21,7 @@ from stream_mapper.paper.slices import colour_magnitude_slices
 from stream_mapper.paper.style import RC
 from stream_mapper.paper.subject import Subject, subject_of
 from stream_mapper.paper.tracks import track_residuals
+from stream_mapper.progress import progress
 from stream_mapper.results.projections import projections
 from stream_mapper.results.residual_figures import memberships, residual_maps
 from stream_mapper.results.run_folder import RunTables
@@ -144,7 +145,9 @@ class Figures:
             raise InputError(f"formats of figures: no {unknown}; there are {sorted(known)}.")
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
-        return [path for name, figure in self().items() for path in _written(figure, target / name, formats)]
+        drawn = self()
+        every = progress(drawn.items(), "figures", len(drawn))
+        return [path for name, figure in every for path in _written(figure, target / name, formats)]
 
 
 def _written(figure: Figure, stem: Path, formats: Sequence[str]) -> Iterator[Path]:

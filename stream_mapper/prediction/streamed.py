@@ -13,7 +13,6 @@ from itertools import chain
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from stream_mapper import __version__
 from stream_mapper.catalog import (
@@ -27,11 +26,12 @@ from stream_mapper.catalog import (
     set_threads,
     write_chunks,
 )
-from stream_mapper.commands import ignore_expected, is_quiet
+from stream_mapper.commands import ignore_expected
 from stream_mapper.errors import InputError
 from stream_mapper.prediction.part_folder import PartFolder, Share, manifest
 from stream_mapper.prediction.parts import PartTask, PartWriter
 from stream_mapper.prediction.predictor import Predictor
+from stream_mapper.progress import progress
 from stream_mapper.results.annotation import clashes
 from stream_mapper.results.tally import Tally
 from stream_mapper.trust import allow, allowed
@@ -133,7 +133,7 @@ def _compute(writer: PartWriter, folder: PartFolder, parts: Sequence[Part], proc
         else ((part, writer(part, folder.path(part))) for part in todo)
     )
     try:
-        for part, tally in tqdm(results, total=len(todo), unit="part", disable=True if is_quiet() else None):
+        for part, tally in progress(results, "parts of the catalogue", len(todo)):
             folder.note(part, tally.to_dict())
     except BaseException as error:
         if alone:

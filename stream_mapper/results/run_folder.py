@@ -19,7 +19,8 @@ from stream_mapper.catalog import escaped, replace_file, with_units, write_table
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError, check_at_least
 from stream_mapper.models.base import Model
-from stream_mapper.models.mixture import MixtureModel
+from stream_mapper.models.mixture import BACKGROUND, MixtureModel
+from stream_mapper.progress import progress
 from stream_mapper.results.annotation import SELECTED, Intake
 from stream_mapper.results.exports import check_formats, write_galstreams, write_memberships
 from stream_mapper.results.figures import figures
@@ -167,6 +168,9 @@ class Board(Protocol):
     def add_text(self, tag: str, text_string: str, global_step: int) -> None:
         """Show a text."""
 
+    def add_pr_curve(self, tag: str, labels: np.ndarray, predictions: np.ndarray, global_step: int) -> None:
+        """Show precision and recall."""
+
 
 def write_run(
     folder: Path, tables: RunTables, facts: Facts, metrics: Mapping[str, Any], options: ResultOptions, page: Page
@@ -201,7 +205,7 @@ def write_run(
     write_galstreams(tables.track, reading.frame, options.name, folder, reading.columns)
     drawn = tables.figures()
     (folder / "figures").mkdir(exist_ok=True)
-    for name, figure in drawn.items():
+    for name, figure in progress(drawn.items(), "figures", len(drawn)):
         replace_file(folder / "figures" / f"{name}.png", partial(figure.savefig, dpi=130, format="png"))
     page({name: table for name, table in found.items() if table is not None} | {"members": members})
     text = json.dumps(metrics, indent=2) + "\n"
@@ -210,13 +214,19 @@ def write_run(
 
 
 def show(board: Board, tables: RunTables, folder: Path, step: int) -> None:
-    """Show the figures of a run folder, the memberships and the best members on a board."""
+    """Show the figures of a run folder, the memberships and the best members on a board.
+
+    Where the table has labels, ``true_component``, also precision and recall.
+    """
     table, _ = tables.selected()
     p = np.asarray(table["p_member"])
     for path in sorted((folder / "figures").glob("*.png")):  # drawn once: to draw them again takes seconds
         board.add_image(f"figures/{path.stem}", imread(path), step, dataformats="HWC")
     board.add_histogram("memberships/all", p[np.isfinite(p)], step)
     board.add_text("memberships/best", _markdown(table, p), step)
+    if "true_component" in table.colnames:
+        member = np.asarray(table["true_component"]).astype(str) != BACKGROUND
+        board.add_pr_curve("memberships/precision_recall", member[np.isfinite(p)], p[np.isfinite(p)], step)
 
 
 def only_selected(table: Table, stars: Data) -> tuple[Table, Data]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -20,6 +20,7 @@ from stream_mapper.inference.resampled import Resampled
 from stream_mapper.models.base import Learned, Model, is_pretrained
 from stream_mapper.models.components import frozen_parts
 from stream_mapper.paths import FilePath
+from stream_mapper.progress import counted, progress
 from stream_mapper.results.stages import BACKGROUND, COPIES, Stages
 from stream_mapper.selection import Selection
 from stream_mapper.training.batches import Batches, batch_sizes
@@ -74,16 +75,21 @@ class BackgroundStage:
 
 
 class _KeepBest(L.Callback):
-    """Gives the model the weights of its best epoch when training ends."""
+    """Gives the model the weights of its best epoch when training ends, and notes how it went, epoch by epoch."""
 
-    def __init__(self) -> None:
-        self.best = -float("inf")
+    def __init__(self, curve: list[list[float]], step: Callable[[], object]) -> None:
+        self.best, self.curve, self.step = -float("inf"), curve, step
         self.weights: dict[str, Tensor] | None = None
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         value = trainer.callback_metrics["val/ln_likelihood"].item()
         if not trainer.sanity_checking and value > self.best:
             self.best, self.weights = value, copy.deepcopy(pl_module.state_dict())
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
+        values = trainer.callback_metrics
+        self.curve.append([values[name].item() for name in ("train/loss", "val/ln_likelihood")])
+        self.step()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
         if self.weights is not None:
@@ -114,12 +120,14 @@ class BackgroundTraining:
         hardware: On what.
         length: Share of the stage's epochs.
         steps: Steps of each training it has made so far.
+        curve: Loss and mean log density of held-out stars of each epoch so far.
     """
 
     stage: BackgroundStage
     hardware: Hardware = field(default_factory=Hardware)
     length: float = 1.0
     steps: list[int] = field(default_factory=list)
+    curve: list[list[float]] = field(default_factory=list)
 
     def maximise(self, model: Model, stars: Data) -> None:
         """Bring the weights of a density to those of its best epoch on held-out stars."""
@@ -127,8 +135,15 @@ class BackgroundTraining:
         chosen, held_out = _split(stars, stage)
         steps = max(STEPS, STEPS_A_COORDINATE * len(model.coord_names))
         epochs = stage.max_epochs or epochs_for(len(chosen), stage.batch_size, steps)
+        epochs = math.ceil(self.length * epochs)
+        with counted(f"density of {', '.join(model.coord_names)}, epochs", epochs) as step:
+            self._train(model, chosen, held_out, epochs, step)
+
+    def _train(self, model: Model, chosen: Data, held_out: Data, epochs: int, step: Callable[[], object]) -> None:
+        """Train with Lightning; a step is told after each epoch."""
+        stage = self.stage
         trainer = L.Trainer(
-            max_epochs=math.ceil(self.length * epochs),
+            max_epochs=epochs,
             logger=False,
             enable_checkpointing=False,
             enable_model_summary=False,
@@ -136,7 +151,7 @@ class BackgroundTraining:
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
             gradient_clip_val=10.0,
-            callbacks=[_KeepBest()],
+            callbacks=[_KeepBest(self.curve, step)],
             **{"devices": 1, **self.hardware.options},
         )
         device = trainer.strategy.root_device
@@ -190,13 +205,15 @@ def train_background(
     return found
 
 
-def _train(density: Model, chosen: Data, stage: BackgroundStage, hardware: Hardware) -> tuple[float, int]:
-    """Train a density on its stars; its mean log density of those held out, and the steps it took."""
+def _train(
+    density: Model, chosen: Data, stage: BackgroundStage, hardware: Hardware
+) -> tuple[float, int, list[list[float]]]:
+    """Train a density on its stars; its mean log density of those held out, the steps it took, and how it went."""
     _log.info("training the flow over %s on %d off-stream stars", ", ".join(density.coord_names), len(chosen))
     training = BackgroundTraining(stage, hardware)
     density.pretrain(chosen, training)
     density.requires_grad_(False)
-    return _ln_held_out(density, chosen, stage), sum(training.steps)
+    return _ln_held_out(density, chosen, stage), sum(training.steps), training.curve
 
 
 def train_copies(
@@ -223,7 +240,7 @@ def train_copies(
     for k, (name, densities) in enumerate(copies.items()):
         complete = _complete(frozen_parts(model)[name], off, stage, hardware.processes)
         _log.info("training %d copies of the density of %s", len(copies), ", ".join(densities[0].coord_names))
-        for i, density in enumerate(densities):
+        for i, density in enumerate(progress(densities, f"copies of the density of {name}", len(copies))):
             work = partial(_train_copy, density, complete, stage, hardware, stage.seed + i + 1)
             stages.do(f"{COPIES}.{k}.{i}", density, work)
     return copies

@@ -1,29 +1,23 @@
-"""What a run shows and keeps: progress, memberships, a guard."""
+"""What a run shows and keeps: progress, and a guard."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ProgressBar
-from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 from tqdm import tqdm
 
-from stream_mapper.commands import is_quiet
 from stream_mapper.devices import sync_is_cheap
 from stream_mapper.errors import DivergedError
-from stream_mapper.inference.ensemble import mean_over
 from stream_mapper.models.components import part_name
 from stream_mapper.models.known import Batch
-from stream_mapper.models.mixture import BACKGROUND, MixtureModel
+from stream_mapper.progress import is_shown
 from stream_mapper.training.diverged import explain
-
-if TYPE_CHECKING:
-    from stream_mapper.training.module import StreamModule
 
 _KEPT = "the checkpoints are those of the epochs before"
 _NEVER = 2**62  # a step that no fit reaches
@@ -127,7 +121,7 @@ def _finite(weight: Tensor) -> Tensor:
 
 
 class FitProgress(ProgressBar):
-    """One bar over the epochs, with the loss and the expected number of members among the training stars."""
+    """One bar over the epochs on a terminal, with the loss and the expected members among the training stars."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -147,10 +141,10 @@ class FitProgress(ProgressBar):
         self._bar = tqdm(
             total=trainer.max_epochs,
             initial=trainer.current_epoch,
-            disable=not self._enabled or is_quiet(),
+            disable=not (self._enabled and is_shown()),
             desc="fit",
             unit="epoch",
-            mininterval=1.0 if sys.stderr.isatty() else 10.0,
+            mininterval=1.0,
         )
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
@@ -171,31 +165,3 @@ class FitProgress(ProgressBar):
         """Close the bar."""
         if self._bar is not None:
             self._bar.close()
-
-
-class MembershipHistogram(Callback):
-    """Histogram of the held-out stars' membership, to TensorBoard.
-
-    Arguments:
-        every_n_epochs: Epochs between two histograms.
-    """
-
-    def __init__(self, every_n_epochs: int = 50) -> None:
-        self.every_n_epochs = every_n_epochs
-
-    @torch.no_grad()
-    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Add one histogram, on the first process."""
-        model, logger = pl_module.model, trainer.logger
-        due = trainer.current_epoch % self.every_n_epochs == 0 and not trainer.sanity_checking
-        if not (
-            due and trainer.is_global_zero and isinstance(model, MixtureModel) and isinstance(logger, TensorBoardLogger)
-        ):
-            return
-        held_out: Any = trainer.val_dataloaders
-        stars, known = held_out.whole.stars, held_out.whole.known.with_skipped({})
-        fits = cast("StreamModule", pl_module).ensemble.fits
-        p = mean_over(fits, model, lambda: model.membership(model(stars), stars, known))
-        names = list(model.components)
-        p_member = 1 - p[:, names.index(BACKGROUND)] if BACKGROUND in names else p[:, 0]
-        logger.experiment.add_histogram("memberships/held_out", p_member, trainer.current_epoch)

@@ -12,8 +12,9 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from stream_mapper.training.callbacks import FitProgress, MembershipHistogram, StopOnNonFinite
+from stream_mapper.training.callbacks import FitProgress, StopOnNonFinite
 from stream_mapper.training.length import BY_STARS
+from stream_mapper.training.recording import Recorder
 from stream_mapper.training.whole_files import EpochCheckpoint, without_requeue
 
 _LOGGERS = ("lightning.pytorch", "lightning.fabric")
@@ -39,8 +40,8 @@ DEFAULTS = {
 
 
 def callbacks() -> list[Callback]:
-    """A guard, a bar, and memberships on TensorBoard."""
-    return [StopOnNonFinite(), FitProgress(), MembershipHistogram()]
+    """A guard, a bar, and what TensorBoard is shown."""
+    return [StopOnNonFinite(), FitProgress(), Recorder()]
 
 
 def make_trainer(root: str, *, logger: bool, **options: Any) -> L.Trainer:

@@ -20,6 +20,7 @@ from stream_mapper.inference.checks.predictive import predictive
 from stream_mapper.inference.checks.residuals import residuals
 from stream_mapper.inference.checks.schedule import schedule
 from stream_mapper.inference.checks.support import support
+from stream_mapper.progress import progress
 
 __all__ = ["CHECKS", "Check", "Evidence", "Inspection", "Outcome", "Schedule", "Verdict", "judge", "verdict"]
 
@@ -43,4 +44,4 @@ CHECKS = (
 def judge(evidence: Evidence) -> list[Check]:
     """Every check of a fit."""
     inspection = Inspection(evidence)
-    return [found for check in CHECKS for found in check(inspection)]
+    return [found for check in progress(CHECKS, "checks") for found in check(inspection)]
