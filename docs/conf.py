@@ -1,6 +1,11 @@
 """Sphinx configuration."""
 
+import sys
+from pathlib import Path
+
 import stream_mapper
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 project = "stream_mapper"
 author = "The stream_mapper developers"
@@ -10,7 +15,10 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
     "sphinx.ext.mathjax",
+    "sphinx-mathjax-offline",  # its files, in place of a CDN
+    "sphinx.ext.viewcode",
     "myst_parser",
+    "executed",  # beside this file
 ]
 myst_enable_extensions = ["dollarmath"]
 html_theme = "furo"
@@ -19,3 +27,4 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 napoleon_custom_sections = [("Arguments", "params_style")]
 exclude_patterns = ["_build"]
+viewcode_line_numbers = True

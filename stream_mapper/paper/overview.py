@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from stream_mapper.paper.style import (
     BAND,
@@ -21,6 +23,8 @@ from stream_mapper.paper.style import (
 )
 from stream_mapper.paper.subject import Component, Subject, plain
 from stream_mapper.results.figures import axis_label
+
+Array = NDArray[np.float64]
 
 _ROW, _EDGES = 1.15, 0.7  # heights in inches
 
@@ -65,7 +69,7 @@ def _coordinate(axes: Axes, subject: Subject, name: str) -> Any:
     shade = None
     if name in subject.stars:
         shade = points(axes, subject.places, subject.stars[name], subject.p)
-        axes.set_ylim(span(subject.stars[name]))
+        axes.set_ylim(_range(subject.stars[name], subject.p))
     for one in subject.components:
         if one.has(name):
             phi1 = one.of(one.along)
@@ -77,3 +81,13 @@ def _coordinate(axes: Axes, subject: Subject, name: str) -> Any:
     if name == "distmod":
         with_kpc(axes)
     return shade
+
+
+def _range(values: Array, p: Array) -> tuple[float, float]:
+    """Where the likely members are, with as much of the field on both sides; all of it without any."""
+    low, high = span(values)
+    likely = values[p > 0.5]
+    if not np.isfinite(likely).any():
+        return low, high
+    inner = span(likely, 0.8)
+    return max(low, inner[0]), min(high, inner[1])
