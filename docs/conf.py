@@ -27,7 +27,9 @@ myst_enable_extensions = ["dollarmath"]
 html_theme = "furo"
 html_title = "stream_mapper"
 autodoc_member_order = "bysource"
-autodoc_typehints = "none"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+suppress_warnings = ["ref.python"]  # a type of a signature that has the name of an attribute, such as slice
 napoleon_custom_sections = [("Arguments", "params_style")]
 exclude_patterns = ["_build"]
 

@@ -15,6 +15,7 @@ import yaml
 
 import stream_mapper
 from stream_mapper.builtin import Isochrone
+from stream_mapper.paper import Figures
 
 ROOT = Path(__file__).parent.parent
 
@@ -80,3 +81,64 @@ def test_every_public_module_is_in_the_api():
     files = {name for name, is_package in found.items() if not is_package and "._" not in name}
     assert {name for name in files - listed if name.rpartition(".")[0] not in giving} == set()
     assert listed <= found.keys()
+
+
+def test_every_figure_is_in_the_documentation():
+    """By the name of the call that draws it; and no other is."""
+    text = (ROOT / "docs" / "figures.md").read_text()
+    named = set(re.findall(r"^\| `(\w+)\(", text, flags=re.M))
+    calls = {name for name, one in vars(Figures).items() if inspect.isfunction(one) and not name.startswith("_")}
+    assert named == calls - {"write"}
+
+
+def test_pictures_of_the_gallery_are_small_and_shown():
+    folder = ROOT / "docs" / "gallery"
+    pages = "".join(path.read_text() for path in (ROOT / "docs").glob("*.md"))
+    shown = set(re.findall(r"\(gallery/(\w+\.png)\)", pages))
+    sizes = {path.name: path.stat().st_size for path in folder.glob("*.png")}
+    assert set(sizes) == shown
+    assert max(sizes.values()) <= 100_000
+
+
+def test_the_densities_of_the_documentation_are_densities(capsys):
+    names: dict[str, object] = {}
+    text = (ROOT / "docs" / "densities.md").read_text()
+    for block in re.findall(r"```\{executed\}\n(.*?)```", text, flags=re.DOTALL):
+        exec(block, names)
+    said = capsys.readouterr().out
+    assert "integral: 1.0" in said or "integral: 0.999" in said
+    assert names["drawn"]["phi2"].abs().max() <= 3
+    lost = stream_mapper.Data({"phi1": torch.zeros(2), "phi2": torch.tensor([float("nan"), 5.0])})
+    assert names["steps"].ln_likelihood({}, lost).tolist() == [0.0, -float("inf")]
+
+
+def test_every_public_name_is_in_the_api():
+    """Classes and functions of every public module: with all of its module, by name, or as its package gives them."""
+    pages = "".join(path.read_text() for path in (ROOT / "docs" / "api").glob("*.md"))
+    blocks = re.findall(r"automodule:: (\S+)\n((?: +:.*\n)*)", pages)
+    wanted = {name: re.findall(r":members:(.*)\n", options) for name, options in blocks}
+    given = {
+        one.__module__ + "." + one.__name__
+        for name, members in wanted.items()
+        if members and (find_spec("lsdb") or name != "stream_mapper.lsdb")
+        for one in (getattr(importlib.import_module(name), key, None) for key in _names_of(name, members[0]))
+        if inspect.isclass(one) or inspect.isfunction(one)
+    }
+    missing = []
+    for module in pkgutil.walk_packages(stream_mapper.__path__, "stream_mapper."):
+        if "._" not in module.name and (find_spec("lsdb") or module.name != "stream_mapper.lsdb"):
+            made = importlib.import_module(module.name)
+            missing += [f"{module.name}.{name}" for name in _names_of(module.name, "") if _is_own(made, name)]
+    assert sorted(set(missing) - given) == []
+
+
+def _names_of(module, members):
+    """The names of an automodule: those listed, or those that the module gives, or all public ones."""
+    made = importlib.import_module(module)
+    public = [name for name in vars(made) if not name.startswith("_")]
+    return [one.strip() for one in members.split(",") if one.strip()] or getattr(made, "__all__", public)
+
+
+def _is_own(module, name):
+    one = getattr(module, name, None)
+    return (inspect.isclass(one) or inspect.isfunction(one)) and one.__module__ == module.__name__

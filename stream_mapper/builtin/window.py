@@ -37,7 +37,7 @@ class Stretch(nn.Module):
         self.register_buffer("bounded", torch.tensor([name in bounds for name in names]))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Stretched values and ln |dv/dx| of each coordinate, both (N, F); values outside the window go to its edge."""
+        """Stretched values and ln ``|dv/dx|`` of each coordinate, (N, F) each; values outside go to the nearer edge."""
         width = self.high - self.low
         share = ((x - self.low) / width).clamp(_EDGE, 1 - _EDGE)
         z = torch.special.ndtri(share)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from stream_mapper.results.figures import axis_label
+from stream_mapper.results.figures import COLOURS, axis_label
 from stream_mapper.results.residual_figures import ONE_COLUMN, TWO_COLUMNS
 
 Array = NDArray[np.float64]
@@ -34,9 +34,6 @@ __all__ = [
     "styled",
     "with_kpc",
 ]
-
-COLOURS = ("#d55e00", "#0072b2", "#cc79a7", "#009e73", "#e69f00")
-"""Of the components, in their order, told apart also by those who are colour-blind (Okabe and Ito 2008)."""
 
 RC: Any = {
     "font.size": 8,

@@ -18,6 +18,8 @@ from stream_mapper.results.bands import diagram
 
 Array = NDArray[np.float64]
 
+COLOURS = ("#d55e00", "#0072b2", "#cc79a7", "#009e73", "#e69f00")
+"""Of the components, in their order, told apart also by those who are colour-blind (Okabe and Ito 2008)."""
 _SHOWN = 0.1  # stars above this membership are coloured
 _FAINT: dict[str, Any] = {"s": 1, "color": "0.75", "rasterized": True, "linewidths": 0}
 _BRIGHT: dict[str, Any] = {"s": 6, "cmap": "viridis", "vmin": 0, "vmax": 1, "rasterized": True, "linewidths": 0}
@@ -87,7 +89,7 @@ def sky(stars: dict[str, Array], p: Array, track: Table) -> Figure:
 
 def scatter(stars: dict[str, Array], p: Array, x: str, y: str) -> Figure:
     """Two columns, coloured by membership."""
-    figure = Figure(figsize=(6, 5), layout="constrained")
+    figure = Figure(figsize=(5, 4.2), layout="constrained")
     axes = figure.subplots()
     points = _points(axes, stars, p, x, y)
     axes.set(xlabel=axis_label(x), ylabel=axis_label(y), xlim=_span(stars[x]), ylim=_span(stars[y]))
@@ -106,7 +108,7 @@ def colour_magnitude(
     distances = (rows for _, rows in _components(track) if _drawn(rows, "distmod"))
     rows = next(distances, None)
     count = 1 if rows is None else 2
-    figure = Figure(figsize=(4 * count + 2, 6), layout="constrained")
+    figure = Figure(figsize=(7.1 if count == 2 else 4.5, 4.8), layout="constrained")
     panels = figure.subplots(1, count, squeeze=False)[0]
     shown = {"colour": stars[bands.blue] - stars[bands.red], "magnitude": stars[bands.magnitude]}
     points = _points(panels[0], shown, p, "colour", "magnitude")
@@ -196,7 +198,7 @@ def with_truth(stars: dict[str, Array], density: Table) -> dict[str, Array]:
 
 def _panels(stars: dict[str, Array], count: int, **options: Any) -> tuple[Figure, list[Axes]]:
     """A figure with panels along phi1, one below the other."""
-    figure = Figure(figsize=(9, max(4.0, 2.6 * count)), layout="constrained")
+    figure = Figure(figsize=(7.1, max(3.4, 2.1 * count)), layout="constrained")
     panels = list(figure.subplots(count, 1, sharex=True, squeeze=False, **options)[:, 0])
     panels[-1].set(xlabel=axis_label("phi1"), xlim=(np.nanmin(stars["phi1"]), np.nanmax(stars["phi1"])))
     return figure, panels
@@ -216,10 +218,10 @@ def _curves(axes: Axes, table: Table, column: str) -> None:
         if not _drawn(rows, column):
             continue
         phi1 = np.asarray(rows["phi1"])
-        axes.plot(phi1, np.asarray(rows[column]), color=f"C{i}", lw=1.2, label=name)
+        axes.plot(phi1, np.asarray(rows[column]), color=COLOURS[i % len(COLOURS)], lw=1.2, label=name)
         if _drawn(rows, f"{column}_05"):
             low, high = (np.asarray(rows[f"{column}_{q}"]) for q in ("05", "95"))
-            axes.fill_between(phi1, low, high, alpha=0.3, color=f"C{i}", lw=0, label=_BAND)
+            axes.fill_between(phi1, low, high, alpha=0.3, color=COLOURS[i % len(COLOURS)], lw=0, label=_BAND)
 
 
 def _counted(axes: Axes, phi1: Array, p: Array) -> None:
@@ -240,7 +242,7 @@ def _marked(figure: Figure, density: Table, features: Table) -> Figure:
     """The figure with each gap and peak, within its width, in the faint colour of its component."""
     axes, names = figure.axes[0], [name for name, _ in _components(density)]
     for row in features:
-        colour = f"C{names.index(str(row['component']))}"
+        colour = COLOURS[names.index(str(row["component"])) % len(COLOURS)]
         axes.axvspan(row["phi1"] - row["width"], row["phi1"] + row["width"], color=colour, alpha=0.12, lw=0)
         name = {"x": row["phi1"], "y": 0.98, "s": row["kind"], "transform": axes.get_xaxis_transform()}
         axes.text(**name, ha="center", va="top", fontsize="small", color=colour)
