@@ -110,13 +110,15 @@ def test_the_log_says_which_weights_are_kept(ran, best, said):
     assert f"the weights are {said}" in which_weights(trained)
 
 
-def test_the_bar_says_whose_members_it_counts(capsys):
+@pytest.mark.parametrize("at_terminal", [True, False])
+def test_the_bar_says_whose_members_it_counts(at_terminal, capsys, monkeypatch):
+    monkeypatch.setattr("stream_mapper.training.callbacks.is_shown", lambda: at_terminal)
     bar, metrics = FitProgress(), {"train/members": torch.tensor(12.0)}
     trainer = SimpleNamespace(max_epochs=1, current_epoch=0, callback_metrics=metrics)
     bar.on_train_start(trainer, None)
     bar.on_train_epoch_end(trainer, None)
     bar.on_train_end(trainer, None)
-    assert "members (training)=12" in capsys.readouterr().err
+    assert ("members (training)=12" in capsys.readouterr().err) == at_terminal
 
 
 def flow_model():
