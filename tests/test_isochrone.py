@@ -31,7 +31,7 @@ def along(curve, length):
     )
 
 
-def quadrature(stars, curve, function, points=20_000, applies=None):
+def quadrature(stars, curve, function, points=20_000, applies=None, scatter=0.0):
     """ln p by summing over the original curve, with a covariance matrix inverted per star."""
     mass, ends = along(curve, np.linspace(0, 1, points + 1))
     weights = function.segment_weights(torch.tensor(mass), torch.tensor(ends)).numpy()
@@ -40,7 +40,7 @@ def quadrature(stars, curve, function, points=20_000, applies=None):
     result = []
     for m, s, mu, ln_spread, where in zip(*columns, stars["where"].numpy(), strict=True):
         a = (np.ones(len(m)) if applies is None else applies)[where]
-        covariance = np.diag(s[where] ** 2) + np.exp(2 * ln_spread) * np.outer(a, a)
+        covariance = np.diag(s[where] ** 2 + scatter**2) + np.exp(2 * ln_spread) * np.outer(a, a)
         residual = m[where] - mu * a - middles[:, where]
         terms = -0.5 * np.sum(residual @ np.linalg.inv(covariance) * residual, -1)
         norm = -0.5 * np.linalg.slogdet(2 * np.pi * covariance)[1]
@@ -92,12 +92,16 @@ def test_segments_agree_with_quadrature(curve, function):
     assert (error / (1 + np.abs(expected))).max() < 0.1
 
 
-@pytest.mark.parametrize(("function", "atol"), [(UniformMassFunction(), 1e-4), (PowerLawMassFunction(-0.5), 2e-4)])
-def test_enough_segments_are_exact(function, atol):
+@pytest.mark.parametrize(
+    ("function", "scatter", "atol"),
+    [(UniformMassFunction(), 0.0, 1e-4), (PowerLawMassFunction(-0.5), 0.0, 2e-4), (UniformMassFunction(), 0.03, 1e-4)],
+)
+def test_enough_segments_are_exact(function, scatter, atol):
     curve = Isochrone.synthetic(points=120)
     stars = make_stars(curve, n=60, dtype=torch.float64)
-    expected = quadrature(stars, curve, function, points=200_000)
-    np.testing.assert_allclose(density(stars, curve, function, 119).numpy(), expected, atol=atol, rtol=1e-5)
+    expected = quadrature(stars, curve, function, points=200_000, scatter=scatter)
+    found = density(stars, curve, function, 119, scatter=scatter).numpy()
+    np.testing.assert_allclose(found, expected, atol=atol, rtol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

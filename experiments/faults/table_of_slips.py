@@ -170,7 +170,7 @@ SLIPS: tuple[Slip, ...] = (
         "edge: the lower edge is outside",
         "(value >= self.low)",
         "(value > self.low)",
-        "test_models.py window or edge or outside",
+        COORDINATES,
     ),
     (
         "builtin/hooks.py",
@@ -282,7 +282,13 @@ SLIPS: tuple[Slip, ...] = (
         "torch.where(below, -step.sign(), step.sign())",
         "test_isochrone_selection.py",
     ),
-    ("builtin/isochrone/mass.py", "factor: Jacobian of ln m", "power = slopes + 1", "power = slopes", ISOCHRONE),
+    (
+        "builtin/isochrone/mass.py",
+        "factor: Jacobian of ln m",
+        "power = slopes + 1",
+        "power = slopes",
+        "test_isochrone_curve.py",
+    ),
     (
         "builtin/isochrone/mass.py",
         "sign: where power laws meet",
