@@ -1,6 +1,7 @@
 """Tables that cannot be used: one clear line, exit status 2, and nothing written; and what is kept with a flag."""
 
 import re
+import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,7 +9,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from astropy import units as u
-from astropy.table import MaskedColumn, Table
+from astropy.table import MaskedColumn
+from small_survey import COLUMNS, MODEL
+from small_survey import stars as survey
 
 from stream_mapper.catalog import read_table, write_table
 from stream_mapper.fit import main as fit
@@ -17,75 +20,18 @@ from stream_mapper.predict import main as predict
 from stream_mapper.quantiles import QUANTILE_NAMES
 
 N = 300
-CONFIG = """
-data:
-  columns: [phi1, phi2, phi2_err, pm_phi1, pm_phi2, pm_phi1_err, pm_phi2_err, pm_phi1_pm_phi2_corr, g, r, g_err, r_err]
-results: {draws: 1, track_draws: 1}
-trainer: {max_epochs: 1}
+CONFIG = f"""
+data: {{columns: [{", ".join(COLUMNS)}]}}
+results: {{draws: 1, track_draws: 1}}
+trainer: {{max_epochs: 1}}
 model:
   model:
-    class_path: stream_mapper.MixtureModel
-    init_args:
-      net: {class_path: stream_mapper.nn.sequential, init_args: {data: 1, hidden_features: 4, layers: 2, features: 1}}
-      params: {class_path: stream_mapper.params.ModelParameters, init_args: {params: {stream.ln-weight: [-5, -0.1]}}}
-      components:
-        stream:
-          class_path: stream_mapper.IndependentModels
-          init_args:
-            components:
-              position:
-                class_path: stream_mapper.builtin.TruncatedNormal
-                init_args:
-                  coord_names: [phi2]
-                  coord_err_names: [phi2_err]
-                  coord_bounds: {phi2: [-5, 5]}
-                  net: {class_path: stream_mapper.nn.Constant, init_args: {features: 2}}
-                  params:
-                    class_path: stream_mapper.params.ModelParameters
-                    init_args: {params: {phi2: {mu: [-1, 1], ln-sigma: [-3, 0]}}}
-              motion:
-                class_path: stream_mapper.builtin.MultivariateNormal
-                init_args:
-                  coord_names: [pm_phi1, pm_phi2]
-                  coord_err_names: [pm_phi1_err, pm_phi2_err]
-                  coord_corr_names: {pm_phi1_pm_phi2_corr: [pm_phi1, pm_phi2]}
-                  coord_bounds: {pm_phi1: [-9, 9], pm_phi2: [-9, 9]}
-                  net: {class_path: stream_mapper.nn.Constant, init_args: {features: 4}}
-                  params:
-                    class_path: stream_mapper.params.ModelParameters
-                    init_args:
-                      params: {pm_phi1: {mu: [-1, 1], ln-sigma: [-3, 0]}, pm_phi2: {mu: [-1, 1], ln-sigma: [-3, 0]}}
-              photometry:
-                class_path: stream_mapper.builtin.IsochroneMVNorm
-                init_args:
-                  isochrone: {class_path: stream_mapper.builtin.Isochrone.synthetic, init_args: {bands: [g, r]}}
-                  phot_err_names: [g_err, r_err]
-                  net: {class_path: stream_mapper.nn.Constant, init_args: {features: 2}}
-                  params:
-                    class_path: stream_mapper.params.ModelParameters
-                    init_args: {params: {distmod: {mu: [14, 15], ln-sigma: [-4, -1.6]}}}
-        background:
-          class_path: stream_mapper.builtin.Uniform
-          init_args:
-            coord_names: [phi2, pm_phi1, pm_phi2, g, r]
-            coord_bounds: {phi2: [-5, 5], pm_phi1: [-9, 9], pm_phi2: [-9, 9], g: [10, 30], r: [10, 30]}
-"""
+{textwrap.indent(MODEL, "    ")}"""
 
 
 def stars():
-    """A table that is as it should be, of names that need no configuration."""
-    generator = np.random.default_rng(5)
-    table = Table({"source_id": 10**18 + np.arange(N), "phi1": np.linspace(-10, 10, N) * u.deg})
-    table["phi2"] = generator.normal(0, 0.5, N) * u.deg
-    for name in ("pm_phi1", "pm_phi2"):
-        table[name] = generator.normal(0, 1, N) * u.mas / u.yr
-        table[f"{name}_err"] = np.full(N, 0.1) * u.mas / u.yr
-    table["phi2_err"] = np.full(N, 0.01) * u.deg
-    table["pm_phi1_pm_phi2_corr"] = np.full(N, 0.3)
-    for name in ("g", "r"):
-        table[name] = generator.uniform(16, 22, N) * u.mag
-        table[f"{name}_err"] = np.full(N, 0.02) * u.mag
-    return table
+    """A table that is as it should be."""
+    return survey(N)
 
 
 def cell(name, value, row=7):
