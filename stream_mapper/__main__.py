@@ -9,6 +9,7 @@ from importlib.metadata import version
 
 from stream_mapper import __version__
 from stream_mapper.messages import like
+from stream_mapper.signals import heeding_sigterm
 
 _COMMANDS = {
     "init": "begin with a stream by its name: a configuration, and what was decided",
@@ -23,7 +24,11 @@ _COMMANDS = {
 
 def main(args: Sequence[str] | None = None) -> None:
     """Hand the arguments to the command of that name."""
-    given = list(sys.argv[1:] if args is None else args)
+    with heeding_sigterm(until_exit=args is None):  # before a command is loaded, which takes seconds
+        _run(list(sys.argv[1:] if args is None else args))
+
+
+def _run(given: Sequence[str]) -> None:
     if given and given[0] in _COMMANDS:
         importlib.import_module(f"stream_mapper.{given[0]}").main(given[1:])
     elif given and given[0] in ("-h", "--help"):

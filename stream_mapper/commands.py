@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import inspect
 import logging
-import os
 import re
-import signal
 import sys
-import threading
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -23,10 +19,11 @@ from stream_mapper.configuration import check_text, strict
 from stream_mapper.errors import InputError
 from stream_mapper.messages import explained, input_error
 from stream_mapper.paths import FilePath, NameOrFile, absolute, absolute_if_file
+from stream_mapper.ranks import is_first, launched_with_the_first
+from stream_mapper.signals import heeding_sigterm, sigterm_came
 from stream_mapper.trust import allow
 
 Result = TypeVar("Result")
-_TERMINATED = 128 + signal.SIGTERM  # exit status, as a shell has it
 
 
 def _register_paths() -> None:
@@ -53,20 +50,6 @@ _EXPECTED = (
     r".*treespec, LeafSpec.*",
     r".*Checkpoint directory .* exists and is not empty.*",
 )
-
-
-# Number of this process among those of a fit, as launchers set it: the first that is set holds.
-_RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
-
-
-def is_first() -> bool:
-    """Whether this process is the first of those that fit together, or is alone."""
-    return next((os.environ[name] for name in _RANKS if name in os.environ), "0") == "0"
-
-
-def _launched_with_the_first() -> bool:
-    """Whether a cluster started all the processes alike, so that all meet the same errors; else the first did."""
-    return any(name in os.environ for name in _RANKS if name != "LOCAL_RANK")
 
 
 def ignore_expected() -> None:
@@ -103,35 +86,6 @@ def _set_up_messages(level: int) -> None:
         warnings.filterwarnings("ignore")
 
 
-class Terminated(SystemExit):
-    """SIGTERM, which a batch system, a container or ``timeout`` ends a process with.
-
-    Arguments:
-        left: What is left of the work.
-    """
-
-    def __init__(self, left: str = "no file is half written; start the same command again") -> None:
-        super().__init__(_TERMINATED)
-        self.left = left
-
-
-@contextmanager
-def _heeding_sigterm() -> Iterator[None]:
-    """Inside, SIGTERM ends what is going on as an error does, so that nothing half done is left."""
-    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-    if ours:
-        signal.signal(signal.SIGTERM, _terminate)
-    try:
-        yield
-    finally:
-        if ours:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _terminate(*_: object) -> NoReturn:
-    raise Terminated
-
-
 def run(command: Callable[[Any], Result], args: Any = None) -> Result:
     """Run a command; an unusable input is printed as one line, and the exit status is 2.
 
@@ -142,28 +96,29 @@ def run(command: Callable[[Any], Result], args: Any = None) -> Result:
         args: Arguments of the command line, by default those of the process; ``-v`` and ``-q`` among them are heeded
             here.
     """
-    given, level = _verbosity(sys.argv[1:] if args is None else args)
-    _set_up_messages(level)
-    try:
-        with _heeding_sigterm():
+    with heeding_sigterm(until_exit=args is None):
+        given, level = _verbosity(sys.argv[1:] if args is None else args)
+        _set_up_messages(level)
+        try:
             return command(given)
-    except Terminated as stop:
-        if is_first():
-            sys.stderr.write(f"terminated: {one_line(stop.left)}\n")
-        raise SystemExit(_TERMINATED) from None
-    except KeyboardInterrupt as stop:
-        if is_first():
-            sys.stderr.write(f"interrupted: {one_line(stop) or 'nothing was written'}\n")
-        raise SystemExit(130) from None
-    except Exception as error:
-        told = error if isinstance(error, OSError | MemoryError) else input_error(error)
-        if told is None:
-            raise
-        if level == logging.DEBUG:
-            traceback.print_exc()
-        if is_first() or not _launched_with_the_first():
-            sys.stderr.write(f"error: {one_line(told) or 'the memory is not enough'}\n")
-        raise SystemExit(2) from None
+        except KeyboardInterrupt as stop:
+            if is_first():
+                sys.stderr.write(f"interrupted: {one_line(stop) or 'nothing was written'}\n")
+            raise SystemExit(130) from None
+        except Exception as error:
+            _refuse(error, level)
+
+
+def _refuse(error: Exception, level: int) -> NoReturn:
+    """Print what cannot be used, in a line; what is no fault of the input is raised again."""
+    told = error if isinstance(error, OSError | MemoryError) else input_error(error)
+    if told is None or sigterm_came():
+        raise error
+    if level == logging.DEBUG:
+        traceback.print_exc()
+    if is_first() or not launched_with_the_first():
+        sys.stderr.write(f"error: {one_line(told) or 'the memory is not enough'}\n")
+    raise SystemExit(2) from None
 
 
 ALLOW = "--allow"

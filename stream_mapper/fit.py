@@ -15,7 +15,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from stream_mapper.commands import Terminated, run
+from stream_mapper.commands import run
+from stream_mapper.signals import Terminated, sigterm_came
 
 if TYPE_CHECKING:
     from lightning.pytorch.cli import ArgsType
@@ -78,15 +79,20 @@ def _interruptible(stages: Stages) -> Iterator[None]:
 
     try:
         yield
-    except Terminated:
-        raise Terminated(_left(stages.folder)) from None
-    except (KeyboardInterrupt, SystemExit) as stop:
-        if isinstance(stop, SystemExit) and not isinstance(stop.__context__, KeyboardInterrupt):
-            raise
-        raise KeyboardInterrupt(_left(stages.folder)) from None
+    except BaseException as stop:
+        if sigterm_came():
+            raise Terminated(_left(stages.folder)) from None
+        if isinstance(stop, KeyboardInterrupt) or _is_of_ctrl_c(stop):
+            raise KeyboardInterrupt(_left(stages.folder)) from None
+        raise
     finally:
         if stages.folder is not None:
             give_back(stages.folder)
+
+
+def _is_of_ctrl_c(stop: BaseException) -> bool:
+    """Whether Lightning has made an exit of Ctrl-C."""
+    return isinstance(stop, SystemExit) and isinstance(stop.__context__, KeyboardInterrupt)
 
 
 def _left(folder: Path | None) -> str:

@@ -35,6 +35,8 @@ MAY_IMPORT = {
     "paths": set(),
     "progress": set(),
     "devices": set(),
+    "ranks": set(),
+    "signals": {"ranks"},
     "trust": {"errors"},
     "description": {"errors", "trust"},
     "data": {"errors"},
@@ -65,8 +67,8 @@ MAY_IMPORT = {
     "messages": {"errors"},
     "configuration": {"errors", "trust"},
     # what the commands share; the training's command line is made of it
-    "commands": {"errors", "paths", "trust", "configuration", "messages"},
-    "training": WHOLES | {"commands", "messages"},
+    "commands": {"errors", "paths", "trust", "configuration", "messages", "ranks", "signals"},
+    "training": WHOLES | {"commands", "messages", "ranks"},
     "pipeline": WHOLES | {"fitted", "training", "__version__"},
     "prediction": WHOLES | {"fitted", "loading", "commands", "__version__"},
 }

@@ -1,10 +1,7 @@
-"""Files are whole or not there, no input is written over, and signals end a command as they should."""
+"""Files are whole or not there, no input is written over, and trainers leave a scheduler's signals alone."""
 
 import errno
 import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import lightning as L
@@ -15,11 +12,11 @@ from small_models import mixture
 
 import stream_mapper as sml
 from stream_mapper.catalog import check_apart, read_table, replace_file, write_table
-from stream_mapper.commands import Terminated, run
 from stream_mapper.errors import InputError
 from stream_mapper.inference.ensemble import Ensemble
 from stream_mapper.predict import predict
 from stream_mapper.results.checkpoint import header_of, save_whole, write_checkpoint
+from stream_mapper.signals import Terminated
 from stream_mapper.training.whole_files import EpochCheckpoint, WholeCheckpoints, beside_nothing, without_requeue
 
 pytestmark = pytest.mark.usefixtures("messages_as_they_were")
@@ -164,39 +161,6 @@ def test_trainers_leave_the_signals_of_slurm_alone(monkeypatch, tmp_path):
     (environment,) = without_requeue()["plugins"]
     assert not environment.auto_requeue
     assert not Path(beside_nothing()["default_root_dir"]).exists()
-
-
-SCRIPT = """
-import os, signal, sys, time
-from pathlib import Path
-from stream_mapper.catalog import replace_file
-from stream_mapper.commands import run
-
-def write(new):
-    new.write_text("half")
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(60)
-
-run(lambda args: replace_file(Path(args[0]), write))
-"""
-
-
-def test_sigterm_is_143_and_a_line_and_leaves_nothing(tmp_path):
-    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "t.txt")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 143
-    assert done.stderr.startswith("terminated: ")
-    assert len(done.stderr.splitlines()) == 1
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_handler_of_ones_own_stays(capsys):
-    ours = signal.signal(signal.SIGTERM, lambda *_: None)
-    try:
-        run(lambda _: os.kill(os.getpid(), signal.SIGTERM), [])
-    finally:
-        signal.signal(signal.SIGTERM, ours)
-    assert capsys.readouterr().err == ""
 
 
 def test_a_table_is_what_was_written(tmp_path):

@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from stream_mapper.commands import is_first
 from stream_mapper.errors import InputError
+from stream_mapper.ranks import is_first
 from stream_mapper.results.stages import CONFIG, can_go_on, is_complete, left_of
 from stream_mapper.training.claims import check_free, give_back, take
 
