@@ -10,7 +10,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, get_args
 
 import jsonargparse
 from jsonargparse.typing import register_type
@@ -19,11 +19,14 @@ from stream_mapper.configuration import check_text, strict
 from stream_mapper.errors import InputError
 from stream_mapper.messages import explained, input_error
 from stream_mapper.paths import FilePath, NameOrFile, absolute, absolute_if_file
-from stream_mapper.ranks import is_first, launched_with_the_first
+from stream_mapper.ranks import first_has_ended, is_first, launched_with_the_first
 from stream_mapper.signals import heeding_sigterm, sigterm_came
 from stream_mapper.trust import allow
 
 Result = TypeVar("Result")
+
+UNUSABLE, INTERRUPTED = 2, 130
+"""Exit status after an input that cannot be used, and after Ctrl-C."""
 
 
 def _register_paths() -> None:
@@ -104,7 +107,7 @@ def run(command: Callable[[Any], Result], args: Any = None) -> Result:
         except KeyboardInterrupt as stop:
             if is_first():
                 sys.stderr.write(f"interrupted: {one_line(stop) or 'nothing was written'}\n")
-            raise SystemExit(130) from None
+            raise SystemExit(INTERRUPTED) from None
         except Exception as error:
             _refuse(error, level)
 
@@ -112,13 +115,15 @@ def run(command: Callable[[Any], Result], args: Any = None) -> Result:
 def _refuse(error: Exception, level: int) -> NoReturn:
     """Print what cannot be used, in a line; what is no fault of the input is raised again."""
     told = error if isinstance(error, OSError | MemoryError) else input_error(error)
+    if told is None and first_has_ended():
+        raise SystemExit(1) from None  # what waited for it says nothing new
     if told is None or sigterm_came():
         raise error
     if level == logging.DEBUG:
         traceback.print_exc()
     if is_first() or not launched_with_the_first():
         sys.stderr.write(f"error: {one_line(told) or 'the memory is not enough'}\n")
-    raise SystemExit(2) from None
+    raise SystemExit(UNUSABLE) from None
 
 
 ALLOW = "--allow"
@@ -156,6 +161,23 @@ class OneLineErrors(jsonargparse.ArgumentParser):
         """The values of a file, which has to be text in UTF-8."""
         check_text(Path(path))
         return super().parse_path(path, *args, **kwargs)
+
+    def parse_args(self, *args: Any, **kwargs: Any) -> Any:
+        """The values of a command line."""
+        return self._without_nulls(super().parse_args(*args, **kwargs))
+
+    def parse_object(self, *args: Any, **kwargs: Any) -> Any:
+        """The values of a dictionary."""
+        return self._without_nulls(super().parse_object(*args, **kwargs))
+
+    def _without_nulls(self, values: Any) -> Any:
+        """The values, of which none is null where its type knows no null: jsonargparse takes it as a value left out."""
+        for action in self._actions:
+            kind = getattr(action, "_typehint", None)
+            needed = kind not in (None, Any, type(None)) and type(None) not in get_args(kind)
+            if needed and action.default is not None and values.get(action.dest, action.default) is None:
+                self.error(f"{action.dest}: null is no value for it; leave it out for {action.default}.")
+        return values
 
     def instantiate_classes(self, *args: Any, **kwargs: Any) -> Any:
         """What the values describe.

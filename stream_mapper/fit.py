@@ -15,8 +15,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from stream_mapper.commands import run
-from stream_mapper.signals import Terminated, sigterm_came
+from stream_mapper.commands import INTERRUPTED, UNUSABLE, run
+from stream_mapper.messages import input_error
+from stream_mapper.signals import TERMINATED, Terminated, sigterm_came
 
 if TYPE_CHECKING:
     from lightning.pytorch.cli import ArgsType
@@ -76,18 +77,30 @@ def fit_command(args: ArgsType = None) -> Fit | None:
 def _interruptible(stages: Stages) -> Iterator[None]:
     """Ctrl-C and SIGTERM say what is left; Lightning would make a silent exit of it."""
     from stream_mapper.training.claims import give_back  # noqa: PLC0415
+    from stream_mapper.training.processes import end_alone  # noqa: PLC0415
 
     try:
         yield
     except BaseException as stop:
-        if sigterm_came():
-            raise Terminated(_left(stages.folder)) from None
-        if isinstance(stop, KeyboardInterrupt) or _is_of_ctrl_c(stop):
-            raise KeyboardInterrupt(_left(stages.folder)) from None
+        status, told = _told(stop, stages.folder)
+        end_alone(status)
+        if told is not None:
+            raise told from None
         raise
     finally:
         if stages.folder is not None:
             give_back(stages.folder)
+
+
+def _told(stop: BaseException, folder: Path | None) -> tuple[int, BaseException | None]:
+    """The exit status after an exception, and the one that says what is left, if it was stopped from outside."""
+    if sigterm_came():
+        return TERMINATED, Terminated(_left(folder))
+    if isinstance(stop, KeyboardInterrupt) or _is_of_ctrl_c(stop):
+        return INTERRUPTED, KeyboardInterrupt(_left(folder))
+    if isinstance(stop, SystemExit) and isinstance(stop.code, int):
+        return stop.code, None
+    return (1 if input_error(stop) is None else UNUSABLE), None
 
 
 def _is_of_ctrl_c(stop: BaseException) -> bool:

@@ -37,7 +37,7 @@ class _Sigterm:
     """
 
     def __init__(self) -> None:
-        self.came = False
+        self.came = self.is_heeded = False
 
     def __call__(self, *_: object) -> None:
         if self.came:
@@ -71,6 +71,15 @@ def sigterm_came() -> bool:
     return _sigterm.came
 
 
+def take_back_sigterm() -> None:
+    """Answer SIGTERM again where a library has taken it, if it is heeded here.
+
+    Lightning tells the other processes before it ends one, and would wait for ever for those that are waiting for it.
+    """
+    if _sigterm.is_heeded and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _sigterm)
+
+
 @contextmanager
 def heeding_sigterm(until_exit: bool = False) -> Iterator[None]:
     """Inside, SIGTERM ends the process with status 143 and a line, whatever becomes of the exception that it raises.
@@ -85,7 +94,7 @@ def heeding_sigterm(until_exit: bool = False) -> Iterator[None]:
         yield
         return
     hook, alarm = sys.unraisablehook, signal.getsignal(signal.SIGALRM)
-    _sigterm.came = False
+    _sigterm.came, _sigterm.is_heeded = False, True
     signal.signal(signal.SIGTERM, _sigterm)
     sys.unraisablehook = _sigterm.let_go
     try:
@@ -95,6 +104,7 @@ def heeding_sigterm(until_exit: bool = False) -> Iterator[None]:
             raise
         _end(stop)
     finally:
+        _sigterm.is_heeded = False
         signal.signal(signal.SIGTERM, signal.SIG_IGN if until_exit else signal.SIG_DFL)
         sys.unraisablehook = hook
         if _sigterm.came:

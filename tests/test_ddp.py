@@ -1,14 +1,17 @@
 """A fit on several processes is the fit on one."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import lightning as L
 import numpy as np
 import pytest
 import torch
+import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from stream_mapper.catalog import read_table
@@ -22,15 +25,16 @@ ROOT = Path(__file__).parent.parent
 # Odd numbers of stars in the batches of the flows, of the mixture and held out: the processes' shares differ.
 SMALL = "{class_path: stream_mapper.mock.TailoredMock, init_args: {n_stream: 100, n_background: 412, seed: 3}}"
 QUICK = ["--background.max_epochs=2", "--trainer.max_epochs=4", "--results.draws=2", "--results.track_draws=2"]
-ARGUMENTS = ["--config", str(ROOT / "experiments" / "mock" / "config.yaml"), "--data.simulator", SMALL, *QUICK]
+CONFIG = ROOT / "experiments" / "mock" / "config.yaml"
+ARGUMENTS = ["--config", str(CONFIG), "--data.simulator", SMALL, "--background.copies=1", *QUICK]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
 TWO = ["--trainer.devices=2", "--trainer.strategy=ddp"]
 
 
 def on_two(*arguments):
     """A fit on two processes; whether there is a GPU or not, on the CPU."""
     command = [sys.executable, "-m", "stream_mapper.fit", *ARGUMENTS, *arguments, *TWO]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=ENVIRONMENT, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +42,10 @@ def runs(tmp_path_factory):
     """Run folders of one process and of two, and what the two said."""
     root = tmp_path_factory.mktemp("runs")
     batches = ["--data.batch_size=92"]
-    fit([*ARGUMENTS, *batches, "--trainer.default_root_dir", str(root / "one"), "--trainer.accelerator=cpu"])
+    with pytest.MonkeyPatch.context() as quick:  # nobody looks at the pictures of the one
+        quick.setattr("stream_mapper.results.run_folder.RunTables.figures", lambda *_: {})
+        quick.setattr("stream_mapper.fitted._write_page", lambda *_: None)
+        fit([*ARGUMENTS, *batches, "--trainer.default_root_dir", str(root / "one"), "--trainer.accelerator=cpu"])
     two = on_two(*batches, "--trainer.default_root_dir", str(root / "two"))
     assert two.returncode == 0, two.stderr
     return root / "one" / "version_0", root / "two" / "version_0", two
@@ -100,6 +107,45 @@ def test_an_input_that_cannot_be_used_is_one_line_before_there_is_a_second_proce
     assert said.count("\n") == 1
     assert message in said
     assert "for 2 processes to share; use fewer devices" in said
+
+
+def stopped_at(path, with_signal, command, log):
+    """Exit status of a fit that gets a signal as soon as a file is there, and what its processes said."""
+    with log.open("w") as said:
+        first = subprocess.Popen(command, stdout=said, stderr=said, env=ENVIRONMENT)
+        while first.poll() is None and not path.is_file():
+            time.sleep(0.01)
+        first.send_signal(with_signal)
+        status = first.wait(60)
+    time.sleep(8)  # in which the other one ends
+    return status, log.read_text()
+
+
+@pytest.mark.long
+def test_a_fit_on_two_processes_that_was_stopped_goes_on_to_the_same_bits(tmp_path, monkeypatch):
+    """The weights drop out star by star here, so that each process has drawn other random numbers."""
+    monkeypatch.syspath_prepend(str(ROOT / "experiments" / "faults"))
+    from resumed import differences, inputs
+
+    arguments = inputs(tmp_path)
+    config = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    mixture = config["model"]["model"]["init_args"]
+    mixture["net"] = mixture["net"]["init_args"]["net"]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    command = [sys.executable, "-W", "ignore", "-m", "stream_mapper.fit", *arguments, *TWO, "--trainer.accelerator=cpu"]
+    whole, parts = ([*command, "--resume=auto", f"--trainer.default_root_dir={tmp_path / name}"] for name in "ab")
+    assert subprocess.run(whole, env=ENVIRONMENT, check=False, capture_output=True).returncode == 0
+    run = tmp_path / "b" / "version_0"
+    for name, with_signal, status, lines in (
+        ("stages/background.0.ckpt", signal.SIGKILL, -9, 0),
+        ("checkpoints/last.ckpt", signal.SIGTERM, 143, 1),
+    ):
+        ended, said = stopped_at(run / name, with_signal, parts, tmp_path / "log")
+        assert ended == status
+        assert said.count("terminated: ") == lines
+        assert "Traceback" not in said
+    assert subprocess.run(parts, env=ENVIRONMENT, check=False, capture_output=True).returncode == 0
+    assert differences(tmp_path / "a" / "version_0", run) == []
 
 
 @pytest.mark.parametrize("shuffle", [False, True])

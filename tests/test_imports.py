@@ -68,7 +68,7 @@ MAY_IMPORT = {
     "configuration": {"errors", "trust"},
     # what the commands share; the training's command line is made of it
     "commands": {"errors", "paths", "trust", "configuration", "messages", "ranks", "signals"},
-    "training": WHOLES | {"commands", "messages", "ranks"},
+    "training": WHOLES | {"commands", "messages", "ranks", "signals"},
     "pipeline": WHOLES | {"fitted", "training", "__version__"},
     "prediction": WHOLES | {"fitted", "loading", "commands", "__version__"},
 }

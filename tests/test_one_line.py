@@ -1,5 +1,6 @@
 """What a user can get wrong is one line and exit status 2, before the training; a fit that diverges says with what."""
 
+import inspect
 import math
 import re
 
@@ -20,7 +21,10 @@ from stream_mapper.models.known import Batch
 from stream_mapper.nn import Constant
 from stream_mapper.params import ModelParameters
 from stream_mapper.params.bounds import ClippedBounds, SigmoidBounds
+from stream_mapper.predict import predict
 from stream_mapper.prior import ControlRegions, FunctionPrior, HardThreshold, NormalPrior
+from stream_mapper.query import query
+from stream_mapper.simulate import simulate
 from stream_mapper.training import StreamModule
 from stream_mapper.training.diverged import explain
 from stream_mapper.utils import StandardScaler
@@ -237,3 +241,25 @@ def test_what_else_a_fit_may_begin_to_diverge_with():
 def test_divergence_is_an_error_of_the_input_and_of_numbers():
     assert issubclass(DivergedError, InputError)
     assert issubclass(DivergedError, FloatingPointError)
+
+
+GIVEN = {
+    predict: {"checkpoint": "a.ckpt", "catalogue": "b.fits", "output": "c.fits"},
+    query: {"frame": "gala.coordinates.GD1Koposov10", "phi1": [-1, 1], "phi2": [-1, 1], "output": "c.parquet"},
+    simulate: {"simulator": {"class_path": "stream_mapper.mock.TailoredMock"}, "output": "c.fits"},
+}
+NULLABLE = [
+    (function, name)
+    for function in (predict, query, simulate)
+    for name, parameter in inspect.signature(function).parameters.items()
+    if parameter.default not in (None, inspect.Parameter.empty) and name not in ("allow", "patience")
+]
+
+
+@pytest.mark.parametrize(("function", "name"), NULLABLE)
+def test_null_is_no_number(function, name, tmp_path, capsys):
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(GIVEN[function] | {name: None}))
+    with pytest.raises(SystemExit) as stop:
+        parse(function, ["--config", str(tmp_path / "c.yaml")])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: {name}: null is no value for it; leave it out for ")

@@ -130,6 +130,7 @@ def test_a_fit_and_its_table_in_another_folder_go_on_after_the_last_epoch(
     assert f"stream-mapper fit --resume {run}" in line
     shutil.copy(stopped[0] / "stars.parquet", run.parent)
     monkeypatch.setattr("stream_mapper.results.run_folder.figures", lambda *_, **__: {})
+    monkeypatch.setattr("stream_mapper.fitted._write_page", lambda *_: None)
     fit(["--resume", str(run), "--data.path", str(run.parent / "stars.parquet")])
     assert resumed.differences(stopped[0] / "whole" / "version_0", run) == []
     fit([f"--resume={run}"])

@@ -12,7 +12,7 @@ import stream_mapper.__main__ as console
 from stream_mapper.catalog import replace_file
 from stream_mapper.commands import run
 from stream_mapper.errors import InputError
-from stream_mapper.signals import Terminated, heeding_sigterm
+from stream_mapper.signals import Terminated, heeding_sigterm, take_back_sigterm
 
 pytestmark = pytest.mark.usefixtures("messages_as_they_were")
 
@@ -130,6 +130,17 @@ def test_sigterm_is_143_before_a_command_is_loaded(tmp_path, monkeypatch):
     status, lines = forked(lambda: console.main(["fit"]), tmp_path)
     assert status == 143
     assert [line.split(":")[0] for line in lines] == ["terminated"]
+
+
+def test_a_library_that_takes_the_signal_loses_it_again(tmp_path):
+    def taken(_):
+        signal.signal(signal.SIGTERM, lambda *_: time.sleep(30))
+        take_back_sigterm()
+        terminate()
+
+    assert forked(lambda: run(taken, []), tmp_path)[0] == 143
+    take_back_sigterm()
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL  # outside of a command it is nobody's
 
 
 def test_what_is_left_is_said(tmp_path):

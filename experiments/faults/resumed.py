@@ -30,6 +30,7 @@ import torch
 
 import stream_mapper.pipeline
 import stream_mapper.training.cli  # noqa: F401
+from stream_mapper import fitted
 from stream_mapper.catalog import read_table
 from stream_mapper.finish import main as finish
 from stream_mapper.fit import main as fit
@@ -177,16 +178,16 @@ def at_every_stage(root: Path) -> dict[str, int]:
     """Stop one fit in every stage; its folder as each stop left it is ``stopped/<stop>``, the fit in the end ``runs``.
 
     The working folder is ``here``. Two that nobody stops are made in one folder at once, ``whole``. The one that is
-    stopped ends with ``finish``. Figures, which take the longest of what is written and are not compared, are left out.
+    stopped ends with ``finish``. Figures and the page, which take long and are not compared, are left out.
 
     Returns:
         The exit status of each stop; beside them that of a fit, ``full``, which may write no file above 20 kB.
     """
-    arguments = inputs(root)
+    arguments = inputs(root, stars=200)
     os.environ |= SLURM
     (root / "here").mkdir()
     os.chdir(root / "here")
-    run_folder.figures = lambda *_, **__: {}
+    run_folder.figures, fitted._write_page = lambda *_, **__: {}, lambda *_: None
     both = [forked(root / "whole", arguments) for _ in range(2)]
     statuses = {"whole": max(map(status_of, both))}
     place, statuses["full"] = root / "runs", status_of(forked(root / "full", arguments, partial(_limit_files, 20_000)))

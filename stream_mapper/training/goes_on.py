@@ -9,6 +9,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 
 from stream_mapper.results.random_state import random_state, set_random_state
+from stream_mapper.training.processes import of_each, ones_own
 
 
 class GoesOn(Callback):
@@ -30,9 +31,9 @@ class GoesOn(Callback):
             set_random_state(self._random)
 
     def state_dict(self) -> dict[str, Any]:
-        """The random numbers to come, and the time so far."""
-        return {"random": random_state(), "seconds": self.seconds}
+        """The random numbers to come in each process, and the time so far."""
+        return {"random": of_each(random_state()), "seconds": self.seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take those of the epoch after which the training goes on."""
-        self._random, self._before = state_dict["random"], state_dict["seconds"]
+        self._random, self._before = ones_own(state_dict["random"]), state_dict["seconds"]

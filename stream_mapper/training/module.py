@@ -22,6 +22,7 @@ from stream_mapper.models.components import ln_density
 from stream_mapper.models.known import Batch
 from stream_mapper.models.mixture import BACKGROUND, MixtureModel
 from stream_mapper.results.checkpoint import HEADER, header_of
+from stream_mapper.signals import take_back_sigterm
 from stream_mapper.training.batches import Batches
 from stream_mapper.training.goes_on import GoesOn
 from stream_mapper.training.screening import ScreenStars
@@ -83,6 +84,10 @@ class StreamModule(L.LightningModule):
     def configure_callbacks(self) -> list[Callback]:
         """What every training of a module does besides."""
         return [ScreenStars(self.screen_every), GoesOn()]
+
+    def on_train_start(self) -> None:
+        """Leave Lightning no signal: in a fit of several processes it would wait for the others."""
+        take_back_sigterm()
 
     def on_train_epoch_start(self) -> None:
         """Let the stars come in the order of the epoch, also if the training goes on in another process."""
