@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from stream_mapper.errors import InputError
+from stream_mapper.hints import check_arguments
 from stream_mapper.trust import at, may_describe, resolve
 
 Call = ParamSpec("Call")
@@ -114,7 +115,9 @@ def build(plain: Any) -> Any:
     made_by = _resolve(plain[_CLASS])
     if not (isinstance(made_by, type) or getattr(made_by, "is_factory", False)):
         raise InputError(f"{plain[_CLASS]} is no class; a description is built of classes.")
-    return made_by(*build(plain.get(_IN_ORDER, [])), **build(plain.get(_ARGUMENTS, {})))
+    args, kwargs = build(plain.get(_IN_ORDER, [])), build(plain.get(_ARGUMENTS, {}))
+    check_arguments(made_by, args, kwargs)
+    return made_by(*args, **kwargs)
 
 
 def check_rebuilds(module: nn.Module, plain: Any) -> None:

@@ -24,7 +24,7 @@ HEAVY = (
     "bokeh",
 )
 
-BASE = {"errors", "paths", "trust", "description", "data", "utils", "devices", "track", "footprint"}
+BASE = {"errors", "paths", "trust", "hints", "description", "data", "utils", "devices", "track", "footprint"}
 BASE |= {"quantiles", "progress"}
 CORE = BASE | {"params", "nn", "prior", "windows"}
 MODELS = CORE | {"distributions", "models", "builtin"}
@@ -38,7 +38,8 @@ MAY_IMPORT = {
     "ranks": set(),
     "signals": {"ranks"},
     "trust": {"errors"},
-    "description": {"errors", "trust"},
+    "hints": {"errors"},
+    "description": {"errors", "hints", "trust"},
     "data": {"errors"},
     "track": {"errors"},
     "footprint": {"data", "description", "errors"},

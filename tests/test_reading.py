@@ -26,6 +26,7 @@ from stream_mapper.catalog import (
     read_table,
     to_data,
 )
+from stream_mapper.catalog.reading import absent_columns
 from stream_mapper.errors import InputError
 
 GD1 = Path(__file__).parents[2] / "shared/data/gd1/gd1_field_gaia_dr2_ps1.fits"
@@ -220,3 +221,10 @@ def test_the_limit_is_of_the_corrected_magnitude():
 def test_what_cannot_be_blanked_is_named(rule, message):
     with pytest.raises(InputError, match=message):
         to_data(Table({"g": [20.0]}), ["g"], blank=[rule()])
+
+
+def test_a_column_that_nobody_asks_for_is_absent():
+    """As in a checkpoint that was changed: a model reads more than its reading names."""
+    assert absent_columns(["g", "g_err"], ["g"], optional=["g", "g_err"]) == ["g_err"]
+    assert absent_columns(["g", "g_err"], ["g", "g_err"], optional=["g", "g_err"]) == []
+    assert absent_columns(["g"], ["g", "g_err"], errors={"g": 0.1}, optional=["g", "g_err"]) == []

@@ -158,6 +158,11 @@ def states(change):
     return lambda entries: entries["state_dict"].update({k: change(v) for k, v in entries["state_dict"].items()})
 
 
+def reads(**arguments):
+    reading = {"class_path": "stream_mapper.catalog.Reading", "init_args": {"columns": ["phi1"], **arguments}}
+    return put(intake={"class_path": "stream_mapper.results.annotation.Intake", "init_args": {"reading": reading}})
+
+
 UNUSABLE = {
     "another model": (
         put(
@@ -179,6 +184,7 @@ UNUSABLE = {
     "complex numbers": (states(lambda v: v.to(torch.complex64)), "do not fit the model.*complex64"),
     "integers": (states(lambda v: v.long()), "do not fit the model.*int64"),
     "NaN": (states(lambda v: v * float("nan")), "have NaN.*had diverged"),
+    "numbers beyond a square": (states(lambda v: v + 1e29), "are those of no fit.* has 1e.29"),
     "state of text": (lambda entries: entries["state_dict"].update(a="b"), "entries are of other types"),
     "no state": (drop("state_dict"), r"has no \['state_dict'\]"),
     "no header": (drop(HEADER), "is not a checkpoint of stream_mapper"),
@@ -194,6 +200,17 @@ UNUSABLE = {
     "copies of text": (put(copies="all"), "copies is 'all'"),
     "an intake of another class": (put(intake={"class_path": "stream_mapper.prior.HardThreshold"}), "cannot be built"),
     "an intake that is a number": (put(intake=3), "a int where a Intake is needed"),
+    "columns that are a number": (reads(columns=3), "Reading: columns cannot be 3"),
+    "a column that is a number": (reads(columns=["phi1", 0.5]), r"Reading: columns cannot be \['phi1', 0.5\]"),
+    "corrections that are a number": (reads(corrections=1), "Reading: corrections cannot be 1"),
+    "a reading that is a number": (
+        put(intake={"class_path": "stream_mapper.results.annotation.Intake", "init_args": {"reading": 0.5}}),
+        "Intake: reading cannot be 0.5",
+    ),
+    "hooks that are lists": (
+        lambda entries: entries[HEADER]["model"]["init_args"].update(unpack_params_hooks=[[1]]),
+        r"unpack_params_hooks cannot be \[\[1\]\]",
+    ),
     "options that are a number": (put(options=3), "a int where a ResultOptions is needed"),
     "facts": (put(facts=[1]), "a list where a dict is needed"),
     "checks": (put(checks=[1]), "a int where a dict is needed"),

@@ -5,8 +5,8 @@
 Each command runs in a process of its own, forked from this one, and is ended by SIGKILL or SIGTERM some time between
 its beginning and its end. Nothing that has a final name may be torn, and SIGTERM is exit status 143. Then the same
 command is started again: what it writes has to be what an unbroken run writes, to the byte; where a file notes when it
-was written, as an answer of an archive and the checksums of FITS do, to the row. Of a fit here only that nothing is
-torn. Exit status 1 if anything else was seen.
+was written, as an answer of an archive does, to the row. Of a fit here only that nothing is torn. Exit status 1 if
+anything else was seen.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ from stream_mapper.simulate import simulate
 
 STOPS = (signal.SIGKILL, signal.SIGTERM)
 TERMINATED = 143
-ROWS = {"query": "field.parquet", "predict to FITS": "members.fits"}
-"""Files that note when they were written, FITS in its checksums: their rows are compared."""
+ROWS = {"query": "field.parquet"}
+"""Files that note when they were written: their rows are compared."""
 
 Command = Callable[[Path], None]
 

@@ -14,6 +14,8 @@ from stream_mapper.commands import run
 from stream_mapper.errors import InputError
 
 SECONDS = 20
+"""That an input may keep the processor; on a machine that others use ten times as long may pass."""
+
 USED, REFUSED = "used", "refused"
 
 
@@ -73,16 +75,21 @@ def check_whole(folder: Path, output: Path, before: set[Path], refused: bool) ->
 
 @contextlib.contextmanager
 def _limited(seconds: float) -> Iterator[None]:
+    """Inside, Hung is raised after that time of the processor, and again, should a callback lose it."""
+
     def stop(*_: object) -> None:
         raise Hung(f"longer than {seconds} s")
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    timers = ((signal.SIGPROF, signal.ITIMER_PROF, seconds), (signal.SIGALRM, signal.ITIMER_REAL, 10 * seconds))
+    before = [signal.signal(number, stop) for number, _, _ in timers]
+    for _, timer, limit in timers:
+        signal.setitimer(timer, limit, 1)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        for (number, timer, _), handler in zip(timers, before, strict=True):
+            signal.setitimer(timer, 0)
+            signal.signal(number, handler)
 
 
 def where(error: BaseException) -> str:

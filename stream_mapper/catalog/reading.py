@@ -203,7 +203,8 @@ def absent_columns(
 ) -> list[str]:
     """Internal names of the optional columns that a table of these columns has not and no rule supplies."""
     asked, supplied = asked_columns(columns, names, survey), {name + ERROR for name in errors or {}}
-    return [name for name in optional if asked[name].column not in names and name not in supplied]
+    there = {name for name, column in asked.items() if column.column in names} | supplied
+    return [name for name in optional if name not in there]
 
 
 def _log_bands(sources: Mapping[str, Column], columns: Columns, path: str) -> None:

@@ -31,6 +31,7 @@ _MAGIC = b"PK\x03\x04"  # every checkpoint is a zip archive
 _WISH = "a fit writes RUN/checkpoints/best.ckpt"
 _MODEL, _ENSEMBLE = "model.", "ensemble."
 _MOST = 10_000  # fits of an ensemble, and copies of the densities that are trained beforehand
+_HUGE = 1e18
 _SAID = 200  # letters of what torch says of arrays that do not fit
 
 _log = logging.getLogger("stream_mapper")
@@ -169,18 +170,32 @@ def _instance(made: Any, kind: type[Made]) -> Made:
 
 def _load(module: torch.nn.Module, state: dict[str, Tensor], prefix: str) -> None:
     numbers = {name.removeprefix(prefix): values for name, values in state.items() if name.startswith(prefix)}
-    own = module.state_dict()
-    blank = {name for name, values in own.items() if values.isnan().any()}  # they are filled at the end of a fit
-    if bad := [name for name, values in numbers.items() if values.isnan().any() and name not in blank]:
-        raise InputError(f"{len(bad)} of its arrays have NaN, e.g. {prefix}{bad[0]}: that fit had diverged; fit again.")
-    if odd := [name for name, values in numbers.items() if name in own and not _alike(values, own[name])]:
-        kinds = f"{numbers[odd[0]].dtype} for {own[odd[0]].dtype}"
-        raise InputError(f"its numbers do not fit the model that it describes: {prefix}{odd[0]} is {kinds}.")
+    _check_numbers(numbers, module.state_dict(), prefix)
     try:
         module.load_state_dict(numbers)
     except RuntimeError as error:
         first = " ".join(str(error).splitlines()[1:2]).strip()[:_SAID]
         raise InputError(f"its numbers do not fit the model that it describes: {first or error}") from error
+
+
+def _check_numbers(numbers: dict[str, Tensor], own: dict[str, Tensor], prefix: str) -> None:
+    """Raise InputError if arrays hold what no fit leaves, beside the model's own before it is filled."""
+    blank = {name for name, values in own.items() if values.isnan().any()}  # they are filled at the end of a fit
+    if bad := [name for name, values in numbers.items() if values.isnan().any() and name not in blank]:
+        raise InputError(f"{len(bad)} of its arrays have NaN, e.g. {prefix}{bad[0]}: that fit had diverged; fit again.")
+    both = [(name, values, own[name]) for name, values in numbers.items() if name in own]
+    for name, values, before in both:
+        if not _alike(values, before):
+            kinds = f"{values.dtype} for {before.dtype}"
+            raise InputError(f"its numbers do not fit the model that it describes: {prefix}{name} is {kinds}.")
+        if _is_huge(values) and not _is_huge(before):
+            most = values.abs().max().item()
+            raise InputError(f"its numbers are those of no fit: {prefix}{name} has {most:.3g}; is the file damaged?")
+
+
+def _is_huge(values: Tensor) -> bool:
+    """Whether the square of one of the numbers is more than single precision holds."""
+    return values.is_floating_point() and bool((values.abs() > _HUGE).any())
 
 
 def _alike(one: Tensor, other: Tensor) -> bool:

@@ -27,8 +27,16 @@ class GoesOn(Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
         """Put the generators where they were."""
         self._began = time.monotonic()
+        self._put_back()
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
+        """So they are also after a training that had no epoch left."""
+        self._put_back()
+
+    def _put_back(self) -> None:
         if self._random:
             set_random_state(self._random)
+        self._random = {}
 
     def state_dict(self) -> dict[str, Any]:
         """The random numbers to come in each process, and the time so far."""
