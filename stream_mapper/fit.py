@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
 import sys
 import time
 from collections.abc import Iterator
@@ -54,7 +55,7 @@ def fit_command(args: ArgsType = None) -> Fit | None:
         print(json.dumps(fit_schema(), indent=1))
         return None
     if (run_folder := complete_run(args)) is not None:
-        print(f"{run_folder} is complete.")
+        logging.getLogger("stream_mapper").info("%s is complete.", run_folder)
         return None
     start = time.monotonic()
     gc.freeze()  # what the imports made is not searched for cycles again and again

@@ -84,6 +84,7 @@ def test_rows_of_a_batch_are_rows_of_what_is_known():
         some = whole[rows]
         assert torch.equal(some.known.frozen["background.light"], whole.known.frozen["background.light"][rows])
         assert torch.equal(some.known.skipped["stream"], whole.known.skipped["stream"][rows])
+        assert torch.equal(some["g"], stars["g"][rows])
     again = Batch.cat(whole.split(64))
     assert torch.equal(again.known.skipped["stream"], whole.known.skipped["stream"])
     assert torch.equal(again.stars["g"], stars["g"])

@@ -120,7 +120,7 @@ def test_the_comparison_can_fail(stopped, resumed, tmp_path):
 
 
 def test_a_fit_and_its_table_in_another_folder_go_on_after_the_last_epoch(
-    stopped, copied, resumed, capsys, monkeypatch
+    stopped, copied, resumed, capsys, caplog, monkeypatch
 ):
     """Stopped after the last epoch of all, before anything was made of it: ``finish`` leaves that to ``fit``."""
     run = copied("mixture")
@@ -134,7 +134,7 @@ def test_a_fit_and_its_table_in_another_folder_go_on_after_the_last_epoch(
     fit(["--resume", str(run), "--data.path", str(run.parent / "stars.parquet")])
     assert resumed.differences(stopped[0] / "whole" / "version_0", run) == []
     fit([f"--resume={run}"])
-    assert capsys.readouterr().out.endswith(f"{run} is complete.\n")
+    assert f"{run} is complete." in caplog.text
 
 
 def test_random_numbers_go_on():

@@ -47,6 +47,7 @@ TERMINATED = 143
 ROWS = {"query": "field.parquet"}
 """Files that note when they were written: their rows are compared."""
 
+_UNNAMED = re.compile(r"\.[0-9a-f]{32}-")
 _DRAWN = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 Command = Callable[[Path], None]
@@ -157,13 +158,18 @@ def differences(name: str, folder: Path, whole: Path) -> list[str]:
     """What a command that was started again wrote otherwise than an unbroken one."""
     if name == "fit":
         return []
-    files = sorted(path.relative_to(whole) for path in whole.rglob("*") if path.is_file())
-    there = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    files, there = _named(whole), _named(folder)
     if name in ROWS:
         same = _rows(folder / ROWS[name]) == _rows(whole / ROWS[name])
         return [] if same else [f"the rows of {ROWS[name]}"]
     odd = [str(path) for path in set(files) ^ set(there)]
     return odd + [str(path) for path in files if path in there and _bytes(folder / path) != _bytes(whole / path)]
+
+
+def _named(folder: Path) -> list[Path]:
+    """The files of a folder; what SIGKILL left of one that was being written is hidden and has no name yet."""
+    paths = (path for path in folder.rglob("*") if path.is_file() and not _UNNAMED.match(path.name))
+    return sorted(path.relative_to(folder) for path in paths)
 
 
 def _bytes(path: Path) -> bytes:

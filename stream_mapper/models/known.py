@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import overload
 
 import torch
 from torch import Tensor
@@ -111,8 +112,13 @@ class Batch:
     def __len__(self) -> int:
         return len(self.stars)
 
-    def __getitem__(self, rows: Rows) -> Batch:
-        return Batch(self.stars[rows], self.known[rows])
+    @overload
+    def __getitem__(self, item: str) -> Tensor: ...
+    @overload
+    def __getitem__(self, item: Rows) -> Batch: ...
+    def __getitem__(self, item: str | Rows) -> Tensor | Batch:
+        """A column of the stars by its name, or some of the stars."""
+        return self.stars[item] if isinstance(item, str) else Batch(self.stars[item], self.known[item])
 
     def to(self, device: torch.device | str) -> Batch:
         """The same on another device."""
