@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from functools import cache
 from numbers import Number
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -43,8 +44,8 @@ def fits(value: Any, hint: Any) -> bool:
 
     Arguments:
         value: Anything.
-        hint: A type as in an annotation. A list is also a tuple, a number or a list an array, and a whole number a
-            fraction.
+        hint: A type as in an annotation. A list is also a tuple, a number or a list an array, a whole number a
+            fraction, and a mapping a dataclass that has its keys as fields.
     """
     kind, inner = get_origin(hint), get_args(hint)
     if kind in (Union, types.UnionType):
@@ -53,6 +54,8 @@ def fits(value: Any, hint: Any) -> bool:
         return value in inner
     if not isinstance(kind or hint, type):
         return True
+    if is_dataclass(hint) and isinstance(value, Mapping):
+        return set(value) <= {field.name for field in fields(hint)}
     return _is_of(value, kind or hint, inner)
 
 

@@ -502,6 +502,7 @@ def in_root(monkeypatch):
     monkeypatch.chdir(ROOT)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("in_root")
 def test_gd1_runs_on_the_real_field(tmp_path):
     quick = ["--background.max_epochs=1", "--trainer.max_epochs=2", "--results.draws=2", "--results.track_draws=2"]

@@ -73,7 +73,7 @@ def test_the_memberships_are_those_of_one_process(runs):
     assert len(one) == len(two)
     for name in one.colnames:
         if name.startswith("p_"):
-            assert np.abs(np.asarray(one[name]) - np.asarray(two[name])).max() < 1e-4, name
+            assert np.abs(np.asarray(one[name]) - np.asarray(two[name])).max() < 1e-3, name  # sums in float32
         else:
             assert np.array_equal(np.asarray(one[name]), np.asarray(two[name])), name
     assert np.ptp(np.asarray(one["p_member"])) > 0.9

@@ -88,7 +88,7 @@ def step(model, batch):
     module, size = StreamModule(model), len(batch)
     batches = SimpleNamespace(sizes=[size], n_stars=size)
     steps = {"estimated_stepping_batches": 20, "global_step": 3, "max_steps": -1, "is_last_batch": True}
-    trainer = SimpleNamespace(train_dataloader=batches, world_size=1, **steps)
+    trainer = SimpleNamespace(train_dataloader=batches, world_size=1, precision_plugin=None, **steps)
     module._trainer = trainer
     module.log_dict = lambda *args, **kwargs: None
     loss = module.training_step(batch, 0)

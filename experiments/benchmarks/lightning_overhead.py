@@ -18,7 +18,8 @@ from stream_mapper.inference.screening import screened
 from stream_mapper.models import MixtureModel
 from stream_mapper.training import StreamModule
 from stream_mapper.training.batches import Batches
-from stream_mapper.training.callbacks import FitProgress, MembershipHistogram, StopOnNonFinite
+from stream_mapper.training.callbacks import FitProgress, StopOnNonFinite
+from stream_mapper.training.recording import Recorder
 from stream_mapper.training.screening import SKIP_BELOW
 
 _EPOCHS, _CLIP, _RATE = 12, 10.0, 1e-4
@@ -48,7 +49,7 @@ def by_trainer(model: MixtureModel, batches: Batches) -> float:
             enable_model_summary=False,
             log_every_n_steps=10,
             logger=TensorBoardLogger(folder),
-            callbacks=[StopOnNonFinite(), FitProgress(), MembershipHistogram(), clock],
+            callbacks=[StopOnNonFinite(), FitProgress(), Recorder(), clock],
         )
         trainer.fit(StreamModule(model, learning_rate=_RATE, screen_every=0), batches)
     return clock.seconds

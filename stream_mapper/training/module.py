@@ -31,6 +31,7 @@ Weights = Literal["end", "best"]
 """Which weights a fit keeps."""
 
 _OF_LIGHTNING = ("hyper_parameters", "hparams_name", "datamodule_hyper_parameters", "datamodule_hparams_name")
+_FUSED = {"cpu", "cuda"}  # devices on which AdamW takes all weights in one call
 
 
 class StreamModule(L.LightningModule):
@@ -177,8 +178,12 @@ class StreamModule(L.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with a one-cycle learning rate over the whole fit."""
         trainable = [p for p in self.parameters() if p.requires_grad]
-        fused = None if isinstance(self.trainer.precision_plugin, MixedPrecision) else True  # quick for small tensors
-        optimizer = torch.optim.AdamW(trainable, lr=self.learning_rate, weight_decay=self.weight_decay, fused=fused)
+        quick = {p.device.type for p in trainable} <= _FUSED and not isinstance(
+            self.trainer.precision_plugin, MixedPrecision
+        )
+        optimizer = torch.optim.AdamW(
+            trainable, lr=self.learning_rate, weight_decay=self.weight_decay, fused=True if quick else None
+        )
         steps = self.trainer.estimated_stepping_batches
         if not math.isfinite(steps):
             raise InputError(
