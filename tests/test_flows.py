@@ -77,6 +77,14 @@ def test_a_shear_leaves_a_flow_what_its_coordinates_do_not_share(window):
     assert torch.trapezoid(torch.trapezoid(density.view(500, 800), r), g).item() == pytest.approx(1, abs=0.01)
 
 
+def test_a_coordinate_that_is_constant_or_double_leaves_finite_numbers():
+    stars = magnitudes(300)
+    stars = stars.with_columns({"a": torch.full((300,), 18.3), "b": stars["g"]})
+    model = ZukoFlowModel(net=flow(4), coord_names=("a", "g", "b", "r"))
+    model.fit_scalers(stars)
+    assert model.ln_likelihood({}, stars.with_columns({"a": torch.linspace(10, 30, 300)})).isfinite().all()
+
+
 def test_a_flow_from_before_there_was_a_shear_is_as_it_was():
     model, stars = ZukoFlowModel(net=flow(2), coord_names=("g", "r")), magnitudes(300)
     model.fit_scalers(stars)

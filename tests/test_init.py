@@ -275,6 +275,14 @@ def test_a_distance_is_not_looked_for_in_vain(tracks):
     keeps_the_laws(nothing)
     assert nothing.found_distance.value is None
     assert "at no distance are stars on the track more" in nothing.found_distance.reason
+    facts = table_facts(table, SkyFrame({"track": "Dark", "tracks": tracks}), "des")
+    narrow = np.abs(facts.phi2 - truth(facts.phi1)["phi2"]) < 0.19
+    alone = decide("Dark", table[narrow], survey="des", isochrone=Isochrone.synthetic(isochrone), tracks=tracks)
+    assert alone.found_distance.value is None  # no star is beside the track
+    faint = table.copy()
+    faint["g"] += 8
+    beyond = decide("Dark", faint, survey="des", isochrone=Isochrone.synthetic(isochrone), tracks=tracks)
+    assert "No star is within the limits of the survey" in beyond.found_distance.reason
     other = decide("Dark", table, survey="des", isochrone=Isochrone.synthetic(("G", "RP")), tracks=tracks)
     assert "no two bands of the isochrone" in other.found_distance.reason
     assert "these were not given" in decide("Dark", table, survey="des", tracks=tracks).found_distance.reason

@@ -43,6 +43,7 @@ _SPREAD = 0.1  # mag: depth of the stream, and of what is not known of its isoch
 _SCATTER = 0.03  # mag about the isochrone
 _FLOOR = 4.0  # variance in stars of the highest weight: a few stars where none is expected are no stream
 _ON, _LEAST_ON = 1.5, 0.2  # widths of the stream that are on it, and deg
+_LEAST_BESIDE = 1.0  # stars beside the track for each one on it: of fewer, what is expected is not known
 _MOVING, _WITHOUT = 0.1, 0.02  # share of the stream in stars on it that move with it, and in those without a motion
 _ERRORS, _MOST = 2.0, 0.4  # standard errors and dispersions about the motion, and mas/yr of the latter at most
 _OF_MOTION = 1.0  # mas/yr: half-width about a motion that was found
@@ -57,7 +58,7 @@ class Peak(NamedTuple):
 
     Arguments:
         distmod: Distance modulus at the middle of the field [mag].
-        drift: Its change from there to the end [mag].
+        drift: Its change from there to the middle of the last slice [mag].
         half: Half the range of moduli that are about as likely [mag].
         significance: The most that an excess of stars is of its standard error.
     """
@@ -168,15 +169,18 @@ def scanned(
     Returns:
         A track of ``distmod``, with its half-widths, at the places of the stream's; None without a peak, and why.
     """
-    bands = [band for band in isochrone.bands if band in facts.values]
+    bands = [band for band in isochrone.bands if band in facts.ranges]
     if len(bands) < 2:
         return Choice(None, "The table has no two bands of the isochrone.")
+    if not limits[0] < limits[1]:
+        return Choice(None, f"No star is within the limits of the survey, {limits[0]:g} to {limits[1]:g} mag.")
     found = scan(stream, facts, width, off, _of_two(isochrone, bands), limits).peak()
     if found is None:
         return Choice(None, "No track knows it, and at no distance are stars on the track more than those beside it.")
     low, high = facts.ranges["phi1"]
     along = (2 * np.asarray(stream.track.phi1) - low - high) / (high - low)
-    moduli = [digits(found.distmod + found.drift * float(x)) for x in np.clip(along, -1, 1)]
+    drift = found.drift * _SLICES / (_SLICES - 1)  # to the end: that of a peak is to the middle of the last slice
+    moduli = [digits(found.distmod + drift * float(x)) for x in np.clip(along, -1, 1)]
     half = digits(max(_HALF, 2 * found.half))
     reason = (
         f"Stars on the isochrone at modulus {found.distmod:.4g} are more on the track than beside it, by "
@@ -205,7 +209,8 @@ def _of_two(isochrone: Isochrone, bands: Sequence[str]) -> Isochrone:
     """The isochrone in the first and the last of some bands alone."""
     two = bands[0], bands[-1]
     columns = [isochrone.bands.index(band) for band in two]
-    return Isochrone(isochrone.mass, isochrone.magnitudes[:, columns], two)
+    mass = isochrone.mass if isochrone.has_masses else None
+    return Isochrone(mass, isochrone.magnitudes[:, columns], two)
 
 
 def scan(stream: KnownStream, facts: TableFacts, width: float, off: float, isochrone: Isochrone, limits: Range) -> Scan:
@@ -214,12 +219,21 @@ def scan(stream: KnownStream, facts: TableFacts, width: float, off: float, isoch
     seen = np.isfinite(first - last) & (first > limits[0]) & (first < limits[1])
     distance = np.abs(from_track(stream, facts))
     on, off_stream = distance < max(_ON * width, _LEAST_ON), distance > off
+    seen &= _are_beside_too(facts, seen & on, seen & off_stream & ~on)
     found = Scan(np.zeros((_SLICES, len(_MODULI))), np.zeros((_SLICES, len(_MODULI))), ())
     for chosen, share in _groups(stream, facts):
         stars = seen & chosen & (on | off_stream)
         cells, centres = _cells(facts, first[stars], (first - last)[stars], on[stars], stars, share)
         found = found + cells.scan(_densities(isochrone, facts, centres, limits))
     return found
+
+
+def _are_beside_too(facts: TableFacts, on: Chosen, beside: Chosen) -> Chosen:
+    """Whether a star is in a slice of the field where enough are beside the track to say what is expected on it."""
+    slices, phi1 = np.linspace(*facts.ranges["phi1"], _SLICES + 1), facts.values["phi1"]
+    numbers = [np.histogram(phi1[rows], slices)[0] for rows in (on, beside)]
+    place = np.clip(np.searchsorted(slices, phi1, side="right") - 1, 0, _SLICES - 1)
+    return np.asarray((numbers[1] >= _LEAST_BESIDE * numbers[0])[place])
 
 
 def _groups(stream: KnownStream, facts: TableFacts) -> list[tuple[Chosen, float]]:

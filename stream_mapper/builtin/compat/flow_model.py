@@ -56,7 +56,7 @@ class FlowModel(SeenFlow, BoxedModel):
             then sees those two in the catalogue's axes. A star with one of them counts as one with neither.
         err_names: Columns of errors the density is conditioned on as well.
         data_scaler: Scaler that has the independent coordinates and the coordinates; None for one fitted on the stars
-            the density is trained on.
+            the density is trained on. With one that is fitted there is no shear.
         jacobian_logdet: Log determinant of the scaler (minus the sum of the logarithms of the coordinates' scales). A
             check only: the class takes it from its scaler and warns if this one disagrees.
         indep_coord_names: Coordinates the density is conditioned on.

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 _RANGE = 5.0  # standard deviations: stars beyond count as there
+_CONSTANT = 1e-6  # spread of a coordinate over its size, of one that does not vary
 _LEAST = 0.01  # width of a number given those before it, at least
 
 
@@ -61,14 +62,18 @@ class Shear(nn.Module):
         """
         if len(self.widths) < 2 or len(u) <= len(self.widths):
             return
-        self.mean.copy_(x.double().mean(0))
-        self.scale.copy_(x.double().std(0).clamp_min(torch.finfo(x.dtype).tiny))
+        x = x.double()
+        spread = x.std(0)
+        self.mean.copy_(x.mean(0))
+        self.scale.copy_(torch.where(spread > _CONSTANT * x.abs().amax(0), spread, 1.0))
+        self.slopes.zero_()
         numbers, before = (v.double().clamp(-_RANGE, _RANGE) for v in (u, self._standardised(x)))
         for i in range(len(ranks)):
             earlier = (ranks < ranks[i]).nonzero()[:, 0]
             given = before[:, earlier] - before[:, earlier].mean(0)
             number = numbers[:, i] - numbers[:, i].mean()
-            slope = torch.linalg.lstsq(given, number[:, None]).solution[:, 0] if len(earlier) else number[:0]
+            inverse = torch.linalg.pinv(given.T @ given, hermitian=True) if len(earlier) else given.T @ given
+            slope = inverse @ (given.T @ number)
             self.slopes[i, earlier] = slope.to(self.slopes)
             self.widths[i] = (number - given @ slope).std().clamp_min(_LEAST)
 
@@ -77,6 +82,7 @@ class Shear(nn.Module):
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: object) -> None:
         """Read weights; those of before there was a shear have none, which is the identity."""
-        for name, buffer in Shear(len(self.widths)).state_dict().items():
-            state_dict.setdefault(prefix + name, buffer)
+        none = {prefix + name: buffer for name, buffer in Shear(len(self.widths)).state_dict().items()}
+        if not none.keys() & state_dict.keys() and args[1]:  # strict
+            state_dict.update(none)
         super()._load_from_state_dict(state_dict, prefix, *args)
