@@ -10,13 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from stream_mapper.paper.style import BAND, BANDS, INNER, ONE_COLUMN, TWO_COLUMNS, legend, short_label, styled
+from stream_mapper.paper.style import BAND, INNER, ONE_COLUMN, TWO_COLUMNS, band, legend, short_label, styled
 from stream_mapper.paper.subject import Component, Subject, plain
-from stream_mapper.results.figures import axis_label
+from stream_mapper.results.figures import axis_label, counted
 
 Array = NDArray[np.float64]
 
-_BINS = 50
 _COUNTED = "members counted"
 
 
@@ -65,8 +64,7 @@ def _along_density(axes: Axes, one: Component, column: str) -> float:
     axes.plot(phi1, plain(one.density[column]), color=one.colour, label=one.name, zorder=3)
     for low, high, label in _bands(column):
         if low in one.density.colnames:
-            edges = plain(one.density[low]), plain(one.density[high])
-            axes.fill_between(phi1, *edges, color=one.colour, alpha=BANDS[label], lw=0, label=label, zorder=2)
+            band(axes, phi1, plain(one.density[low]), plain(one.density[high]), one.colour, label, zorder=2)
     there = np.isin(phi1, one.of(one.along))
     top = plain(one.density[f"{column}_95"])[there] if f"{column}_95" in one.density.colnames else np.empty(0)
     return max([*plain(one.density[column]), *_known(top)], default=0.0)
@@ -78,8 +76,7 @@ def _width(axes: Axes, one: Component, column: str) -> float:
     axes.plot(phi1, values, color=one.colour, label=one.name, zorder=3)
     for low, high, label in _bands(column):
         if one.has(low):
-            edges = one.of(low), one.of(high)
-            axes.fill_between(phi1, *edges, color=one.colour, alpha=BANDS[label], lw=0, label=label, zorder=2)
+            band(axes, phi1, one.of(low), one.of(high), one.colour, label, zorder=2)
     return float(np.percentile(one.of(f"{column}_95"), 95)) if one.has(f"{column}_95") else float(values.max())
 
 
@@ -91,17 +88,8 @@ def _bands(column: str) -> Iterator[tuple[str, str, str]]:
 
 def _counted(axes: Axes, subject: Subject, one: Component) -> None:
     """Members in bins, the sum of their probabilities, with Poisson's bars."""
-    known = np.isfinite(subject.places) & np.isfinite(one.p)
-    edges = np.linspace(*subject.ends, _BINS + 1)
-    width = edges[1] - edges[0]
-    members = np.histogram(subject.places[known], edges, weights=one.p[known])[0]
-    some = members > 0.5
-    middle = 0.5 * (edges[1:] + edges[:-1])[some]
-    values, bars = members[some] / width, np.sqrt(members[some]) / width
     style: dict[str, Any] = {"fmt": "o", "ms": 2.2, "lw": 0.7, "color": one.colour, "mec": "k", "mew": 0.3, "zorder": 1}
-    axes.errorbar(middle, values, bars, label=_COUNTED, **style)
-    if len(values):
-        axes.set_ylim(top=max(axes.get_ylim()[1], 1.05 * float((values + bars).max())))
+    counted(axes, subject.places, one.p, subject.ends, label=_COUNTED, **style)
 
 
 def _marked(panels: tuple[Axes, ...], subject: Subject) -> None:

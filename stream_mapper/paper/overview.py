@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from stream_mapper.paper.style import (
     BAND,
-    BANDS,
     MEMBERSHIP,
     TWO_COLUMNS,
+    band,
     legend,
     points,
     short_label,
@@ -60,8 +60,7 @@ def _weight(axes: Axes, one: Component) -> None:
     phi1 = plain(one.density[one.along])
     axes.plot(phi1, plain(one.density["weight"]), color=one.colour, label=one.name)
     if "weight_05" in one.density.colnames:
-        edges = plain(one.density["weight_05"]), plain(one.density["weight_95"])
-        axes.fill_between(phi1, *edges, color=one.colour, alpha=BANDS[BAND], lw=0, label=BAND)
+        band(axes, phi1, plain(one.density["weight_05"]), plain(one.density["weight_95"]), one.colour)
 
 
 def _coordinate(axes: Axes, subject: Subject, name: str) -> Any:
@@ -75,8 +74,7 @@ def _coordinate(axes: Axes, subject: Subject, name: str) -> Any:
             phi1 = one.of(one.along)
             axes.plot(phi1, one.of(name), color=one.colour, lw=0.8, label=one.name)
             if one.has(f"{name}_05"):
-                edges = one.of(f"{name}_05"), one.of(f"{name}_95")
-                axes.fill_between(phi1, *edges, color=one.colour, alpha=BANDS[BAND], lw=0, label=BAND)
+                band(axes, phi1, one.of(f"{name}_05"), one.of(f"{name}_95"), one.colour)
     axes.set_ylabel(short_label(name))
     if name == "distmod":
         with_kpc(axes)

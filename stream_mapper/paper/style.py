@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from stream_mapper.results.figures import COLOURS, axis_label
+from stream_mapper.results import figures
+from stream_mapper.results.figures import COLOURS, SHOWN, axis_label
 from stream_mapper.results.residual_figures import ONE_COLUMN, TWO_COLUMNS
 
 Array = NDArray[np.float64]
@@ -27,6 +28,7 @@ __all__ = [
     "ONE_COLUMN",
     "RC",
     "TWO_COLUMNS",
+    "band",
     "legend",
     "points",
     "short_label",
@@ -48,11 +50,10 @@ RC: Any = {
 _TICKS: dict[str, Any] = {"direction": "in", "top": True, "labelsize": 7, "width": 0.6, "which": "both"}
 _FAINT: dict[str, Any] = {"s": 0.6, "color": "0.78", "rasterized": True, "linewidths": 0}
 _BRIGHT: dict[str, Any] = {"s": 3.5, "cmap": "viridis", "vmin": 0, "vmax": 1, "rasterized": True, "linewidths": 0}
-_SHOWN = 0.1  # membership above which a star is coloured
 BAND, INNER = "band: 5-95 %", "16-84 %"
 BANDS = {BAND: 0.25, INNER: 0.45}
 """Bands of a posterior, and how dark they are drawn."""
-MEMBERSHIP = f"membership (coloured above {_SHOWN})"
+MEMBERSHIP = f"membership (coloured above {SHOWN})"
 
 _Arguments = ParamSpec("_Arguments")
 
@@ -72,11 +73,13 @@ def styled(draw: Callable[_Arguments, Figure]) -> Callable[_Arguments, Figure]:
 
 
 def points(axes: Axes, x: Array, y: Array, p: Array) -> Any:
-    """All stars in grey, likely members on top in the order of their membership; what colours the latter."""
-    axes.scatter(x, y, **_FAINT)
-    order = np.argsort(p)
-    order = order[p[order] > _SHOWN]
-    return axes.scatter(x[order], y[order], c=p[order], **_BRIGHT)
+    """All stars in grey, likely members on top, in points of a figure for a paper; what colours the latter."""
+    return figures.points(axes, x, y, p, _FAINT, _BRIGHT)
+
+
+def band(axes: Axes, phi1: Array, low: Array, high: Array, colour: str, label: str = BAND, **options: Any) -> None:
+    """A band of a posterior along the stream; its label is one of `BANDS`, by which it is as dark as they are."""
+    axes.fill_between(phi1, low, high, color=colour, alpha=BANDS[label], lw=0, label=label, **options)
 
 
 def span(values: Array, margin: float = 0.08) -> tuple[float, float]:

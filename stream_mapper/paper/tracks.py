@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from stream_mapper.paper.style import (
     BAND,
-    BANDS,
     MEMBERSHIP,
     TWO_COLUMNS,
+    band,
     legend,
     points,
     short_label,
@@ -180,6 +180,6 @@ def _curve(axes: Axes, one: Component, name: str, less: Array) -> list[float]:
     reach = [1.2 * float(np.nanmedian(one.of(f"{name}_sigma")))]
     if one.has(f"{name}_05"):
         low, high = one.of(f"{name}_05") - less, one.of(f"{name}_95") - less
-        axes.fill_between(phi1, low, high, color=one.colour, alpha=BANDS[BAND], lw=0, label=BAND, zorder=3.5)
+        band(axes, phi1, low, high, one.colour, zorder=3.5)
         reach.append(float(max(-low.min(), high.max())))
     return reach

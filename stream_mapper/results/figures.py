@@ -20,10 +20,11 @@ Array = NDArray[np.float64]
 
 COLOURS = ("#d55e00", "#0072b2", "#cc79a7", "#009e73", "#e69f00")
 """Of the components, in their order, told apart also by those who are colour-blind (Okabe and Ito 2008)."""
-_SHOWN = 0.1  # stars above this membership are coloured
+SHOWN = 0.1
+"""Membership above which a star is coloured."""
 _FAINT: dict[str, Any] = {"s": 1, "color": "0.75", "rasterized": True, "linewidths": 0}
 _BRIGHT: dict[str, Any] = {"s": 6, "cmap": "viridis", "vmin": 0, "vmax": 1, "rasterized": True, "linewidths": 0}
-_MEMBERSHIP = f"membership p (coloured: p > {_SHOWN})"
+_MEMBERSHIP = f"membership p (coloured: p > {SHOWN})"
 _BAND, _TRUTH = "band: 5-95 %", "truth"
 _COUNTED, _BINS = "sum of p in bins", 50
 _NAMES = {
@@ -205,11 +206,24 @@ def _panels(stars: dict[str, Array], count: int, **options: Any) -> tuple[Figure
 
 
 def _points(axes: Axes, stars: dict[str, Array], p: Array, x: str, y: str) -> Any:
-    """All stars in grey, likely members on top in the order of their membership."""
-    axes.scatter(stars[x], stars[y], **_FAINT)
+    return points(axes, stars[x], stars[y], p, _FAINT, _BRIGHT)
+
+
+def points(axes: Axes, x: Array, y: Array, p: Array, faint: dict[str, Any], bright: dict[str, Any]) -> Any:
+    """All stars in grey, likely members on top in the order of their membership; what colours the latter.
+
+    Arguments:
+        axes: Where they are drawn.
+        x: One value of each star, (N,).
+        y: Another, (N,).
+        p: Membership of each, (N,); a star above 0.1 is coloured.
+        faint: How matplotlib's ``scatter`` is to draw all of them.
+        bright: How it is to draw the likely ones, on top.
+    """
+    axes.scatter(x, y, **faint)
     order = np.argsort(p)
-    order = order[p[order] > _SHOWN]
-    return axes.scatter(stars[x][order], stars[y][order], c=p[order], **_BRIGHT)
+    order = order[p[order] > SHOWN]
+    return axes.scatter(x[order], y[order], c=p[order], **bright)
 
 
 def _curves(axes: Axes, table: Table, column: str) -> None:
@@ -226,14 +240,27 @@ def _curves(axes: Axes, table: Table, column: str) -> None:
 
 def _counted(axes: Axes, phi1: Array, p: Array) -> None:
     """Members in bins, the sum of their p, with Poisson's bars."""
+    counted(axes, phi1, p, axes.get_xlim(), fmt=".", ms=3, lw=0.8, color="0.35", label=_COUNTED, zorder=1)
+
+
+def counted(axes: Axes, phi1: Array, p: Array, ends: tuple[float, float], **style: Any) -> None:
+    """Members along the stream in bins, the sum of their p over the width of a bin, with Poisson's bars.
+
+    Arguments:
+        axes: Where they are drawn; it ends above them.
+        phi1: Place of each star, (N,).
+        p: Membership of each, (N,).
+        ends: Where the bins begin and end.
+        **style: How they are drawn, as matplotlib's ``errorbar`` takes it.
+    """
     known = np.isfinite(phi1) & np.isfinite(p)
-    edges = np.linspace(*axes.get_xlim(), _BINS + 1)
+    edges = np.linspace(*ends, _BINS + 1)
     width = edges[1] - edges[0]
     members = np.histogram(phi1[known], edges, weights=p[known])[0]
     some = members > 0.5
     middle = 0.5 * (edges[1:] + edges[:-1])[some]
     values, bars = members[some] / width, np.sqrt(members[some]) / width
-    axes.errorbar(middle, values, bars, fmt=".", ms=3, lw=0.8, color="0.35", label=_COUNTED, zorder=1)
+    axes.errorbar(middle, values, bars, **style)
     if len(values):
         axes.set_ylim(top=max(axes.get_ylim()[1], 1.05 * float((values + bars).max())))
 
