@@ -15,8 +15,9 @@ from torch import Tensor
 
 from stream_mapper.data import Data
 from stream_mapper.inference.ensemble import mean_over
+from stream_mapper.inference.membership import p_member
 from stream_mapper.models.known import Batch
-from stream_mapper.models.mixture import BACKGROUND, MixtureModel
+from stream_mapper.models.mixture import MixtureModel
 
 if TYPE_CHECKING:
     from stream_mapper.training.module import StreamModule
@@ -74,8 +75,7 @@ class Recorder(Callback):
         model, training = cast("MixtureModel", module.model), _whole(trainer.train_dataloader)
         if training is None:
             return
-        names, p = list(model.components), _memberships(module, training)
-        member = 1 - p[:, names.index(BACKGROUND)] if BACKGROUND in names else p[:, 0]
+        member = p_member(model, _memberships(module, training))
         board.add_histogram("memberships/training", member, trainer.global_step - 1)
         along = model.indep_coord_names[0]
         if "phi2" in model.coord_names:
