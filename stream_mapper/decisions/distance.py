@@ -7,7 +7,7 @@ stream there, at a distance modulus, over that of the field.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -191,18 +191,27 @@ def scanned(
 
 def with_distance(stream: KnownStream, found: Track) -> KnownStream:
     """The stream with a distance that was found."""
-    track = stream.track
-    track = Track(track.phi1, {**track.coordinates, **found.coordinates}, {**track.widths, **found.widths})
-    return replace(stream, track=track, sources={**stream.sources, "distance": Source(FOUND, is_mean=True)})
+    return _completed(stream, found.coordinates, found.widths, distance=Source(FOUND, is_mean=True))
 
 
 def with_motion(stream: KnownStream, found: Track) -> KnownStream:
     """The stream with a motion that was found, for a scan of its distance."""
+    phi1 = stream.track.phi1
+    motion = {name: np.interp(phi1, found.phi1, found.values(name)).tolist() for name in STREAM}
+    widths = dict.fromkeys(STREAM, [_OF_MOTION] * len(phi1))
+    return _completed(stream, motion, widths, motion=Source(FOUND, is_mean=False))
+
+
+def _completed(
+    stream: KnownStream,
+    coordinates: Mapping[str, Sequence[float]],
+    widths: Mapping[str, Sequence[float]],
+    **sources: Source,
+) -> KnownStream:
+    """The stream with coordinates at the places of its track, their half-widths, and where they come from."""
     track = stream.track
-    motion = {name: np.interp(track.phi1, found.phi1, found.values(name)).tolist() for name in STREAM}
-    widths = dict.fromkeys(STREAM, [_OF_MOTION] * len(track.phi1))
-    track = Track(track.phi1, {**track.coordinates, **motion}, {**track.widths, **widths})
-    return replace(stream, track=track, sources={**stream.sources, "motion": Source(FOUND, is_mean=False)})
+    track = Track(track.phi1, {**track.coordinates, **coordinates}, {**track.widths, **widths})
+    return replace(stream, track=track, sources={**stream.sources, **sources})
 
 
 def _of_two(isochrone: Isochrone, bands: Sequence[str]) -> Isochrone:
@@ -230,7 +239,7 @@ def scan(stream: KnownStream, facts: TableFacts, width: float, off: float, isoch
 
 def _are_beside_too(facts: TableFacts, on: Chosen, beside: Chosen) -> Chosen:
     """Whether a star is in a slice of the field where enough are beside the track to say what is expected on it."""
-    slices, phi1 = np.linspace(*facts.ranges["phi1"], _SLICES + 1), facts.values["phi1"]
+    slices, phi1 = _slices(facts), facts.values["phi1"]
     numbers = [np.histogram(phi1[rows], slices)[0] for rows in (on, beside)]
     place = np.clip(np.searchsorted(slices, phi1, side="right") - 1, 0, _SLICES - 1)
     return np.asarray((numbers[1] >= _LEAST_BESIDE * numbers[0])[place])
@@ -258,15 +267,19 @@ def _cells(
 ) -> tuple[Cells, Values]:
     """The cells, and the magnitude and colour of their centres, (C, 2)."""
     edges = [_edges(magnitude, _MAGNITUDE), _edges(colour, _COLOUR)]
-    slices = np.linspace(*facts.ranges["phi1"], _SLICES + 1)
     columns = [facts.values["phi1"][stars], magnitude, colour]
-    counts = [np.histogramdd([x[rows] for x in columns], [slices, *edges])[0] for rows in (on, ~on)]
+    counts = [np.histogramdd([x[rows] for x in columns], [_slices(facts), *edges])[0] for rows in (on, ~on)]
     field = _blurred(counts[1].sum(0))
     field += 1e-3 * field.mean() + 1e-12
     field /= field.sum() * _MAGNITUDE * _COLOUR
     centres = np.stack(np.meshgrid(*(0.5 * (e[1:] + e[:-1]) for e in edges), indexing="ij"), -1)
     on_cells, off_cells = (count.reshape(_SLICES, -1) for count in counts)
     return Cells(on_cells, off_cells, field.reshape(-1), share), centres.reshape(-1, 2)
+
+
+def _slices(facts: TableFacts) -> Values:
+    """Edges of the slices of the field along the stream."""
+    return np.linspace(*facts.ranges["phi1"], _SLICES + 1)
 
 
 def _blurred(cells: Values) -> Values:

@@ -72,8 +72,7 @@ class Shear(nn.Module):
             earlier = (ranks < ranks[i]).nonzero()[:, 0]
             given = before[:, earlier] - before[:, earlier].mean(0)
             number = numbers[:, i] - numbers[:, i].mean()
-            inverse = torch.linalg.pinv(given.T @ given, hermitian=True) if len(earlier) else given.T @ given
-            slope = inverse @ (given.T @ number)
+            slope = torch.linalg.pinv(given.T @ given, hermitian=True) @ (given.T @ number)
             self.slopes[i, earlier] = slope.to(self.slopes)
             self.widths[i] = (number - given @ slope).std().clamp_min(_LEAST)
 
