@@ -40,8 +40,8 @@ class NoCopies(TorchFunctionMode):
     def __torch_function__(self, function, types, args=(), kwargs=None):
         name = getattr(function, "__name__", "")
         made = function(*args, **(kwargs or {}))
-        if name in MAKE and not isinstance(args[0], torch.Tensor) and made.device.type != "cpu":
-            raise AssertionError(f"{name} copies {args[0]} to the device")
+        if name in MAKE and not isinstance(args[name == "new_tensor"], torch.Tensor) and made.device.type != "cpu":
+            raise AssertionError(f"{name} copies {args[name == 'new_tensor']} to the device")
         if name in ("__getitem__", "__setitem__") and args[0].device.type != "cpu":
             index = args[1] if isinstance(args[1], tuple) else (args[1],)
             assert not any(isinstance(i, list) for i in index), f"the index {args[1]} is copied to the device"
@@ -72,15 +72,15 @@ class NoProducts(TorchDispatchMode):
         return operator(*args, **(kwargs or {}))
 
 
-def ready(model, data):
-    """The model and the stars on the meta device, as in a fit: flows alone see complete stars, others are frozen."""
+def ready(model, data, device="meta"):
+    """The model and the stars on the device, as in a fit: flows alone see complete stars, others are frozen."""
     model.fit_scalers(data)
     if isinstance(model, FlowModel):
-        return _OfCompleteStars(model).to("meta"), Batch(data).to("meta")
+        return _OfCompleteStars(model).to(device), Batch(data).to(device)
     for part in model.parts():
         part.requires_grad_(not is_pretrained(part) and any(weight.requires_grad for weight in part.parameters()))
     known = known_densities(model, data)
-    return model.to("meta"), Batch(data, known).to("meta")
+    return model.to(device), Batch(data, known).to(device)
 
 
 def step(model, batch):

@@ -74,12 +74,12 @@ def memberships(
     parts: list[Data | Batch] = list(whole.split(_at_once(device)))
     pieces = progress(parts, "memberships")
     chunks = [_of_chunk(model, chunk.to(device), fits, reach) for chunk in pieces]
-    inside, p = torch.cat([chunk.inside for chunk in chunks]), torch.cat([chunk.p for chunk in chunks])
+    inside, p = (torch.cat([getattr(chunk, name) for chunk in chunks]).cpu() for name in ("inside", "p"))
     columns = {f"p_{name}": p[:, i] for i, name in enumerate(model.components)}
     columns["p_member"] = p_member(model, p)
     spread = columns["p_member"] if draw is not None else torch.full((len(stars),), torch.nan)
     spread = spread.expand(len(QUANTILE_NAMES), -1)
-    rows = torch.cat([chunk.uncertain for chunk in chunks]).nonzero()[:, 0]
+    rows = torch.cat([chunk.uncertain for chunk in chunks]).nonzero()[:, 0].cpu()
     if draw is not None and len(rows):
         open_ones = Batch.cat([chunk.open_ones for chunk in chunks if chunk.open_ones is not None])
         bands = _spread(model, open_ones, draw, draws, resampled).to(spread)

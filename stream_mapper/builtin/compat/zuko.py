@@ -136,7 +136,8 @@ class ZukoFlowModel(FlowModel):
         return torch.cat([self._base_numbers(index, *block) for block in blocks])
 
     def _base_numbers(self, index: int, u: Tensor, context: Tensor) -> Tensor:
-        x = u.new_zeros(len(u), len(self.coord_names)).index_copy(-1, u.new_tensor([index]).long(), u[:, None])
+        own = torch.arange(len(self.coord_names), device=u.device) == index
+        x = torch.where(own, u[:, None], 0.0)
         if len(self.coord_names) == 1:
             z: Tensor = self.flow(context).transform(x)
             return z[:, 0]
