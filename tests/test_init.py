@@ -142,7 +142,7 @@ def test_a_table_tells_its_survey_depth_and_gaps(survey, tracks):
     bands = mock.survey.passbands.bands
     assert set(decisions.bands.value) == set(bands)
     assert decisions.phi1.value == pytest.approx((-10, 15), abs=0.2)
-    faint = min(mock.survey.passbands.limits[1], SURVEY_LIMITS[survey].faint)
+    faint = min(mock.survey.passbands.limits[1], SURVEY_LIMITS[survey].faint + 0.5)
     assert decisions.magnitudes.value[1] == pytest.approx(faint, abs=0.2)
     assert set(decisions.errors.value) == {"pm_phi1", "pm_phi2", "parallax", *bands}
     assert set(decisions.missing.value) == {"pm_phi1", "pm_phi2", "parallax", *bands}
@@ -218,6 +218,8 @@ def test_a_motion_is_not_looked_for_in_vain(tracks):
     assert nothing.found_motion.value is None
     assert "give the isochrone, a narrower field or the motion" in nothing.found_motion.reason
     assert "pm_phi1" not in nothing.guides.value
+    assert nothing.coordinates.value == ("phi2", "photometry")
+    assert "a wrong one loses its stars" in nothing.coordinates.reason
     assert "A track of the stream knows" in decide("Thin", table, tracks=tracks).found_motion.reason
     assert "no proper motions" in decide("Mean", table["ra", "dec"], tracks=tracks).found_motion.reason
 

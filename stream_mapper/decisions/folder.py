@@ -13,7 +13,7 @@ import yaml
 
 from stream_mapper.decisions.choice import digits
 from stream_mapper.decisions.cuts import CROSSMATCHED, RELEASES, adql, selection
-from stream_mapper.decisions.edges import SKY, Strip
+from stream_mapper.decisions.edges import SKY, STREAM, Strip
 from stream_mapper.errors import InputError
 from stream_mapper.track import Track
 
@@ -174,7 +174,11 @@ class Plan:
             "window": {name: _short(one) for name, one in self.window.items() if name in there or name in SKY},
             "coordinates": modelled,
             "errors": [name for name in self.errors if name in there],
-            **({"correlation": True} if self.correlation else {}),
+            **(
+                {"correlation": True}
+                if self.correlation and any(set(names) <= there for names in (SKY, STREAM))
+                else {}
+            ),
             "bounds": {n: _short(v) for n, v in self.bounds.items() if n.partition(".")[0] in there},
             **light,
             "background": self.background,

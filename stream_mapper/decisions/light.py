@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stream_mapper.catalog import KnownStream, TableFacts
 from stream_mapper.catalog.facts import FAINT
@@ -33,6 +34,10 @@ SURVEY_LIMITS = {
     "rubin": Limits(("g", "r"), 17.0, 24.0),
 }
 """Surveys by name; the faint limit is where most of the sky is still complete."""
+
+_CELL = 0.2  # mag: of the counts of stars that show how deep a table is
+_CELLS = 40  # of them, down from the faintest star
+_BEYOND = 0.5  # mag past the survey's limit at most: further on counts rise by galaxies
 
 _ONE = "flow", "Nearly every star has all that is measured, and the populations differ in all of it together."
 _SEVERAL = "flows", "Many stars are too faint for a motion, and a flow over all would know but the bright ones."
@@ -88,7 +93,18 @@ def limits(survey: str, facts: TableFacts | None, first: str | None) -> Choice[R
             (digits(facts.ranges[band][0]), digits(deep)), f"The table in {band}, of which {survey} says nothing."
         )
     least = max(bright, facts.ranges[band][0])
+    most = min(complete(facts.values[band], deep), faint + _BEYOND)
+    if most > faint:
+        return Choice((digits(least), digits(most)), f"The table in {band}, whose counts rise so far.")
     return Choice((digits(least), digits(min(faint, deep))), f"The table in {band}, to where {survey} is complete.")
+
+
+def complete(magnitudes: NDArray[np.float64], deep: float) -> float:
+    """The magnitude to which a table is complete by its counts, which rise to there; ``deep`` if they do all along."""
+    edges = deep - _CELL * np.arange(_CELLS, -1, -1)
+    counts, _ = np.histogram(magnitudes[np.isfinite(magnitudes)], edges)
+    most = int(counts.argmax())
+    return deep if most == len(counts) - 1 else float(edges[most])
 
 
 def absolute(stream: KnownStream, limits: Range) -> Choice[Range | None]:

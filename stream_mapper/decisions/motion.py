@@ -26,16 +26,23 @@ _OF_WINDOW = 4.0  # the window is at least so many of the widest widths on each 
 
 
 def coordinates(
-    stream: KnownStream, facts: TableFacts | None, cut: MotionCut | None, velocity: bool
+    stream: KnownStream, facts: TableFacts | None, cut: MotionCut | None, found: Track | None, velocity: bool
 ) -> Choice[tuple[str, ...]]:
-    """Coordinates of the model; radial velocities where they are fitted."""
-    motions = facts is None or {"pm_phi1", "pm_phi2"} <= set(facts.ranges)
+    """Coordinates of the model; radial velocities where they are fitted.
+
+    A motion that nobody knows and no peak shows is left out where there is photometry: a fit that starts from none
+    stays at none, and gives all stars with a motion to the field.
+    """
+    measured = facts is None or {"pm_phi1", "pm_phi2"} <= set(facts.ranges)
     light = "distance" in stream.sources and (facts is None or len(facts.bands) > 1)
+    guided = "motion" in stream.sources or found is not None or cut is not None
+    motions = measured and (guided or facts is None or not light)
     moving = dict.fromkeys(SKY if cut is not None and cut.in_the_sky else STREAM, motions)
     wished = {**moving, "photometry": light, VELOCITY: velocity}
     names = ("phi2", *(name for name, there in wished.items() if there))
-    lacking = [*([] if motions else ["proper motions"]), *([] if light else ["photometry with a known distance"])]
-    return Choice(names, f"There are no {' and no '.join(lacking)}." if lacking else "All that nearly every star has.")
+    without = "proper motions" if not measured else "motion that is known or found, and a wrong one loses its stars"
+    lacking = [*([] if motions else [without]), *([] if light else ["photometry with a known distance"])]
+    return Choice(names, f"There is no {' and no '.join(lacking)}." if lacking else "All that nearly every star has.")
 
 
 def motions(
