@@ -123,6 +123,16 @@ class Fit:
         """``believable``, ``doubtful`` or ``no stream``; ``not judged`` where there are no checks."""
         return str(self.metrics.get("verdict", "not judged"))
 
+    def to(self, device: torch.device | str) -> Fit:
+        """The fit itself, moved to a device, such as "cuda", that then computes what is asked of it.
+
+        Tables and their numbers are on the CPU as before. What is random is drawn there too, so that both devices give
+        the same to rounding.
+        """
+        self.model.to(device)
+        self.ensemble.to(device)
+        return self
+
     def memberships(
         self, table: Table | str | os.PathLike[str] | Data, draws: int = 32, known: KnownDensities | None = None
     ) -> Table:

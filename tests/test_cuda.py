@@ -1,21 +1,35 @@
 """On a GPU the numbers are those of a CPU, and a step of the training waits for nothing."""
 
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
 from test_device import ln_p_and_gradients, ready, step
 from test_models import CASES, stars
 
+import stream_mapper as sml
 from stream_mapper.builtin.compat import FlowModel
 from stream_mapper.builtin.isochrone import selection
+from stream_mapper.fit import fit_command
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="it needs a GPU of NVIDIA's")
 
 GPU = torch.device("cuda")
 TOLERANCE = {torch.float64: {"rtol": 1e-8, "atol": 1e-8}, torch.float32: {"rtol": 2e-3, "atol": 2e-3}}
 
+MOCK = Path(__file__).parent.parent / "experiments" / "mock" / "config.yaml"
+SHORT = ["--background.max_epochs=3", "--trainer.max_epochs=3", "--results.draws=4", "--results.track_draws=4"]
+
 cases = pytest.mark.parametrize("make", CASES.values(), ids=CASES.keys())
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    """A short fit of the tailored mock, made on a GPU and read again."""
+    folder = tmp_path_factory.mktemp("gpu")
+    made = fit_command(["--config", str(MOCK), f"--trainer.default_root_dir={folder}", *SHORT])
+    return sml.load(made.folder)
 
 
 @contextmanager
@@ -67,3 +81,16 @@ def test_samples_are_made_where_the_model_is(make):
 def test_waiting_is_seen():
     with pytest.raises(RuntimeError, match="synchroniz"), no_waiting():
         torch.ones(3, device=GPU).sum().item()
+
+
+def test_a_fit_goes_to_a_gpu_and_back(fitted):
+    """Memberships, their bands and the track are those of the CPU."""
+    stars = fitted.catalogue.stars
+    here, track = fitted.membership_columns(stars, 4), fitted.track(draws=4)
+    there, track_there = fitted.to(GPU).membership_columns(stars, 4), fitted.track(draws=4)
+    again = fitted.to("cpu").membership_columns(stars, 4)
+    for name, values in here.items():
+        torch.testing.assert_close(there[name], values, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(again[name], values)
+    for name in ("phi2", "phi2_05", "phi2_95", "weight"):
+        assert track_there[name] == pytest.approx(track[name], rel=1e-3, abs=1e-3)

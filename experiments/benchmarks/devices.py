@@ -19,10 +19,9 @@ from common import report
 
 import stream_mapper as sml
 from stream_mapper.catalog import read_table
-from stream_mapper.inference.membership import memberships
 
 _NUMBERS = ("val_ln_likelihood", "val_ln_likelihood_background", "expected_members", "average_precision", "seconds_fit")
-_P = "p_member"
+_P, _DRAWS = "p_member", 16
 _OPEN = 0.01  # memberships nearer than this to 0 or 1 are settled
 
 
@@ -48,14 +47,13 @@ def apart(one: Path, other: Path) -> dict[str, float]:
 
 
 def moved(run: Path) -> float:
-    """Largest difference between the memberships that a run's checkpoint gives on a CPU and on a GPU."""
+    """Largest difference between the memberships and bands that a run's checkpoint gives on a CPU and on a GPU."""
     fitted = sml.load(run)
     assert fitted.catalogue is not None  # a finished run keeps its stars
     stars = fitted.catalogue.stars
-    here = memberships(fitted.model, stars)
-    fitted.model.to("cuda")
-    there = memberships(fitted.model, stars)
-    return max(float((here[name] - there[name].cpu()).abs().nan_to_num().max()) for name in here)
+    here = fitted.membership_columns(stars, _DRAWS)
+    there = fitted.to("cuda").membership_columns(stars, _DRAWS)
+    return max(float((here[name] - there[name]).abs().nan_to_num().max()) for name in here if name.startswith("p_"))
 
 
 def main() -> None:
