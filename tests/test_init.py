@@ -9,10 +9,11 @@ from galstreams_files import real_tracks, truth, write_log, write_track
 
 from stream_mapper.builtin import Isochrone
 from stream_mapper.catalog import SkyFrame, table_facts, to_table
+from stream_mapper.catalog.facts import deepest
 from stream_mapper.catalog.sky.library import Library
 from stream_mapper.decisions import Choice, Decisions, decide
 from stream_mapper.decisions.distance import Cells, Scan
-from stream_mapper.decisions.light import SURVEY_LIMITS
+from stream_mapper.decisions.light import SURVEY_LIMITS, complete
 from stream_mapper.decisions.peak import LEAST_SIGNIFICANCE, motion_peak
 from stream_mapper.errors import InputError
 from stream_mapper.mock import TrackMock
@@ -291,12 +292,22 @@ def test_a_distance_is_not_looked_for_in_vain(tracks):
     assert "A track of the stream knows" in decide("Thin", tracks=tracks).found_distance.reason
 
 
+def test_the_faintest_stars_count_where_a_table_was_cut_at_them():
+    """A tail of few faint stars is not where a survey ends; nor are counts complete where they fall."""
+    rising = 14 + np.log1p(np.random.default_rng(0).random(20_000) * (np.exp(8) - 1))  # dN/dm grows to 22
+    assert deepest(rising) == rising.max()
+    assert deepest(np.append(rising, 25.0)) == pytest.approx(np.percentile(rising, 99.5), abs=0.01)
+    assert complete(rising, 22.0) == 22.0
+    fading = rising[np.random.default_rng(1).random(20_000) < 1 / (1 + np.exp(5 * (rising - 21)))]
+    assert complete(fading, fading.max()) == pytest.approx(20.9, abs=0.4)
+
+
 def test_facts_are_those_of_the_table(tracks):
     stars = TrackMock("Thin", 50, 500, survey="des", tracks=tracks).simulate()
     facts = table_facts(to_table(stars), SkyFrame({"track": "Thin", "tracks": tracks}), "des")
     assert (facts.size, facts.survey, facts.bands) == (550, "des", ("g", "i"))
     assert facts.ranges["g"] == (np.nanmin(stars["g"]), np.nanmax(stars["g"]))
-    assert facts.faint == pytest.approx(np.nanpercentile(stars["g"], 99.5))
+    assert facts.faint == np.nanmax(stars["g"])
     assert facts.missing["pm_phi1"] == pytest.approx(np.isnan(stars["pmra"]).mean())
 
 

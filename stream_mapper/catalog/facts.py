@@ -17,8 +17,8 @@ from stream_mapper.errors import InputError
 _ASTROMETRY = ("pm_phi1", "pm_phi2", "pmra", "pmdec", "parallax")
 _VELOCITY, _CORRELATION = "radial_velocity", "pmra_pmdec_corr"
 _RECENT = "gaia_dr3"  # of the releases of Gaia, whose columns have the same names
-FAINT = 99.5
-"""Percentile of the magnitudes that counts as their limit: a few stars are always beyond."""
+_FAINT = 99.5  # percentile of the magnitudes that counts as their limit where a few stars are beyond
+_SHARP = 0.05  # mag from there to the faintest star of a table that was cut at a magnitude
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def table_facts(table: Table, frame: SkyFrame, survey: Surveys = None, path: str
     of = dict.fromkeys(columns, found) | {_VELOCITY: spectra}
     spelt = {name: find_column(f"{name}_err", turned.colnames, of[name]) for name in columns}
     errors = {f"{name}_err": reader.values(f"{name}_err", Column(source)) for name, source in spelt.items() if source}
-    faint = float(np.percentile(known[bands[0]], FAINT)) if bands and len(known[bands[0]]) else None
+    faint = deepest(known[bands[0]]) if bands and len(known[bands[0]]) else None
     return TableFacts(
         len(turned),
         found,
@@ -96,6 +96,18 @@ def table_facts(table: Table, frame: SkyFrame, survey: Surveys = None, path: str
         spectra,
         find_column(_CORRELATION, table.colnames) is not None,
     )
+
+
+def deepest(magnitudes: Values) -> float:
+    """Limit of some magnitudes: the faintest where they were cut there, else one that a two-hundredth is beyond.
+
+    They were cut there if that two-hundredth is within 0.05 mag.
+
+    Arguments:
+        magnitudes: Known ones [mag], shape (N,).
+    """
+    last, nearly = float(magnitudes.max()), float(np.percentile(magnitudes, _FAINT))
+    return last if last - nearly < _SHARP else nearly
 
 
 def _velocities(reader: ColumnReader) -> tuple[str | None, str | None]:

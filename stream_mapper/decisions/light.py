@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_mapper.catalog import KnownStream, TableFacts
-from stream_mapper.catalog.facts import FAINT
+from stream_mapper.catalog.facts import deepest
 from stream_mapper.decisions.choice import Choice, Range, digits
 from stream_mapper.decisions.edges import SKY, STREAM
 from stream_mapper.errors import InputError
@@ -35,8 +36,8 @@ SURVEY_LIMITS = {
 }
 """Surveys by name; the faint limit is where most of the sky is still complete."""
 
-_CELL = 0.2  # mag: of the counts of stars that show how deep a table is
-_CELLS = 40  # of them, down from the faintest star
+_CELL = 0.2  # mag
+_CELLS = 40  # of magnitudes, from the faintest star on, whose counts show how deep a table is
 _BEYOND = 0.5  # mag past the survey's limit at most: further on counts rise by galaxies
 
 _ONE = "flow", "Nearly every star has all that is measured, and the populations differ in all of it together."
@@ -87,13 +88,14 @@ def limits(survey: str, facts: TableFacts | None, first: str | None) -> Choice[R
     band = first or names[0]
     if facts is None or band not in facts.ranges:
         return Choice((bright, faint), f"{survey} is complete in {names[0]} over most of the sky there.")
-    deep = float(np.nanpercentile(facts.values[band], FAINT))
+    known = facts.values[band][np.isfinite(facts.values[band])]
+    deep = math.ceil(100 * deepest(known)) / 100
     if band != names[0]:
         return Choice(
             (digits(facts.ranges[band][0]), digits(deep)), f"The table in {band}, of which {survey} says nothing."
         )
     least = max(bright, facts.ranges[band][0])
-    most = min(complete(facts.values[band], deep), faint + _BEYOND)
+    most = min(complete(known, deep), faint + _BEYOND)
     if most > faint:
         return Choice((digits(least), digits(most)), f"The table in {band}, whose counts rise so far.")
     return Choice((digits(least), digits(min(faint, deep))), f"The table in {band}, to where {survey} is complete.")
@@ -102,7 +104,7 @@ def limits(survey: str, facts: TableFacts | None, first: str | None) -> Choice[R
 def complete(magnitudes: NDArray[np.float64], deep: float) -> float:
     """The magnitude to which a table is complete by its counts, which rise to there; ``deep`` if they do all along."""
     edges = deep - _CELL * np.arange(_CELLS, -1, -1)
-    counts, _ = np.histogram(magnitudes[np.isfinite(magnitudes)], edges)
+    counts, _ = np.histogram(magnitudes, edges)
     most = int(counts.argmax())
     return deep if most == len(counts) - 1 else float(edges[most])
 
