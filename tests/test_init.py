@@ -219,8 +219,10 @@ def test_a_motion_is_not_looked_for_in_vain(tracks):
     assert nothing.found_motion.value is None
     assert "give the isochrone, a narrower field or the motion" in nothing.found_motion.reason
     assert "pm_phi1" not in nothing.guides.value
-    assert nothing.coordinates.value == ("phi2", "photometry")
-    assert "a wrong one loses its stars" in nothing.coordinates.reason
+    assert nothing.coordinates.value == ("phi2", "pm_phi1", "pm_phi2", "photometry")
+    light = decide("Mean", table, survey="panstarrs1", isochrone=Isochrone.synthetic(("g", "r")), tracks=tracks)
+    assert light.coordinates.value == ("phi2", "photometry")
+    assert "a wrong one loses its stars" in light.coordinates.reason
     assert "A track of the stream knows" in decide("Thin", table, tracks=tracks).found_motion.reason
     assert "no proper motions" in decide("Mean", table["ra", "dec"], tracks=tracks).found_motion.reason
 

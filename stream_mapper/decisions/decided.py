@@ -139,7 +139,9 @@ def decided_with_track(
     stream, far, found = looked.all_of(stream)
     velocity, absolute = spectra.velocity(facts, stream, off.value), light.absolute(stream, limits.value)
     cut = motion_cut(facts, "motion" in stream.sources)
-    coordinates = motion.coordinates(stream, facts, cut, found.value, velocity.value)
+    coordinates = motion.coordinates(
+        stream, facts, cut, found=found.value, isochrone=isochrone is not None, velocity=velocity.value
+    )
     decisions = Decisions(
         track=Choice(whole.name, _track_reason(whole)),
         frame=Choice(_frame(whole, tracks), "The great circle of the track: phi1 = 0 is its middle."),

@@ -26,17 +26,31 @@ _OF_WINDOW = 4.0  # the window is at least so many of the widest widths on each 
 
 
 def coordinates(
-    stream: KnownStream, facts: TableFacts | None, cut: MotionCut | None, found: Track | None, velocity: bool
+    stream: KnownStream,
+    facts: TableFacts | None,
+    cut: MotionCut | None,
+    *,
+    found: Track | None,
+    isochrone: bool,
+    velocity: bool,
 ) -> Choice[tuple[str, ...]]:
-    """Coordinates of the model; radial velocities where they are fitted.
+    """Coordinates of the model.
 
     A motion that nobody knows and no peak shows is left out where there is photometry: a fit that starts from none
     stays at none, and gives all stars with a motion to the field.
+
+    Arguments:
+        stream: The stream.
+        facts: The table, if there is one.
+        cut: In which motions it was cut, if it was.
+        found: The motion that was found in it, if any was looked for and found.
+        isochrone: Whether there is one, without which magnitudes say nothing.
+        velocity: Whether radial velocities are fitted.
     """
     measured = facts is None or {"pm_phi1", "pm_phi2"} <= set(facts.ranges)
     light = "distance" in stream.sources and (facts is None or len(facts.bands) > 1)
     guided = "motion" in stream.sources or found is not None or cut is not None
-    motions = measured and (guided or facts is None or not light)
+    motions = measured and (guided or facts is None or not (light and isochrone))
     moving = dict.fromkeys(SKY if cut is not None and cut.in_the_sky else STREAM, motions)
     wished = {**moving, "photometry": light, VELOCITY: velocity}
     names = ("phi2", *(name for name, there in wished.items() if there))
