@@ -237,6 +237,19 @@ def test_only_what_is_there_is_shown(window, tmp_path, shape):
     assert window.evaluate("document.getElementById('simbad') !== null") == given.get("icrs", True)
 
 
+def test_the_numbers_of_several_components_are_not_cut(window, tmp_path):
+    columns = ("members", "begin", "feh")  # of these labels the last is as long as any
+    banded = {name + end: [-28.12345, 7.12345, 1198.0] for name in columns for end in ("", "_05")}
+    banded |= {f"{name}_95": [-28.0, 7.2, 1200.0] for name in columns}
+    components = Table({"component": ["stream", "spur", "member"], **banded})
+    (tmp_path / "figures").mkdir()
+    window.open(write_page(tmp_path, tables() | {"components": components}, {"in_window": N}, {}, stars()))
+    table = "document.querySelector('#glance .wide')"
+    assert window.evaluate(f"{table}.querySelectorAll('th').length") == 4
+    assert window.evaluate(f"{table}.scrollWidth <= {table}.clientWidth")
+    assert window.evaluate(f"{table}.getBoundingClientRect().right <= document.documentElement.clientWidth")
+
+
 def test_a_page_of_many_stars_is_small_and_quick(window, tmp_path):
     path = write(tmp_path, stars(100_000))
     assert path.stat().st_size < 15e6

@@ -11,7 +11,7 @@ from astropy.table import MaskedColumn, Table
 from stream_mapper.__main__ import main as console
 from stream_mapper.page import Stars, stars_of, write_page
 from stream_mapper.page.numbers import quoted
-from stream_mapper.page.parts import by_component
+from stream_mapper.page.parts import by_component, table_part
 from stream_mapper.page.source import source_of
 
 N = 1000
@@ -147,3 +147,12 @@ def test_report_of_a_run_whose_checkpoint_cannot_be_read(tmp_path, capsys):
     page = (tmp_path / "report.html").read_text()
     assert "The stars are not shown" in page
     assert "believable" in page
+
+
+def test_a_number_of_a_table_and_its_quantiles_are_one_column():
+    given = {"kind": ["gap"], "phi1": [-20.123], "phi1_05": [-20.4], "phi1_95": [-19.8], "width_05": [1.0], "z": [7.0]}
+    table = Table(given)
+    table["phi1"].unit = "deg"
+    (grid,) = table_part("features", "Gaps", table).tables
+    assert grid.head == ["kind", "phi1 [deg]", "width_05", "z"]  # a quantile of nothing stays what it is
+    assert grid.rows == [["gap", "-20.12 (-20.40 to -19.80)", "1", "7"]]

@@ -11,6 +11,8 @@ _NAMES = {
     "phi2": "φ₂",
     "pm_phi1": "μ_φ₁ cos φ₂",
     "pm_phi2": "μ_φ₂",
+    "pmra": "μ_α cos δ",
+    "pmdec": "μ_δ",
     "distmod": "distance modulus",
     "radial_velocity": "radial velocity",
     "feh": "[Fe/H]",

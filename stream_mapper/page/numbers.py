@@ -88,7 +88,7 @@ def _of_components(table: Table | None, names: Sequence[str]) -> Iterator[Row]:
     for key, (label, unit) in _OF_COMPONENT.items():
         if table is not None and key in table.colnames:
             rows = {str(row["component"]): row for row in table}
-            form = _counted if key == "members" else _banded
+            form = _counted if key == "members" else banded
             cells = [form(rows[name], key) if name in rows else "" for name in names]
             yield Row(label, unit, cells)
 
@@ -106,7 +106,7 @@ def _of_track(table: Table | None, names: Sequence[str], places: Mapping[str, fl
     for key in _AT_PLACE:
         for column, label in ((key, name_of(key)), (f"{key}_sigma", f"width in {name_of(key)}")):
             if column in table.colnames:
-                yield Row(label, unit_of(key), [_banded(rows[q], column) if q in rows else "" for q in names])
+                yield Row(label, unit_of(key), [banded(rows[q], column) if q in rows else "" for q in names])
 
 
 def _densest(tables: Mapping[str, Table], names: Sequence[str]) -> dict[str, float]:
@@ -127,7 +127,7 @@ def _said(places: Mapping[str, float]) -> str:
     return ", ".join(f"{name} at {name_of('phi1')} = {at:.2f}" for name, at in places.items())
 
 
-def _banded(row: Any, key: str) -> str:
+def banded(row: Any, key: str) -> str:
     """A number of a row with its band."""
     return rounded(*_with_quantiles(row, key))
 

@@ -12,6 +12,7 @@ import numpy as np
 from astropy.table import Table
 
 from stream_mapper.page.labels import rounded
+from stream_mapper.page.numbers import banded
 
 OUTCOMES = ("fail", "note", "ok")
 """Outcomes of checks, the worst first."""
@@ -110,11 +111,17 @@ def by_component(table: Table) -> Grid:
 
 
 def table_part(key: str, title: str, table: Table | None, text: str = "", folded: str = "") -> Part:
-    """A table of the run with units in its heads, folded away under a word if one is given."""
+    """A table of the run with units in its heads, folded away under a word if one is given.
+
+    A number and its quantiles are one column.
+    """
     if table is None or not len(table):
         return Part(key, title)
-    head = [f"{name} [{unit}]" if (unit := str(table[name].unit or "")) else name for name in table.colnames]
-    rows = [[text_of(value) for value in row] for row in table]
+    with_band = [name for name in table.colnames if {f"{name}_05", f"{name}_95"} <= set(table.colnames)]
+    quantiles = {f"{name}_{end}" for name in with_band for end in ("05", "95")}
+    names = [name for name in table.colnames if name not in quantiles]
+    head = [f"{name} [{unit}]" if (unit := str(table[name].unit or "")) else name for name in names]
+    rows = [[banded(row, name) if name in with_band else text_of(row[name]) for name in names] for row in table]
     return Part(key, title, text, tables=[Grid(head, rows, folded)])
 
 

@@ -19,9 +19,8 @@ from stream_mapper.page.labels import label_of, name_of
 from stream_mapper.page.source import ALONG, COLOUR, Source, source_of
 from stream_mapper.page.stars import Stars
 from stream_mapper.results.bands import diagram
+from stream_mapper.results.figures import COLOURS
 
-COLOURS = ("#d55e00", "#0072b2", "#cc79a7", "#009e73", "#e69f00")
-"""Of the components, told apart also by those who are colour-blind (Okabe and Ito 2008)."""
 _LARGE, _SMALL = 6.0, 2.0  # diameters of the points of stars above and below the threshold, in pixels
 _FIELD = "#a8a8a8"
 _HEIGHT, _LOW = 360, 150  # of a view and of the overview, in pixels
@@ -154,7 +153,9 @@ def _along(stars: Stars, source: Source, along: Range1d, track: Table, name: str
     for colour, rows in _components(track):
         if name in rows.colnames and np.isfinite(values := _filled(rows[name])).any():
             plot.line(_filled(rows[stars.along]), values, color=colour, line_width=1.5)
-    return View(called, f"{'Sky' if called == 'sky' else name_of(name).capitalize()}; lines: the tracks", plot)
+    title = "Sky" if called == "sky" else name_of(name)
+    title = title.capitalize() if title.isascii() else title  # a large mu would be a Latin M
+    return View(called, f"{title}; lines: the tracks", plot)
 
 
 def _colours(stars: Stars, source: Source, curve: ColumnDataSource | None) -> View:
@@ -167,7 +168,7 @@ def _colours(stars: Stars, source: Source, curve: ColumnDataSource | None) -> Vi
     plot.y_range = Range1d(start=top, end=bottom)
     title = "Colour and magnitude"
     if curve is not None:
-        plot.line("colour", "magnitude", source=curve, color="#d55e00", line_width=1.5)
+        plot.line("colour", "magnitude", source=curve, color=COLOURS[0], line_width=1.5)
         title += f"; line: the isochrone at the fitted distance in the middle of the shown {name_of(stars.along)}"
     return View("colour-magnitude", title, plot)
 

@@ -26,6 +26,7 @@ _MEANS = {
     "doubtful": "A check failed: read what it found before you use the fit.",
     "no stream": "The stars are explained as well without a stream.",
 }
+_SAID = {"fail": "failed", "note": "noted", "ok": "ok"}
 _OWN = {"style": "page.css", "behaviour": "page.js"}
 
 
@@ -82,7 +83,7 @@ def _glance(
         "verdict": verdict,
         "verdict_means": _MEANS.get(verdict, ""),
         "checks": sorted(rows, key=lambda row: OUTCOMES.index(row["verdict"])),
-        "outcomes": [(outcome, counted[outcome]) for outcome in OUTCOMES if counted[outcome]],
+        "outcomes": [(_SAID[outcome], counted[outcome]) for outcome in OUTCOMES if counted[outcome]],
         "numbers": quoted(metrics, tables),
     }
 

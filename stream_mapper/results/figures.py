@@ -32,6 +32,8 @@ _NAMES = {
     "phi2": r"$\phi_2$",
     "pm_phi1": r"$\mu_{\phi_1} \cos\phi_2$",
     "pm_phi2": r"$\mu_{\phi_2}$",
+    "pmra": r"$\mu_\alpha \cos\delta$",
+    "pmdec": r"$\mu_\delta$",
     "distmod": "distance modulus",
     "radial_velocity": r"$v_\mathrm{r}$",
     "feh": "[Fe/H]",
