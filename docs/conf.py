@@ -31,7 +31,7 @@ autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 suppress_warnings = ["ref.python"]  # a type of a signature that has the name of an attribute, such as slice
 napoleon_custom_sections = [("Arguments", "params_style")]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_executed"]
 
 _SOURCE = "https://github.com/GalacticDynamics/stream_mapper/blob/main"
 

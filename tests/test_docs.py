@@ -1,7 +1,9 @@
 """The README's code runs, and the documentation names what is there."""
 
+import base64
 import importlib
 import inspect
+import json
 import pkgutil
 import re
 import sys
@@ -110,6 +112,30 @@ def test_the_densities_of_the_documentation_are_densities(capsys):
     assert names["drawn"]["phi2"].abs().max() <= 3
     lost = stream_mapper.Data({"phi1": torch.zeros(2), "phi2": torch.tensor([float("nan"), 5.0])})
     assert names["steps"].ln_likelihood({}, lost).tolist() == [0.0, -float("inf")]
+
+
+def test_a_page_that_is_run_is_a_notebook_too(monkeypatch, tmp_path):
+    """With the text, the code and what became of it, in their order; what only Sphinx understands is not left in it."""
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    made = importlib.import_module("to_notebook")
+    text = (ROOT / "docs" / "tutorial.md").read_text()
+    codes = re.findall(r"```\{executed\}\n((?:.*\n)*?)```\n", text)
+    (tmp_path / "figure.png").write_bytes(b"\x89PNG of a figure")
+    ran = [made.Ran(code, f"printed {i}\n") for i, code in enumerate(codes[1:])]
+    ran = [made.Ran(codes[0], "", "fit.figures.overview()", tmp_path / "figure.png"), *ran]
+    written = json.loads(made.notebook(text, ran))
+    cells = written["cells"]
+    first, *others = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert first["source"] == codes[0] + "\nfit.figures.overview()"  # the value of a cell is what Jupyter shows
+    assert base64.b64decode(first["outputs"][0]["data"]["image/png"]) == b"\x89PNG of a figure"
+    assert [cell["source"] for cell in others] == codes[1:]
+    assert [cell["outputs"][0]["text"] for cell in others] == [one.printed for one in ran[1:]]
+    said = [cell["source"] for cell in cells if cell["cell_type"] == "markdown"]
+    assert said[0].startswith("# Tutorial")
+    assert not re.search(r"\{\w+\}`|^\(\w+\)=", "\n".join(said), flags=re.M)
+    assert "blob/main/docs/recipes.md)" in "".join(said)
+    if find_spec("nbformat"):
+        importlib.import_module("nbformat").validate(written)
 
 
 def test_every_public_name_is_in_the_api():
