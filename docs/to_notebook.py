@@ -65,7 +65,8 @@ def _code(ran: Ran, number: int) -> dict[str, Any]:
         result = {"output_type": "execute_result", "execution_count": number + 1, "data": data, "metadata": {}}
         outputs.append(result)
     cell = {"cell_type": "code", "id": f"code-{number}", "metadata": {}, "execution_count": number + 1}
-    return cell | {"outputs": outputs, "source": "\n".join(filter(None, (ran.code, ran.figure)))}
+    begin = "" if number else "%matplotlib inline"  # without it a figure is shown by its name
+    return cell | {"outputs": outputs, "source": "\n".join(filter(None, (begin, ran.code, ran.figure)))}
 
 
 def _plain(text: str) -> str:

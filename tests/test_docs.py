@@ -126,7 +126,8 @@ def test_a_page_that_is_run_is_a_notebook_too(monkeypatch, tmp_path):
     written = json.loads(made.notebook(text, ran))
     cells = written["cells"]
     first, *others = [cell for cell in cells if cell["cell_type"] == "code"]
-    assert first["source"] == codes[0] + "\nfit.figures.overview()"  # the value of a cell is what Jupyter shows
+    # the value of a cell is what Jupyter shows
+    assert first["source"] == "%matplotlib inline\n" + codes[0] + "\nfit.figures.overview()"
     assert base64.b64decode(first["outputs"][0]["data"]["image/png"]) == b"\x89PNG of a figure"
     assert [cell["source"] for cell in others] == codes[1:]
     assert [cell["outputs"][0]["text"] for cell in others] == [one.printed for one in ran[1:]]

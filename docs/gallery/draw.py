@@ -1,6 +1,6 @@
 """The pictures of the gallery, from run folders: ``python docs/gallery/draw.py gd1=runs/version_0 mock=runs/mock``.
 
-Each is made small, in 96 colours or fewer, so that the repository stays light; the figures themselves are drawn by
+Each is made small, in 256 colours, so that the repository stays light; the figures themselves are drawn by
 ``stream-mapper report RUN --figures``.
 """
 
@@ -26,11 +26,15 @@ SHOWN = {
 
 
 def small(figure: Figure) -> bytes:
-    """A figure as a PNG that is no larger than it may be."""
-    for dpi, colours in ((100, 96), (100, 48), (90, 32), (80, 24), (70, 16)):
+    """A figure as a PNG that is no larger than it may be.
+
+    Its colours are spread over all that it has, however few points have them, so that colour bars stay even.
+    """
+    method, dither = Image.Quantize.MAXCOVERAGE, Image.Dither.NONE
+    for dpi in (100, 90, 80, 70):
         raw, out = io.BytesIO(), io.BytesIO()
         figure.savefig(raw, dpi=dpi)
-        Image.open(raw).convert("RGB").quantize(colours, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
+        Image.open(raw).convert("RGB").quantize(256, method, dither=dither).save(out, "PNG", optimize=True)
         if out.tell() <= MOST:
             break
     return out.getvalue()
