@@ -6,19 +6,18 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from stream_mapper import builtin, nn, params, prior, recipes, selection, utils
-from stream_mapper.data import Data
-from stream_mapper.errors import InputError
-from stream_mapper.footprint import Footprint
-from stream_mapper.models import Ends, IndependentModels, MixtureModel, Model
-from stream_mapper.track import Track
-from stream_mapper.trust import allow
-from stream_mapper.windows import WindowAlong
-
 if TYPE_CHECKING:
+    from stream_mapper import builtin, nn, params, prior, recipes, selection, utils
+    from stream_mapper.data import Data
+    from stream_mapper.errors import InputError
     from stream_mapper.fitted import Fit
+    from stream_mapper.footprint import Footprint
     from stream_mapper.loading import load
+    from stream_mapper.models import Ends, IndependentModels, MixtureModel, Model
     from stream_mapper.pipeline import fit
+    from stream_mapper.track import Track
+    from stream_mapper.trust import allow
+    from stream_mapper.windows import WindowAlong
 
 __version__ = "0.1.0"
 
@@ -45,13 +44,35 @@ __all__ = [
     "utils",
 ]
 
-_LATE = {"Fit": "fitted", "load": "loading"}
+_MODULES = ("builtin", "fit", "nn", "params", "prior", "recipes", "selection", "utils")
+_FROM = {
+    "Data": "data",
+    "Ends": "models",
+    "Fit": "fitted",
+    "Footprint": "footprint",
+    "IndependentModels": "models",
+    "InputError": "errors",
+    "MixtureModel": "models",
+    "Model": "models",
+    "Track": "track",
+    "WindowAlong": "windows",
+    "allow": "trust",
+    "load": "loading",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """What takes seconds to load, when it is asked for: Lightning and astropy come with it."""
-    if name == "fit":
-        return importlib.import_module("stream_mapper.fit")
-    if name in _LATE:
-        return getattr(importlib.import_module(f"stream_mapper.{_LATE[name]}"), name)
+    """What is asked for, when it is: torch, Lightning and astropy take seconds to load.
+
+    A command, for which this is run first, has to answer signals before that.
+    """
+    if name in _MODULES:
+        return importlib.import_module(f"stream_mapper.{name}")
+    if name in _FROM:
+        return getattr(importlib.import_module(f"stream_mapper.{_FROM[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Every public name, asked for or not."""
+    return sorted({*globals(), *__all__})

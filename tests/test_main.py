@@ -28,6 +28,14 @@ def test_naming_the_version_does_not_load_the_training():
     assert not {"lightning", "stream_mapper.training", "stream_mapper.fit"} & set(loaded.split())
 
 
+def test_a_command_answers_signals_before_anything_heavy_is_loaded():
+    """SIGTERM while torch or numpy are imported ends it with a line, for by then `main` has begun."""
+    code = "import sys, stream_mapper.__main__; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "stream_mapper.signals" in loaded
+    assert not {"torch", "numpy", "astropy", "jsonargparse"} & set(loaded)
+
+
 def test_python_runs_the_package_as_a_command():
     command = [sys.executable, "-m", "stream_mapper", "--version"]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -132,7 +132,7 @@ _COLUMNS: tuple[Callable[[Any, random.Random], Any], ...] = (
     _spoilt,
     lambda v, rng: np.nan_to_num(v).astype(rng.choice(_TYPES)),
     lambda v, rng: v.astype(rng.choice(("c16", "O", "U3", "S3"))),
-    lambda v, rng: MaskedColumn(v, mask=[rng.random() < 0.5 for _ in v]),
+    lambda v, rng: MaskedColumn(v, mask=np.reshape([rng.random() < 0.5 for _ in v.flat], v.shape)),
     lambda v, rng: MaskedColumn(v, mask=True),  # noqa: ARG005
     lambda v, rng: Column(v, unit=rng.choice(("", "kg", "rad", "mas / yr", "dex", "mag(AB)", "km s-1", "deg2", "kpc"))),
     lambda v, rng: np.stack([v, v], axis=-1),  # noqa: ARG005
