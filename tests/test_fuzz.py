@@ -110,13 +110,15 @@ def test_several_identifiers_a_star_are_refused():
         check_ids(table, "source_id", "t.fits")
 
 
-@pytest.mark.parametrize("change", ["cut", "nside"])
+@pytest.mark.parametrize("change", ["cut", "nside", "line"])
 def test_a_damaged_map_of_the_sky_is_refused(change, tmp_path):
     table = Table({"PIXEL": np.arange(192), "VALUE": np.ones(192)}, meta={"ORDERING": "NESTED", "NSIDE": 4})
     path = tmp_path / "map.fits"
     table.write(path)
     if change == "cut":
         path.write_bytes(path.read_bytes()[:-2880])
+    elif change == "line":
+        path.write_bytes(path.read_bytes().replace(b"ORDERING= 'NESTED  '", b'ORDERING= "NESTED\xff  '))
     else:
         fits.setval(path, "NSIDE", value="four", ext=1)
     with pytest.raises(InputError, match=r"cannot be read as FITS|says its NSIDE.*four"):

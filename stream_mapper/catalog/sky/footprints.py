@@ -78,15 +78,20 @@ def _reader(path: Path, threshold: float) -> IsSeen:
 
 
 def _table(path: Path) -> tuple[Any, Any]:
-    """Header and rows of the first table of a FITS file."""
+    """What the first table of a FITS file says of its pixels, and its rows."""
     try:
         with fits.open(path) as hdus:
-            tables = [(hdu.header, hdu.data) for hdu in hdus if isinstance(hdu, fits.BinTableHDU)]
+            tables = [(_said(hdu.header), hdu.data) for hdu in hdus if isinstance(hdu, fits.BinTableHDU)]
     except Exception as error:  # a damaged header ends in any
         raise InputError(f"{path}: cannot be read as FITS ({one_line(error)}).") from error
     if not tables:
         raise InputError(f"{path}: has no table; a MOC and a HEALPix map have one.")
     return tables[0]
+
+
+def _said(header: Any) -> dict[str, Any]:
+    """Ordering and number of the pixels; a damaged line of the header is an error where it is read."""
+    return {name: header[name] for name in ("ORDERING", "NSIDE") if name in header}
 
 
 def _of_moc(path: Path) -> IsSeen:
