@@ -92,6 +92,14 @@ def test_figures_are_as_wide_as_columns_and_leave_the_settings_alone(subject, na
     figure.savefig(tmp_path / "figure.png", dpi=40)
 
 
+def test_the_legend_of_several_components_is_inside_the_figure(subject):
+    first = subject.components[0]
+    figure = widths(replace(subject, components=[first, *(replace(first, name=f"spur {i}") for i in range(3))]))
+    figure.draw_without_rendering()
+    box = figure.legends[0].get_window_extent()
+    assert 0 <= box.x0 < box.x1 <= figure.bbox.width
+
+
 def of_label(axes, label):
     return [one for one in axes.get_lines() if one.get_label() == label]
 

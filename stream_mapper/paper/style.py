@@ -105,7 +105,8 @@ def legend(figure: Figure, *last: str) -> None:
         if label in handles:
             handles[label] = handles.pop(label)
     if handles:
-        columns: dict[str, Any] = {"ncols": min(len(handles), 7), "loc": "outside upper right"}
+        fitting = int(figure.get_figwidth())  # a label takes about an inch
+        columns: dict[str, Any] = {"ncols": min(len(handles), fitting), "loc": "outside upper right"}
         figure.legend(list(handles.values()), list(handles), **columns)
 
 
