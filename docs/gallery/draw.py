@@ -34,7 +34,7 @@ def small(figure: Figure) -> bytes:
     for dpi in (100, 90, 80, 70):
         raw, out = io.BytesIO(), io.BytesIO()
         figure.savefig(raw, dpi=dpi)
-        Image.open(raw).convert("RGB").quantize(256, method, dither=dither).save(out, "PNG", optimize=True)
+        Image.open(raw).convert("RGB").quantize(256, method, kmeans=1, dither=dither).save(out, "PNG", optimize=True)
         if out.tell() <= MOST:
             break
     return out.getvalue()
