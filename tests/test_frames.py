@@ -313,3 +313,20 @@ def test_a_frame_of_settings_is_the_same():
     assert all(torch.equal(one[name], other[name]) for name in one.names)
     assert pickle.loads(pickle.dumps(frame)).metadata() == frame.metadata()
     assert describe(frame)["init_args"]["frame"]["name"] == "Pal5PriceWhelan18"
+
+
+def test_a_correlation_beyond_one_is_refused():
+    table = sky(5)
+    table["pmra_pmdec_corr"][3] = -1.5
+    with pytest.raises(InputError, match=r"'pmra_pmdec_corr'.* is outside -1..1 in 1 rows, e.g. -1.5 in row 3"):
+        SkyFrame(FRAMES[0]).add_stream_coordinates(table)
+
+
+def test_the_error_of_one_proper_motion_alone_is_of_no_use(caplog):
+    pytest.importorskip("gala")
+    table = sky(5)
+    table.remove_column("pmdec_error")
+    out = SkyFrame(FRAMES[0]).add_stream_coordinates(table)
+    assert "pm_phi1" in out.colnames
+    assert "pm_phi1_err" not in out.colnames
+    assert "proper-motion errors need both" in caplog.text

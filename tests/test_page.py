@@ -149,6 +149,25 @@ def test_report_of_a_run_whose_checkpoint_cannot_be_read(tmp_path, capsys):
     assert "believable" in page
 
 
+@pytest.mark.parametrize(
+    ("metrics", "options", "message"),
+    [
+        ("[1, 2]", [], "metrics.json: holds a list, not numbers by name"),
+        ('{"verdict": ', [], "metrics.json: is not complete"),
+        ('{"stars": 3}', ["--figures"], "its figures cannot be drawn"),
+    ],
+)
+def test_a_run_of_which_there_is_no_report_is_refused_in_a_line(metrics, options, message, tmp_path, capsys):
+    (tmp_path / "metrics.json").write_text(metrics)
+    with pytest.raises(SystemExit) as stop:
+        console(["report", str(tmp_path), *options])
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert message in line
+    assert not (tmp_path / "report.html").exists()
+
+
 def test_a_number_of_a_table_and_its_quantiles_are_one_column():
     given = {"kind": ["gap"], "phi1": [-20.123], "phi1_05": [-20.4], "phi1_95": [-19.8], "width_05": [1.0], "z": [7.0]}
     table = Table(given)

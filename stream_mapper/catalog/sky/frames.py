@@ -187,9 +187,6 @@ def _correlation(reader: ColumnReader, sources: Mapping[str, Column], name: str,
     if name not in sources:
         return np.full(len(reader.table), instead)
     values = reader.values(name, sources[name])
-    if (np.abs(values) > 1).any():
-        largest = np.nanmax(np.abs(values))
-        raise InputError(f"{reader.path}: {sources[name].column!r} reaches {largest}; a correlation is in -1..1.")
     return np.where(np.isnan(values), instead, values)
 
 
