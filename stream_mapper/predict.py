@@ -23,7 +23,8 @@ def predict(
     draws: int = 32,
     chunk_size: int = 262_144,
     processes: int = 1,
-    share: str = "1/1",
+    scheduler: str | None = None,
+    scheduler_file: FilePath | None = None,
     overwrite: bool = False,
     allow: Sequence[str] = (),
 ) -> Path:
@@ -40,9 +41,9 @@ def predict(
             file for each file of the catalogue, and is a HATS catalogue if that is one.
         draws: Draws of the posterior for the quantiles; 0 for none, which is several times faster.
         chunk_size: Stars in memory at once, in each process.
-        processes: Processes that share the parts of a catalogue of Parquet.
-        share: The parts to compute, such as 3/16 for every 16th from the third: one process of a job array. The last
-            to finish puts the result together.
+        processes: Processes of this machine that compute the parts of a catalogue of Parquet; more than one needs Dask.
+        scheduler: Address of a scheduler of Dask, such as tcp://node1:8786, whose workers compute them instead.
+        scheduler_file: The file in which such a scheduler has written its address.
         overwrite: Whether to replace a folder that holds another prediction, or the beginnings of one.
         allow: Modules of your own with the classes and functions of the model; name only what you trust.
 
@@ -50,18 +51,19 @@ def predict(
         InputError: If the checkpoint or the table cannot be used, or the output is one of them.
     """
     from stream_mapper.catalog import check_apart, is_partitioned  # noqa: PLC0415
-    from stream_mapper.prediction import Predictor, Share, predict_parts  # noqa: PLC0415
+    from stream_mapper.cluster import Workers  # noqa: PLC0415
+    from stream_mapper.prediction import Predictor, predict_parts  # noqa: PLC0415
 
     trust.allow(*allow)
     check_at_least("draws", draws, 0)
-    for name, value in {"chunk_size": chunk_size, "processes": processes}.items():
-        check_at_least(name, value)
-    source, target, shares = Path(catalogue), Path(output), Share.parse(share)
+    check_at_least("chunk_size", chunk_size)
+    workers = Workers(processes, scheduler, scheduler_file)
+    source, target = Path(catalogue), Path(output)
     in_parts = _check_target(os.fspath(output))
     check_apart(target, source, Path(checkpoint))
     predictor = Predictor(os.fspath(checkpoint), draws)
     if not (is_partitioned(source) and (in_parts or target.name.lower().endswith(".parquet"))):
-        _check_whole(source, target, in_parts, shares.of)
+        _check_whole(source, target, in_parts, workers.is_elsewhere)
         _predict_whole(predictor, os.fspath(catalogue), target)
         return target
     predict_parts(
@@ -70,8 +72,7 @@ def predict(
         target,
         in_parts=in_parts,
         chunk_size=chunk_size,
-        processes=processes,
-        share=shares,
+        workers=workers,
         overwrite=overwrite,
     )
     return target
@@ -113,14 +114,14 @@ def _check_target(output: str) -> bool:
     return True
 
 
-def _check_whole(source: Path, target: Path, in_parts: bool, shares: int) -> None:
+def _check_whole(source: Path, target: Path, in_parts: bool, is_shared: bool) -> None:
     """Raise InputError if a table that is read whole is to be treated like one in parts."""
     if source.is_dir() and any(source.rglob("*.parquet")):
         raise InputError(f"{target}: a folder of Parquet is written as .parquet or as a folder; give such an output.")
     if in_parts and source.is_file():
         raise InputError(f"{target}: only Parquet is written as a folder of parts, and {source} is none; name a table.")
-    if shares > 1:
-        raise InputError(f"share: only the parts of Parquet can be shared out; {source} is read whole.")
+    if is_shared:
+        raise InputError(f"scheduler: only the parts of Parquet can be shared out; {source} is read whole.")
 
 
 def main(args: Sequence[str] | None = None) -> None:

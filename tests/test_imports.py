@@ -71,7 +71,8 @@ MAY_IMPORT = {
     "commands": {"errors", "paths", "trust", "configuration", "messages", "ranks", "signals"},
     "training": WHOLES | {"commands", "messages", "ranks", "signals"},
     "pipeline": WHOLES | {"fitted", "training", "__version__"},
-    "prediction": WHOLES | {"fitted", "loading", "commands", "__version__"},
+    "cluster": {"errors", "__version__"},
+    "prediction": WHOLES | {"fitted", "loading", "commands", "cluster", "__version__"},
 }
 # File -> the one name it may import against that order, inside a function: nothing is loaded until it is called for.
 # The catalogue knows no models, so that there is no circle.
@@ -106,6 +107,9 @@ ONLY_IN = {
     "mocpy": {"catalog"},
     "cdshealpix": {"catalog"},
     "lsdb": {"lsdb"},
+    "dask": {"cluster"},
+    "distributed": {"cluster"},
+    "hats": {"catalog"},
     "pandas": {"lsdb"},
     "pyvo": {"archive"},
     "requests": {"archive"},

@@ -1,8 +1,15 @@
 """Prediction of catalogues of any size: in parts, in chunks, in processes, and again from where it stopped."""
 
 import hashlib
+import io
 import json
+import os
 import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
 import warnings
 from functools import cache, partial
 from itertools import pairwise
@@ -13,10 +20,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from astropy.io.votable import parse
 from astropy.table import MaskedColumn, Table
 
-from stream_mapper.catalog import Part, find_parts, read_table, write_table
+from stream_mapper.catalog import find_parts, read_table, write_table
 from stream_mapper.commands import run as as_command
+from stream_mapper.errors import InputError
 from stream_mapper.fit import main as fit
 from stream_mapper.inference import membership
 from stream_mapper.inference.draws import over_draws, quantiles
@@ -24,7 +33,7 @@ from stream_mapper.inference.frozen import known_densities
 from stream_mapper.inference.membership import memberships, p_member
 from stream_mapper.loading import load
 from stream_mapper.predict import main, predict
-from stream_mapper.prediction import Predictor, part_folder, parts, predictor, streamed
+from stream_mapper.prediction import Predictor, part_folder, parts, predictor, streamed, worker
 from stream_mapper.quantiles import QUANTILE_NAMES
 from stream_mapper.simulate import main as simulate
 
@@ -118,16 +127,18 @@ def folder(arrow, path, names=("a.parquet", "b/c.parquet", "b/d.parquet", "e.par
 
 def hats(arrow, path):
     """A HATS catalogue, one of its pixels a folder of files."""
+    pytest.importorskip("hats")
     pixels = ["Norder=0/Dir=0/Npix=1", "Norder=0/Dir=0/Npix=2", "Norder=1/Dir=0/Npix=30"]
     names = [f"dataset/{pixels[0]}.parquet", f"dataset/{pixels[1]}/0.parquet", f"dataset/{pixels[1]}/1.parquet"]
     folder(arrow, path, (*names, f"dataset/{pixels[2]}.parquet"))
     (path / "_metadata").unlink()
     (path / "dataset" / "_common_metadata").write_bytes(b"")
     (path / "dataset" / "_metadata").write_bytes(b"")
-    pq.write_table(arrow.slice(0, 5), path / "dataset" / "data_thumbnail.parquet")
     (path / "partition_info.csv").write_text("Norder,Npix\n0,1\n0,2\n1,30\n")
     (path / "per_partition_statistics.parquet").write_text("old")
-    text = f"#HATS catalog\nhats_nrows={len(arrow)}\nhats_cols_default=id phi1\nhats_estsize=1\n"
+    (path / "data_thumbnail.parquet").write_text("old")
+    text = f"obs_collection=stars\ndataproduct_type=object\nhats_nrows={len(arrow)}\nhats_cols_default=id phi1\n"
+    text += "hats_col_ra=phi1\nhats_col_dec=phi2\nhats_estsize=1\nhats_creation_date=2026-01-01\nobs_title=a=b\n"
     (path / "hats.properties").write_text(text)
     return path
 
@@ -135,11 +146,12 @@ def hats(arrow, path):
 LAYOUTS = {"one file": one_file, "one row group": one_group, "folder": folder, "HATS": hats}
 
 
+OF_HATS = ("data_thumbnail.parquet", "per_partition_statistics.parquet")
+
+
 def rows_of(path):
     """The rows of a file, or of all parts of a folder in order."""
-    files = (
-        [path] if path.is_file() else sorted(p for p in path.rglob("*.parquet") if p.name != "data_thumbnail.parquet")
-    )
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*.parquet") if p.name not in OF_HATS)
     return pa.concat_tables([pq.ParquetFile(file).read() for file in files])
 
 
@@ -175,10 +187,16 @@ def test_parts_mirror_those_of_the_catalogue(best, catalogue, tmp_path):
     footers = pq.read_metadata(tmp_path / "out" / "dataset" / "_metadata")
     assert footers.num_rows == len(catalogue)
     assert footers.row_group(0).column(0).file_path == "Norder=0/Dir=0/Npix=1.parquet"
-    assert "p_member_95" in pq.read_schema(tmp_path / "out" / "dataset" / "_common_metadata").names
-    properties = dict(line.split("=") for line in (tmp_path / "out" / "hats.properties").read_text().split("\n")[1:-1])
+    schema = pq.read_schema(tmp_path / "out" / "dataset" / "_common_metadata")
+    assert "p_member_95" in schema.names
+    assert b'name="p_member_95"' in schema.metadata[b"IVOA.VOTable-Parquet.content"]
+    lines = (tmp_path / "out" / "hats.properties").read_text().splitlines()
+    properties = dict(line.split("=", 1) for line in lines if "=" in line)
     assert properties["hats_cols_default"].startswith("id phi1 p_stream p_background p_member ")
     assert int(properties["hats_estsize"]) > 1
+    assert properties["obs_title"] == "a=b"
+    assert properties["hats_builder"].startswith("stream_mapper v")
+    assert "hats_creation_date" not in properties  # the same command gives the same bytes
 
 
 def test_units_and_metadata_survive(best, catalogue, tmp_path):
@@ -214,36 +232,51 @@ def test_the_size_of_a_chunk_changes_no_membership(chunk_size, best, catalogue, 
     assert_same_memberships(rows_of(tmp_path / "out.parquet"), expected)
 
 
-def test_processes_and_shares_give_the_same_bytes(best, catalogue, tmp_path, caplog):
+def dies_once(task, folder, part):
+    """What computes a part on a worker, which the second part kills in the middle, the first time."""
+    mark = folder.parent / "killed"
+    if part.place == "b/d.parquet" and not mark.exists():
+        mark.touch()
+        whole = parts.PartWriter._chunks
+
+        def chunks(self, *arguments):
+            yield next(whole(self, *arguments))
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        parts.PartWriter._chunks = chunks
+    return worker.compute_part(task, folder, part)
+
+
+def test_two_processes_give_the_same_bytes_though_one_is_killed(best, catalogue, tmp_path, caplog, monkeypatch):
+    pytest.importorskip("distributed")
     source = folder(catalogue, tmp_path / "in")
     run = lambda name, **how: predict(best, str(source), str(tmp_path / name), draws=2, chunk_size=200, **how)  # noqa: E731
     run("one")
-    run("two", processes=2)
     caplog.clear()
-    for share in ("2/3", "1/3"):
-        run("shares", share=share)
-        assert not (tmp_path / "shares").exists()
-    assert "outside the fitted window" not in caplog.text
-    run("shares", share="3/3")
-    assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "two") == bytes_of(tmp_path / "shares")
+    monkeypatch.setattr(streamed, "compute_part", dies_once)
+    run("two", processes=2)
+    assert (tmp_path / "killed").exists()
+    said = [line for line in caplog.messages if "a worker ended early" in line]
+    assert len(said) == 1
+    assert "b/d.parquet" in said[0]
+    assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "two")
 
 
 @pytest.mark.parametrize(("moment", "output"), [("log", "out"), ("complete_hats", "out"), ("_merge", "out.parquet")])
-def test_two_shares_that_end_together_leave_one_result(moment, output, best, catalogue, tmp_path, monkeypatch):
+def test_one_command_twice_at_once_leaves_one_result(moment, output, best, catalogue, tmp_path, monkeypatch):
     source, target = folder(catalogue, tmp_path / "in"), tmp_path / output
-    first, second = (partial(predict, best, str(source), str(target), draws=2, share=s) for s in ("1/2", "2/2"))
-    first()
+    run = partial(predict, best, str(source), str(target), draws=2)
     place, at_work = (Predictor if moment == "log" else streamed), []
     complete = getattr(place, moment)
 
     def behind_another(*arguments):
         if not at_work:
             at_work.append(True)
-            first()
+            run()
         complete(*arguments)
 
     monkeypatch.setattr(place, moment, behind_another)
-    second()
+    run()
     assert len(rows_of(target)) == len(catalogue)
     assert {path.name for path in tmp_path.iterdir()} == {"in", output}
 
@@ -286,19 +319,6 @@ def test_a_stopped_prediction_goes_on_and_gives_the_same_bytes(output, best, cat
     assert begun == ["b/d.parquet", "e.parquet"]
     assert bytes_of(tmp_path / output) == bytes_of(tmp_path / f"whole_{output}")
     assert not left.exists()
-
-
-def test_an_interrupted_process_of_a_pool_ends(monkeypatch):
-    def interrupted(*_):
-        raise KeyboardInterrupt
-
-    def ended(status):
-        raise SystemExit(status)
-
-    monkeypatch.setattr(streamed, "_writer", interrupted)
-    monkeypatch.setattr(streamed.os, "_exit", ended)
-    with pytest.raises(SystemExit, match="130"):
-        streamed._run(Part(Path("a"), "a"), Path("b"))
 
 
 def refused(capsys, function):
@@ -362,9 +382,19 @@ def no_stars(path, arrow):
         pq.write_table(arrow.slice(0, 0), file)
 
 
-def collection(path, arrow):
+def no_primary(path, arrow):
     hats(arrow, path / "field")
-    (path / "collection.properties").touch()
+    (path / "collection.properties").write_text("obs_collection=c\nhats_primary_table_url=stars\n")
+
+
+def no_pixel(path, arrow):
+    hats(arrow, path)
+    (path / "dataset" / "Norder=1" / "Dir=0" / "Npix=30.parquet").unlink()
+
+
+def no_properties(path, arrow):
+    hats(arrow, path)
+    (path / "hats.properties").write_text("obs_collection=stars\n")
 
 
 BAD_FOLDERS = {
@@ -373,7 +403,9 @@ BAD_FOLDERS = {
     infinite: r"e.parquet, from row 100: column 'g' \(for 'g'\) is infinite in 1 rows, e.g. inf in row 50",
     no_files: "is a folder; give the path of a table, or of a folder with Parquet files in it",
     no_stars: "the table has no rows",
-    collection: r"is a collection of the HATS catalogues \['field'\]; give one of them",
+    no_primary: r"its catalogue stars is not in the collection; there are \['field'\]",
+    no_pixel: "1 of 3 pixels have no file, such as dataset/Norder=1/Dir=0/Npix=30; is the copy complete",
+    no_properties: "its properties cannot be used: .*dataproduct_type",
 }
 
 
@@ -395,8 +427,16 @@ BAD_OUTPUTS = {
     "file": ({"output": "file"}, "is a file"),
     "foreign": ({"output": "foreign", "overwrite": True}, "exists and is not the result of this prediction"),
     "FITS in parts": ({"catalogue": "stars.fits", "output": "out"}, "only Parquet is written as a folder of parts"),
-    "share of FITS": ({"catalogue": "stars.fits", "output": "out.fits", "share": "1/2"}, "only the parts of Parquet"),
-    "no share": ({"output": "out", "share": "3/2"}, "share '3/2': give"),
+    "FITS shared out": (
+        {"catalogue": "stars.fits", "output": "out.fits", "scheduler": "tcp://127.0.0.1:1"},
+        "only the parts of Parquet",
+    ),
+    "two clusters": (
+        {"output": "out", "processes": 2, "scheduler": "tcp://127.0.0.1:1"},
+        "processes and scheduler: each says where to compute; give one of them",
+    ),
+    "no scheduler": ({"output": "out", "scheduler": "tcp://127.0.0.1:1"}, "no scheduler answers at tcp://127.0.0.1:1"),
+    "no scheduler's file": ({"output": "out", "scheduler_file": "no.json"}, "no.json: does not exist"),
     "no process": ({"output": "out", "processes": 0}, "processes must be 1 or more"),
     "no chunk": ({"output": "out", "chunk_size": 0}, "chunk_size must be 1 or more"),
 }
@@ -485,16 +525,27 @@ def test_without_draws_there_are_no_quantiles_and_no_warning(best, catalogue, tm
     assert not [record for record in caplog.records if "quantiles" in record.getMessage()]
 
 
-@pytest.fixture(scope="module")
-def by_lsdb(stars, tmp_path_factory):
-    """The simulated stars as a HATS catalogue that LSDB wrote, at made-up places on the sky."""
+def as_lsdb_writes(stars, path, **how):
+    """The simulated stars as LSDB writes them, at made-up places on the sky."""
     lsdb = pytest.importorskip("lsdb")
     frame = read_table(stars)["phi1", "phi2", "parallax", "g", "r", "g_err", "r_err"].to_pandas()
     frame = frame.assign(id=np.arange(len(frame)), ra=frame.phi1 % 360, dec=5 * frame.phi2, p_member=7.0)
-    made = lsdb.from_dataframe(frame, ra_column="ra", dec_column="dec", partition_rows=300, margin_threshold=None)
-    path = tmp_path_factory.mktemp("hats") / "stars"
-    made.write_catalog(path, as_collection=False)
+    margin = 7200.0 if how.get("as_collection", True) else None
+    made = lsdb.from_dataframe(frame, ra_column="ra", dec_column="dec", partition_rows=300, margin_threshold=margin)
+    made.write_catalog(path, **how)
     return path
+
+
+@pytest.fixture(scope="module")
+def by_lsdb(stars, tmp_path_factory):
+    """A HATS catalogue."""
+    return as_lsdb_writes(stars, tmp_path_factory.mktemp("hats") / "stars", as_collection=False)
+
+
+@pytest.fixture(scope="module")
+def collection(stars, tmp_path_factory):
+    """A collection: a catalogue and its margin."""
+    return as_lsdb_writes(stars, tmp_path_factory.mktemp("hats") / "collection", catalog_name="field")
 
 
 def test_lsdb_opens_the_result_and_computes_the_same(best, by_lsdb, tmp_path, monkeypatch):
@@ -513,3 +564,86 @@ def test_lsdb_opens_the_result_and_computes_the_same(best, by_lsdb, tmp_path, mo
     members = mapped.query("p_member > 0.5").compute()
     assert set(members["id"]) == set(ours["id"][ours["p_member"] > 0.5])
     assert len(members) > 50
+
+
+def test_a_collection_becomes_one_with_its_margin(best, collection, tmp_path, caplog):
+    lsdb = pytest.importorskip("lsdb")
+    caplog.set_level("INFO", "stream_mapper")
+    predict(best, str(collection), str(tmp_path / "members"), draws=2)
+    given, made = lsdb.open_catalog(collection), lsdb.open_catalog(tmp_path / "members")
+    assert made.hc_collection.default_margin == given.hc_collection.default_margin
+    assert made.margin.compute()["id"].tolist() == given.margin.compute()["id"].tolist() != []
+    assert "p_member_input" in made.margin.columns
+    once = made.compute().set_index("id")
+    repeated = made.margin.compute().set_index("id")
+    np.testing.assert_allclose(repeated["p_member"], once["p_member"][repeated.index], atol=1e-6)
+    said = [line for line in caplog.messages if "outside the fitted window" in line]
+    assert all(f"of {len(once)} stars" in line for line in said)
+    folder = tmp_path / "members" / "field"
+    assert "p_member::max_value" in pq.read_schema(folder / "per_partition_statistics.parquet").names
+    votable = pq.read_schema(folder / "dataset" / "_common_metadata").metadata[b"IVOA.VOTable-Parquet.content"]
+    fields = {field.name: field for field in parse(io.BytesIO(votable)).get_first_table().fields}
+    assert fields["p_member"].ucd == "stat.probability"
+    assert "phi1" in fields
+    predict(best, str(collection), str(tmp_path / "members.parquet"), draws=2)
+    assert sorted(read_table(tmp_path / "members.parquet")["id"]) == sorted(once.index)
+
+
+def test_without_its_package_hats_is_refused_in_a_line(best, catalogue, tmp_path, capsys, monkeypatch):
+    source = hats(catalogue, tmp_path / "in")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "hats"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "hats", None)
+    line = refused(capsys, lambda: predict(best, str(source), str(tmp_path / "out"), draws=1))
+    assert "pip install 'stream_mapper[hats]'" in line
+
+
+@pytest.fixture(scope="module")
+def scheduler_file(tmp_path_factory):
+    """The file of a scheduler of Dask with one worker of two threads, as somebody else has started them."""
+    pytest.importorskip("distributed")
+    file = tmp_path_factory.mktemp("cluster") / "scheduler.json"
+    here = ["--scheduler-file", str(file), "--host", "127.0.0.1", "--no-dashboard"]
+    scheduler = [sys.executable, "-m", "distributed.cli.dask_scheduler", *here, "--port", "0"]
+    worker = [sys.executable, "-m", "distributed.cli.dask_worker", *here, "--nthreads", "2", "--no-nanny"]
+    started = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for command in (scheduler, worker)]
+    while not file.is_file():
+        time.sleep(0.1)
+    yield file
+    for process in reversed(started):
+        process.kill()
+        process.wait()
+
+
+def test_a_cluster_that_runs_already_gives_the_same_bytes(best, collection, scheduler_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = lambda name, **how: predict(best, str(collection), name, draws=2, **how)  # noqa: E731
+    run("one")
+    run("theirs", scheduler_file=str(scheduler_file))
+    files = {str(path.relative_to("one")): path.read_bytes() for path in Path("one").rglob("*") if path.is_file()}
+    assert files == {name: (Path("theirs") / name).read_bytes() for name in files}
+    address = json.loads(scheduler_file.read_text())["address"]
+    copy = shutil.copy(best, tmp_path / "best.ckpt")
+    monkeypatch.setattr(part_folder, "digest_of", lambda _: "of another")
+    with pytest.raises(InputError, match=r"best.ckpt: is another file for a worker; every worker needs the files"):
+        predict(str(copy), str(collection), "other", draws=2, scheduler=address)
+
+
+def test_jobs_of_slurm_compute_the_parts(best, catalogue, tmp_path, monkeypatch):
+    """The commands of SLURM are stand-ins that start and end a job on this machine."""
+    jobqueue = pytest.importorskip("dask_jobqueue")
+    source = folder(catalogue, tmp_path / "in")
+    commands = {
+        "sbatch": 'setsid bash "$1" > /dev/null 2>&1 &\necho "Submitted batch job $!"',
+        "scancel": 'kill -- "-$1"',
+    }
+    for name, text in commands.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    here = {"host": "127.0.0.1", "dashboard_address": None}
+    with jobqueue.SLURMCluster(cores=1, memory="8GB", scheduler_options=here) as cluster:
+        cluster.scale(jobs=1)
+        predict(best, str(source), str(tmp_path / "out"), draws=2, scheduler=cluster.scheduler_address)
+    predict(best, str(source), str(tmp_path / "one"), draws=2)
+    assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "one")

@@ -7,7 +7,6 @@ import json
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,40 +19,15 @@ _DONE = ".done"
 Manifest = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Share:
-    """Which of the parts a process of a job array computes: every ``of``-th, from the ``index``-th.
-
-    Arguments:
-        index: Number of the share, from 1.
-        of: Number of shares.
-    """
-
-    index: int = 1
-    of: int = 1
-
-    @classmethod
-    def parse(cls, text: str) -> Share:
-        """The share ``3/16``.
-
-        Raises:
-            InputError: If it is no such share.
-        """
-        index, _, of = text.partition("/")
-        if not (index.isdecimal() and of.isdecimal() and 1 <= int(index) <= int(of)):
-            raise InputError(f"share {text!r}: give the number of this share and of all, such as 3/16.")
-        return cls(int(index), int(of))
-
-    def of_parts(self, parts: Sequence[Part]) -> list[Part]:
-        """The parts of this share."""
-        return list(parts[self.index - 1 :: self.of])
+def digest_of(checkpoint: str) -> str:
+    """What tells a checkpoint from any other."""
+    return hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()
 
 
 def manifest(checkpoint: str, parts: Sequence[Part], **arguments: Any) -> Manifest:
     """What two predictions must have in common for one to go on where the other stopped."""
-    digest = hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()
     inputs = {part.place: [part.path.name, part.path.stat().st_size, int(part.path.stat().st_mtime)] for part in parts}
-    return {"checkpoint": digest, **arguments, "inputs": inputs}
+    return {"checkpoint": digest_of(checkpoint), **arguments, "inputs": inputs}
 
 
 class PartFolder:
@@ -123,12 +97,15 @@ class PartFolder:
         Raises:
             OSError: If another process has just done so.
         """
-        for left in self.folder.rglob(".*.parquet"):  # of a process that was killed while it wrote
-            left.unlink(missing_ok=True)
         if (self.target / MANIFEST).is_file() and _differences(self.target, self.plan):
             _remove(self.target)
         self.folder.replace(self.target)
         shutil.rmtree(self.target / _DONE)
+
+    def remove_unfinished(self) -> None:
+        """Remove what a process left that was killed while it wrote."""
+        for left in self.folder.rglob(".*.parquet"):
+            left.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Remove the folder."""

@@ -15,7 +15,7 @@ from stream_mapper.results.tally import Tally
 
 @dataclass(frozen=True)
 class PartTask:
-    """What is done with every part, as a process is told it.
+    """What is done with every part, as a worker is told it.
 
     Arguments:
         checkpoint: The checkpoint of the fit.
@@ -25,6 +25,7 @@ class PartTask:
         like: A file of the catalogue, whose columns the others must have.
         renamed: Columns of the input that are called otherwise in the result.
         allowed: Packages and modules that the model may be built from.
+        digest: What tells the checkpoint from one that takes its place.
     """
 
     checkpoint: str
@@ -34,6 +35,7 @@ class PartTask:
     like: Path
     renamed: Mapping[str, str]
     allowed: tuple[str, ...] = ()
+    digest: str = ""
 
 
 class PartWriter:

@@ -1,18 +1,13 @@
-"""Prediction of a catalogue of Parquet part by part: flat in memory, by many processes, and from where it stopped."""
+"""Prediction of a catalogue of Parquet part by part: flat in memory, on many workers, and from where it stopped."""
 
 from __future__ import annotations
 
 import logging
-import multiprocessing
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import partial
 from itertools import chain
 from pathlib import Path
-
-import torch
 
 from stream_mapper import __version__
 from stream_mapper.catalog import (
@@ -23,23 +18,23 @@ from stream_mapper.catalog import (
     extended,
     find_parts,
     joined,
-    set_threads,
     write_chunks,
 )
-from stream_mapper.commands import ignore_expected
+from stream_mapper.cluster import Workers
 from stream_mapper.errors import InputError
-from stream_mapper.prediction.part_folder import PartFolder, Share, manifest
+from stream_mapper.paths import absolute
+from stream_mapper.prediction.part_folder import PartFolder, manifest
 from stream_mapper.prediction.parts import PartTask, PartWriter
 from stream_mapper.prediction.predictor import Predictor
+from stream_mapper.prediction.worker import compute_part
 from stream_mapper.progress import progress
 from stream_mapper.results.annotation import clashes
 from stream_mapper.results.tally import Tally
-from stream_mapper.trust import allow, allowed
+from stream_mapper.trust import allowed
 
 _log = logging.getLogger("stream_mapper")
 
 _PROBE = 10_000  # stars read before the work begins, to find what is wrong with the catalogue as a whole
-_writer: PartWriter | None = None  # of a process of a pool
 
 
 def predict_parts(
@@ -49,10 +44,9 @@ def predict_parts(
     *,
     in_parts: bool,
     chunk_size: int,
-    processes: int = 1,
-    share: Share | None = None,
+    workers: Workers | None = None,
     overwrite: bool = False,
-) -> bool:
+) -> None:
     """Write the memberships of a catalogue of Parquet.
 
     Arguments:
@@ -61,17 +55,16 @@ def predict_parts(
         target: Where the result goes.
         in_parts: Whether that is a folder with a part for each part of the catalogue, or one file.
         chunk_size: Stars in memory at once.
-        processes: Processes that share the parts.
-        share: The parts that are computed here; all by default.
+        workers: Who computes the parts; by default this process.
         overwrite: Whether a prediction with other arguments, finished or not, is replaced.
-
-    Returns:
-        Whether the result is complete; with shares, the one that finds all parts there completes it.
 
     Raises:
         InputError: If the catalogue cannot be used or something else is where the result goes.
     """
-    parts, share = find_parts(catalogue), share or Share()
+    workers = workers or Workers()
+    if workers.are_many(2):  # paths have to mean the same elsewhere
+        catalogue, target = (Path(absolute(path)) for path in (catalogue, target))
+    parts = [part for part in find_parts(catalogue) if in_parts or not part.is_repeated]
     _check_apart(catalogue, target)
     plan = manifest(
         predictor.checkpoint,
@@ -84,20 +77,16 @@ def predict_parts(
     folder = PartFolder(target, plan)
     if in_parts and folder.is_complete(overwrite):
         _log.info("%s: is complete already; nothing is left to do.", target)
-        return True
+        return
     like = _probe(predictor, catalogue, parts)
     renamed = clashes(like.names, predictor.annotation.names, str(catalogue))
     predictor.warn_without_draws()
-    task = PartTask(predictor.checkpoint, predictor.draws, chunk_size, in_parts, like.path, renamed, allowed())
+    checkpoint = absolute(predictor.checkpoint)
+    digest = plan["checkpoint"]
+    task = PartTask(checkpoint, predictor.draws, chunk_size, in_parts, like.path, renamed, allowed(), digest)
     folder.open(overwrite)
-    _compute(PartWriter(task, predictor), folder, share.of_parts(parts), processes, alone=share.of == 1)
-    left = sum(not folder.is_done(part) for part in parts)
-    if left:
-        text = "%d of %d parts are done; the last of the other shares completes %s."
-        _log.info(text, len(parts) - left, len(parts), target)
-        return False
+    _compute(PartWriter(task, predictor), folder, parts, workers)
     _complete(folder, task, parts, catalogue, predictor, like.names)
-    return True
 
 
 def _check_apart(source: Path, target: Path) -> None:
@@ -122,22 +111,20 @@ def _probe(predictor: Predictor, catalogue: Path, parts: Sequence[Part]) -> Parq
     raise InputError(f"{catalogue}: the table has no rows; stars are needed.")
 
 
-def _compute(writer: PartWriter, folder: PartFolder, parts: Sequence[Part], processes: int, alone: bool) -> None:
+def _compute(writer: PartWriter, folder: PartFolder, parts: Sequence[Part], workers: Workers) -> None:
     """Compute the parts that are not done."""
     todo = [part for part in parts if not folder.is_done(part)]
     if len(todo) < len(parts):
         _log.info("%d of %d parts are done already.", len(parts) - len(todo), len(parts))
-    results = (
-        _in_pool(writer.task, folder, todo, processes)
-        if min(processes, len(todo)) > 1
-        else ((part, writer(part, folder.path(part))) for part in todo)
-    )
+    compute: Callable[[Part], Tally] = lambda part: writer(part, folder.path(part))  # noqa: E731
+    if workers.are_many(len(todo)):
+        compute = partial(compute_part, writer.task, folder.folder)
     try:
-        for part, tally in progress(results, "parts of the catalogue", len(todo)):
-            folder.note(part, tally.to_dict())
+        with closing(workers.results(compute, todo, lambda part: part.place)) as results:
+            for part, tally in progress(results, "parts of the catalogue", len(todo)):
+                folder.note(part, tally.to_dict())
     except BaseException as error:
-        if alone:
-            folder.remove_if_nothing_is_done()
+        folder.remove_if_nothing_is_done()
         _add_progress(error, folder, parts)
         raise
 
@@ -149,41 +136,6 @@ def _add_progress(error: BaseException, folder: PartFolder, parts: Sequence[Part
         error.args = (f"{done} of {len(parts)} parts are done; the same command goes on from there",)
 
 
-def _in_pool(task: PartTask, folder: PartFolder, parts: Sequence[Part], processes: int) -> Iterator[tuple[Part, Tally]]:
-    """The parts as they are finished by processes that divide the threads among them."""
-    threads = max(1, torch.get_num_threads() // processes)
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(processes, len(parts)), context, _start, (task, threads))
-    try:
-        futures = {pool.submit(_run, part, folder.path(part)): part for part in parts}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
-    except BrokenProcessPool as error:
-        advice = "the parts that are done are kept; start again with fewer processes or a smaller chunk_size"
-        raise InputError(f"a process ended early, perhaps for want of memory: {advice}.") from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _start(task: PartTask, threads: int) -> None:
-    """Make a process ready for its parts."""
-    global _writer  # noqa: PLW0603
-    ignore_expected()
-    torch.set_num_threads(threads)
-    set_threads(threads)
-    allow(*task.allowed)
-    _writer = PartWriter(task)
-
-
-def _run(part: Part, path: Path) -> Tally:
-    """Compute one part in a process of a pool; Ctrl-C ends the process, which would go on with the parts sent to it."""
-    assert _writer is not None
-    try:
-        return _writer(part, path)
-    except KeyboardInterrupt:
-        os._exit(130)
-
-
 def _complete(
     folder: PartFolder,
     task: PartTask,
@@ -192,10 +144,11 @@ def _complete(
     predictor: Predictor,
     names: Sequence[str],
 ) -> None:
-    """Make the result of the parts, if no other share has just done so."""
+    """Make the result of the parts, if no other such command has just done so."""
     noticed = None
     with _unless_done(folder):
-        noticed = sum(map(Tally.from_dict, folder.notes(parts)), Tally())
+        counted = [part for part in parts if not part.is_repeated]
+        noticed = sum(map(Tally.from_dict, folder.notes(counted)), Tally())
     if noticed is None:
         return
     try:
@@ -204,8 +157,10 @@ def _complete(
         folder.remove()
         raise
     with _unless_done(folder):
+        folder.remove_unfinished()
         if task.carried:
-            complete_hats(catalogue, folder.folder, predictor.annotation.names, dict(task.renamed))
+            builder = f"stream_mapper v{__version__}"
+            complete_hats(catalogue, folder.folder, predictor.annotation.names, dict(task.renamed), builder)
             folder.become_target()
         else:
             _merge(folder, task, parts, predictor)
@@ -214,7 +169,7 @@ def _complete(
 
 @contextmanager
 def _unless_done(folder: PartFolder) -> Iterator[None]:
-    """Inside, what fails because another share has completed the result meanwhile is no error."""
+    """Inside, what fails because another such command has completed the result meanwhile is no error."""
     try:
         yield
     except (OSError, InputError):

@@ -1,7 +1,8 @@
 """Catalogues of Parquet in parts: one file, a folder of files, or a HATS catalogue.
 
 A HATS catalogue is a folder with a file of properties and a file (or a folder of files) for each of its HEALPix pixels:
-``dataset/Norder=k/Dir=d/Npix=n.parquet`` (https://hats.readthedocs.io).
+``dataset/Norder=k/Dir=d/Npix=n.parquet`` (https://hats.readthedocs.io). A collection is a folder of these: a catalogue,
+and margins, which repeat the stars around each pixel.
 """
 
 from __future__ import annotations
@@ -12,11 +13,10 @@ from pathlib import Path
 
 from stream_mapper.catalog.files import table_format
 from stream_mapper.catalog.formats.chunks import ParquetRows
+from stream_mapper.catalog.formats.hats_folders import catalogues_of, data_files, is_hats
 from stream_mapper.errors import InputError
 
 SUFFIX = ".parquet"
-PROPERTIES = ("hats.properties", "properties")
-COLLECTION = "collection.properties"
 _ROWS = 1_000_000  # of a part of one file, as far as its row groups allow
 
 
@@ -28,11 +28,13 @@ class Part:
         path: The file.
         place: Where they go, below the folder of the result.
         groups: Row groups of the file; all by default.
+        is_repeated: Whether its rows are in other parts too: those of a margin.
     """
 
     path: Path
     place: str
     groups: tuple[int, ...] | None = None
+    is_repeated: bool = False
 
 
 def is_partitioned(path: Path) -> bool:
@@ -49,37 +51,31 @@ def find_parts(path: str | os.PathLike[str], rows: int = _ROWS) -> list[Part]:
         rows: Rows of a part of one file; a larger row group is one part.
 
     Raises:
-        InputError: If there is no file of Parquet, or it is broken.
+        InputError: If there is no file of Parquet, it is broken, or a HATS catalogue has not what it says.
     """
     path = Path(path)
     if not path.is_dir():
         return _parts_of_file(path, rows)
+    if is_hats(path):
+        return _parts_of_hats(path)
     files = _files(path)
     if not files:
         raise InputError(f"{path}: is a folder; give the path of a table, or of a folder with Parquet files in it.")
     return [Part(file, file.relative_to(path).as_posix()) for file in files]
 
 
-def is_hats(path: Path) -> bool:
-    """Whether a folder is a HATS catalogue."""
-    return (path / "dataset").is_dir() and any((path / name).is_file() for name in PROPERTIES)
-
-
-def _refuse_collection(path: Path) -> None:
-    """Raise InputError if a folder is a collection of HATS catalogues."""
-    if (path / COLLECTION).is_file():
-        inside = sorted(folder.name for folder in path.iterdir() if is_hats(folder))
-        raise InputError(f"{path}: is a collection of the HATS catalogues {inside}; give one of them.")
+def _parts_of_hats(path: Path) -> list[Part]:
+    """The parts of a HATS catalogue, or of a collection: those of its catalogue, then of the margins."""
+    primary, *margins = catalogues_of(path)
+    files = [(file, False) for file in data_files(primary)]
+    files += [(file, True) for margin in margins for file in data_files(margin)]
+    return [Part(file, file.relative_to(path).as_posix(), None, repeated) for file, repeated in files]
 
 
 def _files(root: Path) -> list[Path]:
-    """The data files below a folder, in order; of a HATS catalogue those of its pixels."""
-    _refuse_collection(root)
-    hats = is_hats(root)
-    inside = root / "dataset" if hats else root
-    names = sorted(path.relative_to(root) for path in inside.rglob(f"*{SUFFIX}") if path.is_file())
-    shown = [name for name in names if not any(component.startswith((".", "_")) for component in name.parts)]
-    return [root / name for name in shown if not hats or any(component.startswith("Npix=") for component in name.parts)]
+    """The data files below a folder, in order."""
+    names = sorted(path.relative_to(root) for path in root.rglob(f"*{SUFFIX}") if path.is_file())
+    return [root / name for name in names if not any(component.startswith((".", "_")) for component in name.parts)]
 
 
 def _parts_of_file(path: Path, rows: int) -> list[Part]:

@@ -1,0 +1,72 @@
+"""Tasks on workers of Dask, and none where one process is enough."""
+
+import math
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from stream_mapper import cluster
+from stream_mapper.cluster import Workers
+from stream_mapper.errors import InputError
+
+
+def deadly(number):
+    """Ends whoever computes it of 2."""
+    if number == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def unusable(number):
+    raise InputError(f"{number} cannot be used")
+
+
+def test_one_process_or_one_item_needs_no_dask(monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    assert list(Workers().results(math.sqrt, [4, 9], str)) == [(4, 2), (9, 3)]
+    assert list(Workers(8).results(math.sqrt, [4], str)) == [(4, 2)]
+    assert list(Workers(8).results(math.sqrt, [], str)) == []
+    with pytest.raises(InputError, match=r"pip install 'stream_mapper\[dask\]', or leave --processes at 1"):
+        list(Workers(2).results(math.sqrt, [4, 9], str))
+
+
+def test_dask_is_not_loaded_before_it_is_needed():
+    code = "import sys, stream_mapper.predict, stream_mapper.prediction; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "stream_mapper.cluster" in loaded
+    assert {"dask", "distributed", "hats", "lsdb"} & set(loaded) == set()
+
+
+def test_an_item_that_ends_every_worker_is_named(monkeypatch, caplog):
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(cluster, "_AGAIN", 1)
+    with pytest.raises(InputError, match="part 2: 2 workers ended while they were at it, perhaps for want of memory"):
+        list(Workers(2).results(deadly, [2, 3, 4], "part {}".format))
+    said = [line for line in caplog.messages if "a worker ended early" in line]
+    assert len(said) == 2
+    assert all("it was at part 2" in line for line in said)
+
+
+def test_an_error_of_a_task_comes_from_its_worker():
+    pytest.importorskip("distributed")
+    with pytest.raises(InputError, match=r"^. cannot be used$"):
+        list(Workers(2).results(unusable, [1, 2], str))
+
+
+def test_workers_of_another_version_are_refused():
+    with pytest.raises(InputError, match=r"a worker has stream_mapper .*, not 0\.0\.1; install the same there"):
+        cluster._in_turn("0.0.1", 1, math.sqrt, 4)
+
+
+@pytest.mark.parametrize("count", [0, -2])
+def test_fewer_than_one_process_is_refused(count):
+    with pytest.raises(InputError, match="processes must be 1 or more"):
+        Workers(count)
+
+
+def test_places_that_contradict_each_other_are_refused():
+    with pytest.raises(InputError, match="scheduler and scheduler_file: each says where to compute; give one of them"):
+        Workers(scheduler="tcp://127.0.0.1:1", scheduler_file="file.json")
