@@ -51,9 +51,11 @@ def known_densities(
 def _columns(part: Model, stars: Data, device: torch.device) -> dict[str, Tensor]:
     """What is known of a part, (N,) each, where the stars are."""
     home = next((values.device for values in (*part.buffers(), *part.parameters())), stars.device)
-    part.to(device)
+    if home != device:  # where it stays, several threads compute with it
+        part.to(device)
     kinds = {"ln_p": part.ln_likelihood} | ({"ln_seen": part.ln_seen} if part.has_footprint else {})
     chunks = [chunk.to(device) for chunk in stars.split(_ROWS)]
     columns = {kind: torch.cat([of(part(c), c).to(stars.device) for c in chunks]) for kind, of in kinds.items()}
-    part.to(home)
+    if home != device:
+        part.to(home)
     return columns

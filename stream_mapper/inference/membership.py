@@ -15,6 +15,7 @@ from stream_mapper.inference.frozen import known_densities
 from stream_mapper.inference.reach import REACHED, Reach, reach_of
 from stream_mapper.inference.resampled import Resampled, drawn_of, with_copies
 from stream_mapper.inference.screening import screened
+from stream_mapper.inference.threads import Threads, threads_on
 from stream_mapper.models.known import Batch, KnownDensities
 from stream_mapper.models.mixture import BACKGROUND, MixtureModel
 from stream_mapper.progress import progress
@@ -70,26 +71,42 @@ def memberships(
     """
     device = next(model.parameters()).device
     whole = stars if known is None else Batch(stars, known)
+    with threads_on(device) as threads:
+        columns = _columns(model, whole, draw, draws, fits, resampled, threads)
+    placed = stars.where[model.indep_coord_names].all(-1).cpu()
+    columns |= {name: torch.where(placed, columns[name], torch.nan) for name in columns if name != "in_window"}
+    columns["n_missing"] = (~model.measured(stars).where[model.coord_names]).sum(-1)
+    columns["in_window"] = columns.pop("in_window")
+    return {name: column.cpu() for name, column in columns.items()}
+
+
+def _columns(
+    model: MixtureModel,
+    whole: Data | Batch,
+    draw: Draw | None,
+    draws: int,
+    fits: Fits,
+    resampled: Resampled | None,
+    threads: Threads,
+) -> dict[str, Tensor]:
+    """The columns of memberships, and ``in_window``."""
     reach = None if draw is None else reach_of(model, draw, draws)
+    device = next(model.parameters()).device
     parts: list[Data | Batch] = list(whole.split(_at_once(device)))
-    pieces = progress(parts, "memberships")
-    chunks = [_of_chunk(model, chunk.to(device), fits, reach) for chunk in pieces]
+    find = lambda chunk: _of_chunk(model, chunk.to(device), fits, reach)  # noqa: E731
+    found = threads.map(find, parts) if len(fits(model)) == 1 else map(find, parts)  # fits take turns in the model
+    chunks = list(progress(found, "memberships", len(parts)))
     inside, p = (torch.cat([getattr(chunk, name) for chunk in chunks]).cpu() for name in ("inside", "p"))
     columns = {f"p_{name}": p[:, i] for i, name in enumerate(model.components)}
     columns["p_member"] = p_member(model, p)
-    spread = columns["p_member"] if draw is not None else torch.full((len(stars),), torch.nan)
+    spread = columns["p_member"] if draw is not None else torch.full((len(p),), torch.nan)
     spread = spread.expand(len(QUANTILE_NAMES), -1)
     rows = torch.cat([chunk.uncertain for chunk in chunks]).nonzero()[:, 0].cpu()
     if draw is not None and len(rows):
         open_ones = Batch.cat([chunk.open_ones for chunk in chunks if chunk.open_ones is not None])
-        bands = _spread(model, open_ones, draw, draws, resampled).to(spread)
+        bands = _spread(model, open_ones, draw, draws, resampled, threads).to(spread)
         spread = spread.index_copy(1, rows, _stretched(bands, columns["p_member"][rows]))
-    columns |= {f"p_member_{q}": spread[i] for i, q in enumerate(QUANTILE_NAMES)}
-    placed = stars.where[model.indep_coord_names].all(-1).to(inside.device)
-    columns = {name: torch.where(placed, values, torch.nan) for name, values in columns.items()}
-    columns["n_missing"] = (~model.measured(stars).where[model.coord_names]).sum(-1)
-    columns["in_window"] = inside
-    return {name: column.cpu() for name, column in columns.items()}
+    return columns | {f"p_member_{q}": spread[i] for i, q in enumerate(QUANTILE_NAMES)} | {"in_window": inside}
 
 
 def _of_chunk(model: MixtureModel, chunk: Data | Batch, fits: Fits, reach: Reach | None) -> _Chunk:
@@ -139,24 +156,28 @@ def _at_once(device: torch.device) -> int:
     return _CHUNK if sync_is_cheap(device) else _CHUNK_ELSEWHERE
 
 
-def _spread(model: MixtureModel, batch: Batch, draw: Draw, draws: int, resampled: Resampled | None) -> Tensor:
+def _spread(
+    model: MixtureModel, batch: Batch, draw: Draw, draws: int, resampled: Resampled | None, threads: Threads
+) -> Tensor:
     """Quantiles of p_member over the draws, (Q, N)."""
     size = min(_BLOCK, max(1, _LARGEST // draws))
-    blocks = [with_copies(model, block, resampled) for block in batch.split(size)]
-    drawn = progress(blocks, "quantiles of the memberships")
-    return torch.cat([quantiles(_drawn(model, block, draw, draws)) for block in drawn], -1)
+    blocks = progress(batch.split(size), "quantiles of the memberships")
+    return torch.cat([_bands(model, block, draw, draws, resampled, threads) for block in blocks], -1)
 
 
-def _drawn(model: MixtureModel, batch: Batch, draw: Draw, draws: int) -> Tensor:
-    """The p_member of every draw, (D, N): the parameters draw by draw, then all the densities at once."""
-    params = drawn_params(model, draw, range(draws), batch.stars)
-    repeated = drawn_of(batch, range(draws))
-    p, size = [], _at_once(batch.stars.device)
-    for i in range(0, len(repeated), size):
-        drawn = {name: values.flatten()[i : i + size] for name, values in params.items()}
-        rows = repeated[i : i + size]
-        p.append(p_member(model, model.membership(drawn, rows.stars, rows.known)))
-    return torch.cat(p).view(draws, -1)
+def _bands(
+    model: MixtureModel, batch: Batch, draw: Draw, draws: int, resampled: Resampled | None, threads: Threads
+) -> Tensor:
+    """The same of few stars: the parameters draw by draw, then the densities, then the quantiles, (Q, N)."""
+    drawn, size = drawn_params(model, draw, range(draws), batch.stars), _at_once(batch.stars.device) // draws + 1
+
+    def found(first: int) -> Tensor:
+        rows = slice(first, first + size)
+        some = drawn_of(with_copies(model, batch[rows], resampled), range(draws))
+        params = {name: values[:, rows].flatten() for name, values in drawn.items()}
+        return quantiles(p_member(model, model.membership(params, some.stars, some.known)).view(draws, -1))
+
+    return torch.cat(list(threads.map(found, range(0, len(batch), size))), -1)
 
 
 def p_member(model: MixtureModel, p: Tensor) -> Tensor:
