@@ -28,7 +28,6 @@ Result = TypeVar("Result")
 _log = logging.getLogger("stream_mapper")
 _one_at_a_time = Lock()
 
-EXTRA = "dask"
 _EVENTS = "all"  # what the scheduler calls those that are of no worker or client
 _AGAIN = 3  # times that an item is tried again whose worker has ended
 _CONNECT = 20  # seconds to wait for a scheduler
@@ -141,9 +140,7 @@ class _Watch:
         lost = [self.names[key] for key in told["processing-tasks"] if key in self.names]
         if lost and told["worker"] not in self._told:
             self._told.add(told["worker"])
-            text = (
-                "a worker ended early, perhaps for want of memory; it was at %s, which is begun again, at most 3 times."
-            )
+            text = "a worker ended early, perhaps for want of memory; it was at %s, which is tried again up to 3 times."
             _log.warning(text, ", ".join(sorted(lost)))
 
 
@@ -214,15 +211,19 @@ def _cluster_here(processes: int) -> Iterator[LocalCluster]:
         "distributed.worker.http.routes": [],
     }
     with dask.config.set(settings), ExitStack() as stack:
-        cluster = distributed.LocalCluster(
-            n_workers=processes,
-            threads_per_worker=1,
-            memory_limit=0,  # what a task holds is bounded by the one who asked for it
-            dashboard_address=None,
-            security=True,
-            silence_logs=logging.CRITICAL,
-            preload=[__name__],
-        )
+        try:
+            cluster = distributed.LocalCluster(
+                n_workers=processes,
+                threads_per_worker=1,
+                memory_limit=0,  # what a task holds is bounded by the one who asked for it
+                dashboard_address=None,
+                scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # any port that is free
+                security=True,
+                silence_logs=logging.CRITICAL,
+                preload=[__name__],
+            )
+        except ImportError as error:  # of what makes the keys
+            raise _missing(error) from error
         yield stack.enter_context(cluster)
 
 
@@ -235,6 +236,11 @@ def _distributed() -> Any:
     try:
         import distributed  # noqa: PLC0415 (loaded if it is needed)
     except ImportError as error:
-        advice = f"pip install 'stream_mapper[{EXTRA}]', or leave --processes at 1"
-        raise InputError(f"to share out the work needs Dask, which is not installed ({error}): {advice}.") from error
+        raise _missing(error) from error
     return distributed
+
+
+def _missing(error: ImportError) -> InputError:
+    """What to say of Dask, or a part of it, that is not installed."""
+    advice = "pip install 'stream_mapper[dask]', or leave --processes at 1"
+    return InputError(f"to share out the work needs Dask, which is not installed ({error}): {advice}.")

@@ -516,6 +516,18 @@ def test_draws_are_computed_where_they_matter_and_change_nothing_elsewhere(best,
     assert (found["p_member_95"] >= p).all()
 
 
+def test_threads_change_no_bit(best, catalogue, expected, monkeypatch):
+    monkeypatch.setattr(membership, "_CHUNK", 100)
+    own = Predictor(best, DRAWS)
+    one = own(stars_of(own, catalogue))
+    torch.set_num_threads(3)
+    several = own(stars_of(own, catalogue))
+    torch.set_num_threads(1)
+    for name, values in one.items():
+        np.testing.assert_array_equal(several[name], values, err_msg=name)
+        np.testing.assert_allclose(values.astype(float), expected[name].astype(float), atol=1e-6, err_msg=name)
+
+
 def test_without_draws_there_are_no_quantiles_and_no_warning(best, catalogue, tmp_path, caplog):
     source, target = folder(catalogue, tmp_path / "in"), tmp_path / "out.parquet"
     predict(best, str(source), str(target), draws=0)
@@ -633,10 +645,9 @@ def test_jobs_of_slurm_compute_the_parts(best, catalogue, tmp_path, monkeypatch)
     """The commands of SLURM are stand-ins that start and end a job on this machine."""
     jobqueue = pytest.importorskip("dask_jobqueue")
     source = folder(catalogue, tmp_path / "in")
-    commands = {
-        "sbatch": 'setsid bash "$1" > /dev/null 2>&1 &\necho "Submitted batch job $!"',
-        "scancel": 'kill -- "-$1"',
-    }
+    job = tmp_path / "job.sh"  # the script that is handed over does not last
+    submit = f'cp "$1" {job}\nsetsid bash {job} > /dev/null 2>&1 &\necho "Submitted batch job $!"'
+    commands = {"sbatch": submit, "scancel": 'kill -- "-$1"'}
     for name, text in commands.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / name).chmod(0o755)

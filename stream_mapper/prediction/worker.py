@@ -8,7 +8,7 @@ from typing import NamedTuple
 from stream_mapper.catalog import Part, set_threads
 from stream_mapper.commands import ignore_expected
 from stream_mapper.errors import InputError
-from stream_mapper.prediction.part_folder import digest_of
+from stream_mapper.prediction.part_folder import MANIFEST, digest_of
 from stream_mapper.prediction.parts import PartTask, PartWriter
 from stream_mapper.results.tally import Tally
 from stream_mapper.trust import allow
@@ -28,8 +28,11 @@ def compute_part(task: PartTask, folder: Path, part: Part) -> Tally:
     """Write the result for a part below a folder, where every worker finds it under this path.
 
     Raises:
-        InputError: If the checkpoint is not that of the task, or as :class:`PartWriter` does.
+        InputError: If the checkpoint is not that of the task, the command that asked for the part has ended and removed
+            the folder, or as :class:`PartWriter` does.
     """
+    if not (folder / MANIFEST).is_file():
+        raise InputError(f"{folder}: is not there for a worker; every worker needs the files under the same path.")
     return _writer(task)(part, folder / part.place)
 
 
