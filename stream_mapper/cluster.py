@@ -210,21 +210,35 @@ def _cluster_here(processes: int) -> Iterator[LocalCluster]:
         "distributed.scheduler.http.routes": [],
         "distributed.worker.http.routes": [],
     }
-    with dask.config.set(settings), ExitStack() as stack:
-        try:
-            cluster = distributed.LocalCluster(
-                n_workers=processes,
-                threads_per_worker=1,
-                memory_limit=0,  # what a task holds is bounded by the one who asked for it
-                dashboard_address=None,
-                scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # any port that is free
-                security=True,
-                silence_logs=logging.CRITICAL,
-                preload=[__name__],
-            )
-        except ImportError as error:  # of what makes the keys
-            raise _missing(error) from error
-        yield stack.enter_context(cluster)
+    with dask.config.set(settings), _begun(distributed.LocalCluster, processes) as cluster:
+        yield cluster
+
+
+def _begun(kind: type[LocalCluster], processes: int, again: int = _AGAIN) -> LocalCluster:
+    """A cluster all of whose processes have begun; where one of them ends at once, all are begun anew, a few times.
+
+    Raises:
+        InputError: If one ends each time.
+    """
+    try:
+        return kind(
+            n_workers=processes,
+            threads_per_worker=1,
+            memory_limit=0,  # what a task holds is bounded by the one who asked for it
+            dashboard_address=None,
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # any port that is free
+            security=True,
+            silence_logs=logging.CRITICAL,
+            preload=[__name__],
+        )
+    except ImportError as error:  # of what makes the keys
+        raise _missing(error) from error
+    except RuntimeError as error:
+        if not again:
+            text = f"{processes} processes cannot be begun ({error}); start again with fewer"
+            raise InputError(f"{text}.") from error
+        _log.warning("a worker ended while it began, perhaps for want of memory; all are begun anew.")
+        return _begun(kind, processes, again - 1)
 
 
 def _distributed() -> Any:

@@ -20,10 +20,6 @@ def deadly(number):
     return number
 
 
-def unusable(number):
-    raise InputError(f"{number} cannot be used")
-
-
 def test_one_process_or_one_item_needs_no_dask(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     assert list(Workers().results(math.sqrt, [4, 9], str)) == [(4, 2), (9, 3)]
@@ -50,10 +46,23 @@ def test_an_item_that_ends_every_worker_is_named(monkeypatch, caplog):
     assert all("it was at part 2" in line for line in said)
 
 
-def test_an_error_of_a_task_comes_from_its_worker():
-    pytest.importorskip("distributed")
-    with pytest.raises(InputError, match=r"^. cannot be used$"):
-        list(Workers(2).results(unusable, [1, 2], str))
+@pytest.mark.parametrize("failures", [2, 9])
+def test_processes_that_end_while_they_begin_are_begun_anew(failures, caplog):
+    begun = []
+
+    def local_cluster(**options):
+        begun.append(options["n_workers"])
+        if len(begun) <= failures:
+            raise RuntimeError("Nanny failed to start.")
+        return "a cluster"
+
+    if failures > cluster._AGAIN:
+        with pytest.raises(InputError, match=r"7 processes cannot be begun \(Nanny failed to start\.\); start again"):
+            cluster._begun(local_cluster, 7)
+    else:
+        assert cluster._begun(local_cluster, 7) == "a cluster"
+    assert begun == [7] * (min(failures, cluster._AGAIN) + 1)
+    assert caplog.text.count("a worker ended while it began") == min(failures, cluster._AGAIN)
 
 
 def test_workers_of_another_version_are_refused():

@@ -23,6 +23,7 @@ import torch
 from astropy.io.votable import parse
 from astropy.table import MaskedColumn, Table
 
+from stream_mapper import cluster
 from stream_mapper.catalog import find_parts, read_table, write_table
 from stream_mapper.commands import run as as_command
 from stream_mapper.errors import InputError
@@ -444,6 +445,9 @@ BAD_OUTPUTS = {
 
 @pytest.mark.parametrize(("arguments", "message"), BAD_OUTPUTS.values(), ids=BAD_OUTPUTS)
 def test_bad_arguments_are_refused(arguments, message, best, catalogue, stars, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(cluster, "_CONNECT", 0.5)
+    if arguments.keys() & {"scheduler", "scheduler_file"}:
+        pytest.importorskip("distributed")
     monkeypatch.chdir(tmp_path)
     folder(catalogue, tmp_path / "in")
     (tmp_path / "file").touch()
@@ -641,6 +645,7 @@ def test_a_cluster_that_runs_already_gives_the_same_bytes(best, collection, sche
         predict(str(copy), str(collection), "other", draws=2, scheduler=address)
 
 
+@pytest.mark.long
 def test_jobs_of_slurm_compute_the_parts(best, catalogue, tmp_path, monkeypatch):
     """The commands of SLURM are stand-ins that start and end a job on this machine."""
     jobqueue = pytest.importorskip("dask_jobqueue")
