@@ -7,7 +7,22 @@ from contextlib import contextmanager
 
 import torch
 
+from stream_mapper.errors import InputError
+
 _CHEAP = {"cpu"}
+
+
+def device_of(name: str) -> torch.device:
+    """A device by its name, such as "cpu", "cuda" or "cuda:1".
+
+    Raises:
+        InputError: If there is no such device here.
+    """
+    gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    known = ["cpu", *(["cuda"] if gpus else []), *gpus]
+    if name not in known:
+        raise InputError(f"device {name!r} is not to be had here; there are {', '.join(known)}.")
+    return torch.device(name)
 
 
 def sync_is_cheap(device: torch.device) -> bool:

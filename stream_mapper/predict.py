@@ -25,6 +25,7 @@ def predict(
     processes: int = 1,
     scheduler: str | None = None,
     scheduler_file: FilePath | None = None,
+    device: str = "cpu",
     overwrite: bool = False,
     allow: Sequence[str] = (),
 ) -> Path:
@@ -44,11 +45,12 @@ def predict(
         processes: Processes of this machine that compute the parts of a catalogue of Parquet; more than one needs Dask.
         scheduler: Address of a scheduler of Dask, such as tcp://node1:8786, whose workers compute them instead.
         scheduler_file: The file in which such a scheduler has written its address.
+        device: What computes: "cpu", or a GPU, "cuda"; on a cluster, of each worker.
         overwrite: Whether to replace a folder that holds another prediction, or the beginnings of one.
         allow: Modules of your own with the classes and functions of the model; name only what you trust.
 
     Raises:
-        InputError: If the checkpoint or the table cannot be used, or the output is one of them.
+        InputError: If the checkpoint, the table or the device cannot be used, or the output is one of them.
     """
     from stream_mapper.catalog import check_apart, is_partitioned  # noqa: PLC0415
     from stream_mapper.cluster import Workers  # noqa: PLC0415
@@ -61,7 +63,7 @@ def predict(
     source, target = Path(catalogue), Path(output)
     in_parts = _check_target(os.fspath(output))
     check_apart(target, source, Path(checkpoint))
-    predictor = Predictor(os.fspath(checkpoint), draws)
+    predictor = Predictor(os.fspath(checkpoint), draws, device)
     if not (is_partitioned(source) and (in_parts or target.name.lower().endswith(".parquet"))):
         _check_whole(source, target, in_parts, workers.is_elsewhere)
         _predict_whole(predictor, os.fspath(catalogue), target)

@@ -11,7 +11,9 @@ from test_models import CASES, stars
 import stream_mapper as sml
 from stream_mapper.builtin.compat import FlowModel
 from stream_mapper.builtin.isochrone import selection
+from stream_mapper.catalog import read_table
 from stream_mapper.fit import fit_command
+from stream_mapper.predict import predict
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="it needs a GPU of NVIDIA's")
 
@@ -94,3 +96,14 @@ def test_a_fit_goes_to_a_gpu_and_back(fitted):
         torch.testing.assert_close(again[name], values)
     for name in ("phi2", "phi2_05", "phi2_95", "weight"):
         assert track_there[name] == pytest.approx(track[name], rel=1e-3, abs=1e-3)
+
+
+def test_a_prediction_by_a_gpu_is_that_of_a_cpu(fitted, tmp_path):
+    catalogue, best = fitted.folder / "memberships.parquet", fitted.folder / "checkpoints" / "best.ckpt"
+    by = {
+        device: read_table(predict(best, catalogue, tmp_path / f"{device}.parquet", draws=4, device=device))
+        for device in ("cpu", str(GPU))
+    }
+    names = [name for name in by["cpu"].colnames if name.startswith(("p_", "in_window", "n_missing"))]
+    for name in names:
+        assert by[str(GPU)][name] == pytest.approx(by["cpu"][name], rel=1e-3, abs=1e-4)

@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "errors": set(),
     "paths": set(),
     "progress": set(),
-    "devices": set(),
+    "devices": {"errors"},
     "ranks": set(),
     "signals": {"ranks"},
     "trust": {"errors"},

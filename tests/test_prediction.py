@@ -331,6 +331,14 @@ def refused(capsys, function):
     return line
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+@pytest.mark.parametrize("device", ["cuda", "tpu", "cpu:7"])
+def test_a_device_that_is_not_there_is_refused(device, best, stars, tmp_path, capsys):
+    line = refused(capsys, lambda: predict(best, stars, tmp_path / "out.parquet", device=device))
+    assert f"device '{device}' is not to be had here; there are cpu." in line
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_parts_of_different_predictions_are_not_mixed(best, catalogue, stopped, tmp_path, capsys):
     source, target = folder(catalogue, tmp_path / "in"), tmp_path / "out"
     run = lambda **how: predict(best, str(source), str(target), **{"draws": 2, "chunk_size": 200, **how})  # noqa: E731

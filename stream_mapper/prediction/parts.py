@@ -26,6 +26,7 @@ class PartTask:
         renamed: Columns of the input that are called otherwise in the result.
         allowed: Packages and modules that the model may be built from.
         digest: What tells the checkpoint from one that takes its place.
+        device: Name of the device that computes.
     """
 
     checkpoint: str
@@ -36,6 +37,7 @@ class PartTask:
     renamed: Mapping[str, str]
     allowed: tuple[str, ...] = ()
     digest: str = ""
+    device: str = "cpu"
 
 
 class PartWriter:
@@ -48,7 +50,7 @@ class PartWriter:
 
     def __init__(self, task: PartTask, predictor: Predictor | None = None) -> None:
         self.task = task
-        self.predictor = predictor or Predictor(task.checkpoint, task.draws)
+        self.predictor = predictor or Predictor(task.checkpoint, task.draws, task.device)
         self.like = ParquetRows(task.like)
         self.read = self.predictor.annotation.columns_read(self.like.names)
 

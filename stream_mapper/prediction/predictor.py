@@ -11,6 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from stream_mapper.data import Data
+from stream_mapper.devices import device_of
 from stream_mapper.errors import InputError
 from stream_mapper.loading import load
 from stream_mapper.models.base import windows_of
@@ -42,14 +43,16 @@ class Predictor:
     Arguments:
         checkpoint: A checkpoint that a fit wrote.
         draws: Draws of the posterior for the quantiles, which are NaN without.
+        device: Name of the device that computes them.
 
     Raises:
-        InputError: If the checkpoint cannot be used.
+        InputError: If the checkpoint cannot be used, or there is no such device.
     """
 
-    def __init__(self, checkpoint: str, draws: int = 32) -> None:
-        self.checkpoint, self.draws = checkpoint, draws
-        self.fit = load(checkpoint)
+    def __init__(self, checkpoint: str, draws: int = 32, device: str = "cpu") -> None:
+        self.checkpoint, self.draws, self.device = checkpoint, draws, device
+        where = device_of(device)
+        self.fit = load(checkpoint).to(where)
 
     @property
     def annotation(self) -> Annotation:
@@ -68,7 +71,7 @@ class Predictor:
 
     def tally(self, stars: Data) -> Tally:
         """What is to be logged of some stars."""
-        return Tally.of(self.fit.model, stars)
+        return Tally.of(self.fit.model, stars.to(self.device))
 
     def log(self, tally: Tally, path: str, names: Sequence[str]) -> None:
         """Log a tally of a catalogue with columns of these names.

@@ -73,6 +73,7 @@ def predict_parts(
         draws=predictor.draws,
         chunk_size=chunk_size,
         partitioned=in_parts,
+        device=predictor.device,
     )
     folder = PartFolder(target, plan)
     if in_parts and folder.is_complete(overwrite):
@@ -83,7 +84,8 @@ def predict_parts(
     predictor.warn_without_draws()
     checkpoint = absolute(predictor.checkpoint)
     digest = plan["checkpoint"]
-    task = PartTask(checkpoint, predictor.draws, chunk_size, in_parts, like.path, renamed, allowed(), digest)
+    settings = checkpoint, predictor.draws, chunk_size, in_parts
+    task = PartTask(*settings, like.path, renamed, allowed(), digest, predictor.device)
     folder.open(overwrite)
     _compute(PartWriter(task, predictor), folder, parts, workers)
     _complete(folder, task, parts, catalogue, predictor, like.names)
