@@ -386,7 +386,7 @@ def test_report_is_one_page_that_needs_nothing_else(run, capsys):
     HTMLParser(convert_charrefs=True).feed(page)
     own = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)  # Bokeh's are asked for their requests in a browser
     assert not re.search(r"""(src|href)=["'](?!data:)|url\(|@import""", own)
-    for text in ("expected_members", "p_member_95", "class_path: stream_mapper.MixtureModel", "CONFHASH"):
+    for text in ("expected_members", "p_member", "class_path: stream_mapper.MixtureModel", "CONFHASH"):
         assert text in own, text
     assert f"torch</td><td>{version('torch')}</td>" in own
     verdict = json.loads((run / "metrics.json").read_text())["verdict"]
