@@ -170,10 +170,11 @@ def _bands(
 ) -> Tensor:
     """The same of few stars: the parameters draw by draw, then the densities, then the quantiles, (Q, N)."""
     drawn, size = drawn_params(model, draw, range(draws), batch.stars), _at_once(batch.stars.device) // draws + 1
+    known = with_copies(model, batch, resampled)  # of all at once: a flow of few stars is slow
 
     def found(first: int) -> Tensor:
         rows = slice(first, first + size)
-        some = drawn_of(with_copies(model, batch[rows], resampled), range(draws))
+        some = drawn_of(known[rows], range(draws))
         params = {name: values[:, rows].flatten() for name, values in drawn.items()}
         return quantiles(p_member(model, model.membership(params, some.stars, some.known)).view(draws, -1))
 
