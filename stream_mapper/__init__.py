@@ -3,7 +3,7 @@
 >>> import stream_mapper as sml
 """
 
-import importlib
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -44,7 +44,6 @@ __all__ = [
     "utils",
 ]
 
-_MODULES = ("builtin", "fit", "nn", "params", "prior", "recipes", "selection", "utils")
 _FROM = {
     "Data": "data",
     "Ends": "models",
@@ -66,10 +65,10 @@ def __getattr__(name: str) -> Any:
 
     A command, for which this is run first, has to answer signals before that.
     """
-    if name in _MODULES:
-        return importlib.import_module(f"stream_mapper.{name}")
     if name in _FROM:
         return getattr(importlib.import_module(f"stream_mapper.{_FROM[name]}"), name)
+    if not name.startswith("_") and importlib.util.find_spec(f"stream_mapper.{name}") is not None:
+        return importlib.import_module(f"stream_mapper.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

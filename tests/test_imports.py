@@ -277,3 +277,15 @@ def test_importing_changes_no_logger():
     silenced = "logging.getLogger('astropy').setLevel(50)"
     filtered = "logging.getLogger('stream_mapper').addFilter(lambda record: False)"
     assert set(changed_loggers(silenced, filtered)) == {"astropy", "stream_mapper"}
+
+
+def test_every_module_is_there_when_it_is_asked_for():
+    """After the import of the package alone, as for one who types ``sml.errors.InputError``."""
+    names = sorted(
+        path.stem for path in PACKAGE.iterdir() if path.stem[0] not in "_." and (path / "__init__.py").exists()
+    )
+    names += sorted(path.stem for path in PACKAGE.glob("[a-z]*.py"))
+    code = f"import stream_mapper as sml; [getattr(sml, name) for name in {names}]; assert not hasattr(sml, 'nothing')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert {"errors", "distributions", "catalog"} <= set(names)
