@@ -82,10 +82,17 @@ def predict_parts(
     like = _probe(predictor, catalogue, parts)
     renamed = clashes(like.names, predictor.annotation.names, str(catalogue))
     predictor.warn_without_draws()
-    checkpoint = absolute(predictor.checkpoint)
-    digest = plan["checkpoint"]
-    settings = checkpoint, predictor.draws, chunk_size, in_parts
-    task = PartTask(*settings, like.path, renamed, allowed(), digest, predictor.device)
+    task = PartTask(
+        checkpoint=absolute(predictor.checkpoint),
+        draws=predictor.draws,
+        chunk_size=chunk_size,
+        carried=in_parts,
+        like=like.path,
+        renamed=renamed,
+        allowed=allowed(),
+        digest=plan["checkpoint"],
+        device=predictor.device,
+    )
     folder.open(overwrite)
     _compute(PartWriter(task, predictor), folder, parts, workers)
     _complete(folder, task, parts, catalogue, predictor, like.names)
