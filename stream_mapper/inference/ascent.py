@@ -169,7 +169,7 @@ def _climb(
 
     def ln_posterior(z: Tensor) -> float:
         functions.set(values_of(z))
-        value = _ln_likelihood(model, batches) - 0.5 * z.square().sum().item()
+        value = ln_likelihood(model, batches) - 0.5 * z.square().sum().item()
         return value if math.isfinite(value) else -math.inf
 
     expansion = expand(model, functions, batches)
@@ -216,7 +216,7 @@ def _evidence(f: int, values: Tensor, expansion: Expansion, kernels: Sequence[Ke
 
 
 @torch.no_grad()
-def _ln_likelihood(model: Model, batches: Sequence[Batch]) -> float:
+def ln_likelihood(model: Model, batches: Sequence[Batch]) -> float:
     """Log likelihood of all the stars plus the log prior of the model, in nats."""
     terms = [ln_density(model, model(batch.stars), batch).double().sum() for batch in batches]
     return float(sum(terms) + model.ln_prior())

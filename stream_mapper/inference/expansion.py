@@ -142,13 +142,13 @@ def expand(model: Model, functions: Functions, batches: Sequence[Batch], nearby:
     out.lacking = _weights_of(model, parts, chunks) if nearby is None else nearby.lacking
     for i, chunk in enumerate(chunks):
         scores = star_scores(model, parts, chunk)
-        at, slopes = _places(functions, parts, scores), _stacked(parts, scores)
+        at, slopes = places_of(functions, parts, scores), stacked(parts, scores)
         out.add(at, slopes, slopes)
         for where, values in out.lacking:
             out.add_diagonal(at, where, values[i])
     for residuals, scores in _guides(model, parts):
-        slopes = _stacked(parts, scores)
-        out.add(_places(functions, parts, scores), -residuals.double().cpu()[:, None] * slopes, slopes)
+        slopes = stacked(parts, scores)
+        out.add(places_of(functions, parts, scores), -residuals.double().cpu()[:, None] * slopes, slopes)
     return out
 
 
@@ -176,7 +176,7 @@ def _slices(parts: Sequence[ParametricModel]) -> list[tuple[ParametricModel, sli
     return out
 
 
-def _stacked(parts: Sequence[ParametricModel], scores: Sequence[Scores]) -> Tensor:
+def stacked(parts: Sequence[ParametricModel], scores: Sequence[Scores]) -> Tensor:
     """The derivatives of each term in all functions, (N, F), in float64, on the CPU."""
     size = max(len(s.inputs) for s in scores)
     columns = [
@@ -186,6 +186,7 @@ def _stacked(parts: Sequence[ParametricModel], scores: Sequence[Scores]) -> Tens
     return torch.cat(columns, -1).cpu()
 
 
-def _places(functions: Functions, parts: Sequence[ParametricModel], scores: Sequence[Scores]) -> Places:
+def places_of(functions: Functions, parts: Sequence[ParametricModel], scores: Sequence[Scores]) -> Places:
+    """Where the terms are on the functions' grid."""
     part, inputs = next((p, s.inputs) for p, s in zip(parts, scores, strict=True) if len(s.inputs))
     return Places(*grid_position(functions.position(part, inputs).double().cpu(), functions.ends, functions.size))

@@ -31,9 +31,9 @@ class FunctionPosterior(nn.Module):
 
     With :math:`K = R R^T` the covariance of the Gaussian process prior of the functions on a grid (see
     :class:`stream_mapper.inference.kernels.Kernel`) and H the information of the stars (see
-    :func:`stream_mapper.inference.expansion.expand`), the covariance about the top is
+    :func:`stream_mapper.inference.expansion.expand`), their covariance is
     :math:`(K^{-1} + H)^{-1} = R (1 + R^T H R)^{-1} R^T`. A draw adds one function to each network's output, before the
-    bounds. Where densities were trained again on resampled stars, the top moves with each copy, by one step of
+    bounds. Where densities were trained again on resampled stars, the functions move with each copy, by one step of
     Newton's; a draw has its share of these, as of the copies (:class:`stream_mapper.inference.resampled.Resampled`).
 
     The edges of components, which are sharp, are drawn from the likelihood: :mod:`stream_mapper.inference.edges`.
@@ -69,10 +69,10 @@ class FunctionPosterior(nn.Module):
         kernels: Sequence[Kernel] | None = None,
         resampled: Resampled | None = None,
     ) -> None:
-        """Fit the posterior about the top.
+        """Fit the posterior about the functions as they are.
 
         Arguments:
-            model: The model, at the top for these priors.
+            model: The model, at the top for these priors, or in the middle of the posterior.
             batches: All the training stars.
             kernels: The priors, one an output; by default the top is looked for, with those of the most evidence.
             resampled: Copies of the densities that were trained beforehand.

@@ -1,0 +1,185 @@
+r"""From the top of the posterior of the functions to where most of it is.
+
+The functions at the top are those that suit these very stars best, so that each star is a little too likely of the
+component that it helped to place: components come out too rich and too narrow, the more so the fewer their stars and
+the more free their functions. With log posterior :math:`l(\theta)` and information :math:`P(\theta)`, the mean of the
+posterior is at the top of :math:`l - \ln |P| / 2`, to first order in what is beyond a Gaussian (Tierney & Kadane 1986;
+of the parameters beside the one that is asked for it is the adjustment of Cox & Reid 1987). Of a star with the score s
+and the Hessian A in the functions at its place, the second term has the gradient :math:`-A P^{-1} s`: that is what the
+score changes, were the functions those of all other stars.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from stream_mapper.inference.ascent import in_prior, ln_likelihood, root_of_precision
+from stream_mapper.inference.expansion import Expansion, Places, expand, places_of, stacked
+from stream_mapper.inference.functions import Functions
+from stream_mapper.inference.kernels import Kernel
+from stream_mapper.inference.scores import evaluating, hooked, star_scores
+from stream_mapper.models.base import Model, ParametricModel
+from stream_mapper.models.known import Batch
+
+_EVALUATIONS = 14  # of the posterior, at most
+_ENOUGH = 0.1  # a gain not worth another step, in nats
+_LEAST = 1e-3  # score in any function below which a star has next to no weight
+_NUDGE = 0.05  # of what a star moves the functions, over which the change of its score is taken
+_FAR = 1e30  # what is no number
+
+
+def centre(model: Model, batches: Sequence[Batch], kernels: Sequence[Kernel]) -> None:
+    """Bring the outputs of the networks from the top of their posterior to its mean.
+
+    Arguments:
+        model: The model, at the top for these priors; the corrections of its networks are set.
+        batches: All the training stars.
+        kernels: The priors, one an output.
+    """
+    functions = Functions(model, batches)
+    if len(functions):
+        with evaluating(model):
+            _Posterior(model, functions, batches, kernels).climb()
+
+
+@dataclass
+class _Posterior:
+    """The posterior of the functions with some priors."""
+
+    model: Model
+    functions: Functions
+    batches: Sequence[Batch]
+    kernels: Sequence[Kernel]
+
+    def __post_init__(self) -> None:
+        self.roots = [kernel.root(self.functions.size) for kernel in self.kernels]
+        self.sizes = [root.shape[1] for root in self.roots]
+        self.centres = torch.tensor([[kernel.centre] for kernel in self.kernels], dtype=torch.float64)
+
+    def climb(self) -> None:
+        """Raise the log posterior less half the logarithm of the information's determinant.
+
+        The unknowns are those in which the posterior is that of independent normal numbers at the top.
+        """
+        start, expansion, root = self._start()
+        moved = torch.zeros(len(start), dtype=start.dtype, requires_grad=True)
+        optimizer = torch.optim.LBFGS(
+            [moved],
+            max_iter=_EVALUATIONS,
+            max_eval=_EVALUATIONS,
+            tolerance_change=_ENOUGH,
+            line_search_fn="strong_wolfe",
+        )
+        best = (math.inf, start)
+
+        def closure() -> Tensor:
+            nonlocal best
+            z = start + _unwhitened(moved.detach(), root)
+            value, slope = self._falls(z, expansion)
+            best = min(best, (value, z), key=lambda one: one[0])
+            moved.grad = torch.linalg.solve_triangular(root, slope[:, None], upper=False)[:, 0]
+            return torch.tensor(value, dtype=start.dtype)
+
+        optimizer.step(closure)
+        self.functions.set(self._values(best[1]))
+
+    def _start(self) -> tuple[Tensor, Expansion, Tensor]:
+        """The functions as they are, in the priors' coordinates, the expansion there, and the root of the precision."""
+        expansion = expand(self.model, self.functions, self.batches)
+        root = root_of_precision(in_prior(expansion, self.roots))
+        pull = expansion.gradient + expansion.pull(self.functions.values() - self.centres)
+        return torch.cholesky_solve(self._in_prior(pull)[:, None], root)[:, 0], expansion, root
+
+    def _falls(self, z: Tensor, nearby: Expansion) -> tuple[float, Tensor]:
+        """What is raised, with the other sign, up to a constant, and its gradient in the priors' coordinates."""
+        self.functions.set(self._values(z))
+        value = ln_likelihood(self.model, self.batches) - 0.5 * z.square().sum().item()
+        if not math.isfinite(value):
+            return _FAR, torch.zeros_like(z)
+        expansion = expand(self.model, self.functions, self.batches, nearby)
+        root = root_of_precision(in_prior(expansion, self.roots))
+        factor = torch.linalg.solve_triangular(root, torch.block_diag(*self.roots).T, upper=False).T
+        rising = self._in_prior(expansion.gradient + self._leverage(factor, [where for where, _ in nearby.lacking])) - z
+        return root.diagonal().log().sum().item() - value, -rising
+
+    def _leverage(self, factor: Tensor, weights: Sequence[slice]) -> Tensor:
+        """Gradient of minus half the logarithm of the determinant in the functions, (F, G).
+
+        Stars that say nothing but of the weights are of no component, and are left out.
+        """
+        nearby = _Covariance.of(factor.view(len(self.functions), self.functions.size, -1).transpose(0, 1))
+        out = factor.new_zeros(self.functions.size, len(self.functions))
+        parts = list(self.functions.parts.values())
+        for batch in self.batches:
+            slopes = stacked(parts, star_scores(self.model, parts, batch))
+            for columns in weights:
+                slopes[:, columns] = 0
+            rows = (slopes.abs().amax(-1) > _LEAST).nonzero()[:, 0]
+            if len(rows):
+                self._add_leverage(out, parts, batch[rows.to(batch.stars.device)], nearby)
+        return out.T
+
+    def _add_leverage(self, out: Tensor, parts: list[ParametricModel], batch: Batch, nearby: _Covariance) -> None:
+        """Add that of some stars, to (G, F)."""
+        scores = star_scores(self.model, parts, batch)
+        at = places_of(self.functions, parts, scores)
+        change = self._change(parts, batch, nearby.times(at, stacked(parts, scores)))
+        near, far = (1 - at.weight)[:, None], at.weight[:, None]
+        out.index_add_(0, at.left, change * near).index_add_(0, at.left + 1, change * far)
+
+    def _change(self, parts: list[ParametricModel], batch: Batch, moved: Tensor) -> Tensor:
+        """What the scores (N, F) change to first order when the functions at each star are moved by minus (N, F)."""
+        lower, upper = (_scores_moved(self.model, parts, batch, sign * _NUDGE * moved) for sign in (-1, 1))
+        return ((lower - upper) / (2 * _NUDGE)).nan_to_num(0.0, 0.0, 0.0)
+
+    def _values(self, z: Tensor) -> Tensor:
+        rows = [root @ part for root, part in zip(self.roots, z.split(self.sizes), strict=True)]
+        return self.centres + torch.stack(rows)
+
+    def _in_prior(self, pull: Tensor) -> Tensor:
+        return torch.cat([root.T @ row for root, row in zip(self.roots, pull, strict=True)])
+
+
+class _Covariance(NamedTuple):
+    """Covariance of the functions at each node, (G, F, F), and of those at a node with those at the next one."""
+
+    same: Tensor
+    next: Tensor
+
+    @classmethod
+    def of(cls, factor: Tensor) -> _Covariance:
+        """From the factor of all of it, node by node, (G, F, rank)."""
+        return cls(factor @ factor.mT, factor[:-1] @ factor[1:].mT)
+
+    def times(self, at: Places, slopes: Tensor) -> Tensor:
+        """The covariance of the functions at N places times slopes (N, F)."""
+        near, far = (1 - at.weight)[:, None], at.weight[:, None]
+        here, there, both = self.same[at.left], self.same[at.left + 1], self.next[at.left]
+        column = slopes[..., None]
+        mixed = (both @ column + both.mT @ column)[..., 0]
+        return near.square() * (here @ column)[..., 0] + far.square() * (there @ column)[..., 0] + near * far * mixed
+
+
+def _unwhitened(moved: Tensor, root: Tensor) -> Tensor:
+    """Priors' coordinates of numbers that are independent where this is the root of the precision."""
+    return torch.linalg.solve_triangular(root.T, moved[:, None], upper=True)[:, 0]
+
+
+def _scores_moved(model: Model, parts: list[ParametricModel], batch: Batch, by: Tensor) -> Tensor:
+    """Scores (N, F) of stars, the functions at each moved by (N, F)."""
+    blocks = by.split([len(part.params) for part in parts], dim=-1)
+
+    def adding(block: Tensor) -> Any:
+        return lambda _module, _inputs, output: output + block.to(output)
+
+    with ExitStack() as stack:
+        for part, block in zip(parts, blocks, strict=True):
+            stack.enter_context(hooked(part, adding(block)))
+        return stacked(parts, star_scores(model, parts, batch))
