@@ -27,6 +27,7 @@ from stream_mapper.inference.kernels import Kernel
 from stream_mapper.inference.scores import evaluating, hooked, star_scores
 from stream_mapper.models.base import Model, ParametricModel
 from stream_mapper.models.known import Batch
+from stream_mapper.progress import counted
 
 _EVALUATIONS = 14  # of the posterior, at most
 _ENOUGH = 0.1  # a gain not worth another step, in nats
@@ -77,18 +78,20 @@ class _Posterior:
             tolerance_change=_ENOUGH,
             line_search_fn="strong_wolfe",
         )
-        best = (math.inf, start)
+        tried: list[tuple[float, Tensor]] = []
 
         def closure() -> Tensor:
-            nonlocal best
-            z = start + _unwhitened(moved.detach(), root)
+            z = start + torch.linalg.solve_triangular(root.T, moved.detach()[:, None], upper=True)[:, 0]
             value, slope = self._falls(z, expansion)
-            best = min(best, (value, z), key=lambda one: one[0])
+            tried.append((value, z))
+            step()
             moved.grad = torch.linalg.solve_triangular(root, slope[:, None], upper=False)[:, 0]
             return torch.tensor(value, dtype=start.dtype)
 
-        optimizer.step(closure)
-        self.functions.set(self._values(best[1]))
+        with counted("polish, to the middle", _EVALUATIONS) as step:
+            optimizer.step(closure)
+        _, best = min(tried, key=lambda one: one[0])
+        self.functions.set(self._values(best))
 
     def _start(self) -> tuple[Tensor, Expansion, Tensor]:
         """The functions as they are, in the priors' coordinates, the expansion there, and the root of the precision."""
@@ -105,17 +108,17 @@ class _Posterior:
             return _FAR, torch.zeros_like(z)
         expansion = expand(self.model, self.functions, self.batches, nearby)
         root = root_of_precision(in_prior(expansion, self.roots))
-        factor = torch.linalg.solve_triangular(root, torch.block_diag(*self.roots).T, upper=False).T
-        rising = self._in_prior(expansion.gradient + self._leverage(factor, [where for where, _ in nearby.lacking])) - z
+        covariance = _Covariance.of(torch.cholesky_inverse(root), self.roots)
+        leverage = self._leverage(covariance, [where for where, _ in nearby.lacking])
+        rising = self._in_prior(expansion.gradient + leverage) - z
         return root.diagonal().log().sum().item() - value, -rising
 
-    def _leverage(self, factor: Tensor, weights: Sequence[slice]) -> Tensor:
+    def _leverage(self, nearby: _Covariance, weights: Sequence[slice]) -> Tensor:
         """Gradient of minus half the logarithm of the determinant in the functions, (F, G).
 
         Stars that say nothing but of the weights are of no component, and are left out.
         """
-        nearby = _Covariance.of(factor.view(len(self.functions), self.functions.size, -1).transpose(0, 1))
-        out = factor.new_zeros(self.functions.size, len(self.functions))
+        out = nearby.same.new_zeros(self.functions.size, len(self.functions))
         parts = list(self.functions.parts.values())
         for batch in self.batches:
             slopes = stacked(parts, star_scores(self.model, parts, batch))
@@ -154,9 +157,17 @@ class _Covariance(NamedTuple):
     next: Tensor
 
     @classmethod
-    def of(cls, factor: Tensor) -> _Covariance:
-        """From the factor of all of it, node by node, (G, F, rank)."""
-        return cls(factor @ factor.mT, factor[:-1] @ factor[1:].mT)
+    def of(cls, covariance: Tensor, roots: Sequence[Tensor]) -> _Covariance:
+        """From that of the priors' coordinates (rank, rank), and what the functions are of these, (G, rank) each."""
+        sizes, size = [root.shape[1] for root in roots], roots[0].shape[0]
+        same = covariance.new_zeros(size, len(roots), len(roots))
+        following = same[1:].clone()
+        for f, (left, block) in enumerate(zip(roots, covariance.split(sizes), strict=True)):
+            for g, (right, columns) in enumerate(zip(roots, block.split(sizes, -1), strict=True)):
+                half = left @ columns
+                same[:, f, g] = (half * right).sum(-1)
+                following[:, f, g] = (half[:-1] * right[1:]).sum(-1)
+        return cls(same, following)
 
     def times(self, at: Places, slopes: Tensor) -> Tensor:
         """The covariance of the functions at N places times slopes (N, F)."""
@@ -165,11 +176,6 @@ class _Covariance(NamedTuple):
         column = slopes[..., None]
         mixed = (both @ column + both.mT @ column)[..., 0]
         return near.square() * (here @ column)[..., 0] + far.square() * (there @ column)[..., 0] + near * far * mixed
-
-
-def _unwhitened(moved: Tensor, root: Tensor) -> Tensor:
-    """Priors' coordinates of numbers that are independent where this is the root of the precision."""
-    return torch.linalg.solve_triangular(root.T, moved[:, None], upper=True)[:, 0]
 
 
 def _scores_moved(model: Model, parts: list[ParametricModel], batch: Batch, by: Tensor) -> Tensor:
