@@ -30,7 +30,7 @@ from stream_mapper.models.known import Batch
 from stream_mapper.progress import counted
 
 _EVALUATIONS = 14  # of the posterior, at most
-_ENOUGH = 0.1  # a gain not worth another step, in nats
+_ENOUGH = 0.02  # a gain in nats, or a change in standard deviations, not worth another step
 _LEAST = 1e-3  # score in any function below which a star has next to no weight
 _NUDGE = 0.05  # of what a star moves the functions, over which the change of its score is taken
 _FAR = 1e30  # what is no number
