@@ -1,4 +1,4 @@
-"""The console script: ``stream-mapper init|fit|finish|predict|simulate|report|query ...``."""
+"""The console script: ``stream-mapper init|fit|finish|predict|simulate|report|query|atlas ...``."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ _COMMANDS = {
     "simulate": "a simulated table of stars",
     "report": "one page of HTML on a run, with its figures",
     "query": "stars of a field from the Gaia archive",
+    "atlas": "one analysis of many streams: a fit of each, and tables of all",
 }
 
 

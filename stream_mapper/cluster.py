@@ -33,6 +33,10 @@ _AGAIN = 3  # times that an item is tried again whose worker has ended
 _CONNECT = 20  # seconds to wait for a scheduler
 
 
+class LostWorkersError(InputError):
+    """The workers have ended early each time that an item was tried."""
+
+
 @dataclass(frozen=True)
 class Workers:
     """Where tasks are computed: in this process, in some of this machine, or on a cluster of Dask.
@@ -68,7 +72,11 @@ class Workers:
         return self.is_elsewhere or min(self.processes, items) > 1
 
     def results(
-        self, function: Callable[[Item], Result], items: Sequence[Item], name: Callable[[Item], str]
+        self,
+        function: Callable[[Item], Result],
+        items: Sequence[Item],
+        name: Callable[[Item], str],
+        lost: Callable[[Item, InputError], Result] | None = None,
     ) -> Generator[tuple[Item, Result]]:
         """The results of a function, each with the item that it is of, as they are found.
 
@@ -79,6 +87,8 @@ class Workers:
             function: What is computed; a worker has to be able to import it.
             items: What it is computed of.
             name: What messages call an item.
+            lost: Gives a result to an item at which the workers end early each time that it is tried, of the error
+                that says so; by default the error is raised.
 
         Raises:
             InputError: If there are no workers to be had, or they end early each time that one item is tried.
@@ -87,7 +97,8 @@ class Workers:
             yield from ((item, function(item)) for item in items)
             return
         with self._client(len(items)) as client:
-            yield from _results(client, partial(_in_turn, __version__, self._threads(), function), items, name)
+            task = partial(_in_turn, __version__, self._threads(), function)
+            yield from _results(client, task, items, name, lost)
 
     def _threads(self) -> int | None:
         """Threads of torch for each process of this machine; a worker elsewhere knows its own."""
@@ -145,7 +156,11 @@ class _Watch:
 
 
 def _results(
-    client: Client, function: Callable[[Item], Result], items: Sequence[Item], name: Callable[[Item], str]
+    client: Client,
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    name: Callable[[Item], str],
+    lost: Callable[[Item, InputError], Result] | None,
 ) -> Generator[tuple[Item, Result]]:
     """The results of tasks, as they end."""
     run = uuid.uuid4().hex
@@ -155,7 +170,13 @@ def _results(
         futures = [client.submit(function, item, key=key, pure=False) for key, item in of.items()]
         for future in _distributed().as_completed(futures, loop=client.loop):
             item = of[future.key]
-            yield item, _result(future, name(item))
+            try:
+                result = _result(future, name(item))
+            except LostWorkersError as error:
+                if lost is None:
+                    raise
+                result = lost(item, error)
+            yield item, result
             future.release()
     finally:
         client.unsubscribe_topic(_EVENTS)
@@ -174,7 +195,7 @@ def _result(future: Future[Result], name: str) -> Result:
         times = error.allowed_failures + 1
         advice = "what is done is kept; start again with fewer processes or less in memory at once"
         text = f"{name}: {times} workers ended while they were at it, perhaps for want of memory; {advice}."
-        raise InputError(text) from error
+        raise LostWorkersError(text) from error
     except ModuleNotFoundError as error:
         raise InputError(f"a worker cannot import what it needs ({error}); install the same there.") from error
 

@@ -63,7 +63,8 @@ def predict(
     source, target = Path(catalogue), Path(output)
     in_parts = _check_target(os.fspath(output))
     check_apart(target, source, Path(checkpoint))
-    predictor = Predictor(os.fspath(checkpoint), draws, device)
+    here = "cpu" if workers.is_elsewhere else device  # what the workers have need not be here too
+    predictor = Predictor(os.fspath(checkpoint), draws, here)
     if not (is_partitioned(source) and (in_parts or target.name.lower().endswith(".parquet"))):
         _check_whole(source, target, in_parts, workers.is_elsewhere)
         _predict_whole(predictor, os.fspath(catalogue), target)
@@ -75,6 +76,7 @@ def predict(
         in_parts=in_parts,
         chunk_size=chunk_size,
         workers=workers,
+        device=device,
         overwrite=overwrite,
     )
     return target

@@ -45,12 +45,12 @@ class Field:
         shutil.rmtree(folder, ignore_errors=True)
         query, fit = folder / "query", folder / "fit"
         init(self.track, survey=self.survey, output=str(query), tracks=self.tracks)
-        mock = self._mock(yaml.safe_load((query / "query.yaml").read_text()))
+        mock = self.of_query(yaml.safe_load((query / "query.yaml").read_text()))
         write_table(to_table(mock.simulate()), folder / STARS)
         init(self.track, str(folder / STARS), self.survey, "synthetic", output=str(fit), tracks=self.tracks)
         return mock, fit / "config.yaml"
 
-    def _mock(self, query: dict[str, list[float]]) -> TrackMock:
+    def of_query(self, query: dict[str, list[float]]) -> TrackMock:
         """The stars in the window of a query."""
         (first, last), (low, high) = query["phi1"], query["phi2"]
         return TrackMock(

@@ -109,6 +109,21 @@ class Field:
         below = (phi1 < asked.high) | ((phi1 == asked.high) & (asked.high == self.phi1[1]))
         return (phi1 >= asked.low) & below & (phi2 >= self.phi2[0]) & (phi2 <= self.phi2[1])
 
+    def contains(self, ra: Values, dec: Values) -> NDArray[np.bool_]:
+        """Which stars are in the field, shape (N,)."""
+        return self.inside(Slice(*self.phi1), ra, dec)
+
+    def may_touch(self, ra: Values, dec: Values, radius: float) -> NDArray[np.bool_]:
+        """Which circles of a radius [deg] about some places [deg] may have a part of the field in them, shape (N,).
+
+        None that has is left out; of the others some are kept near the corners.
+        """
+        phi1, phi2 = self.coordinates(ra, dec)
+        across = np.maximum(self.phi2[0] - phi2, phi2 - self.phi2[1])
+        beyond = np.minimum(phi1 - self.phi1[1], self.phi1[0] + 360 - phi1)  # the way to the nearer end, along phi1
+        sine = np.sin(np.radians(np.clip(beyond, 0, 90))) * np.cos(np.radians(phi2))
+        return (across <= radius) & (np.degrees(np.arcsin(sine)) <= radius)
+
 
 def _rotation(frame: SkyFrame) -> Values:
     """Matrix from ICRS to the frame, shape (3, 3): where the frame takes three directions at right angles.

@@ -19,6 +19,9 @@ from stream_mapper.catalog.formats.chunks import (
     write_chunks,
 )
 from stream_mapper.catalog.formats.hats import complete_hats
+from stream_mapper.catalog.formats.hats_folders import is_hats
+from stream_mapper.catalog.formats.hats_new import can_write_hats, write_hats
+from stream_mapper.catalog.formats.hats_region import Region, copy_region, files_near
 from stream_mapper.catalog.formats.latex import escaped, write_deluxetable
 from stream_mapper.catalog.formats.partitions import Part, find_parts, is_partitioned
 from stream_mapper.catalog.io import read_table, write_table
@@ -45,24 +48,29 @@ __all__ = [
     "Part",
     "Reading",
     "Reflex",
+    "Region",
     "SkyFrame",
     "Source",
     "TableFacts",
     "annotate",
     "as_table",
+    "can_write_hats",
     "check_apart",
     "check_ids",
     "check_target",
     "complete_hats",
+    "copy_region",
     "default_unit",
     "escaped",
     "extended",
+    "files_near",
     "find_column",
     "find_parts",
     "from_frame",
     "galstreams_tables",
     "id_column",
     "identifier",
+    "is_hats",
     "is_partitioned",
     "joined",
     "known_stream",
@@ -84,5 +92,6 @@ __all__ = [
     "with_units",
     "write_chunks",
     "write_deluxetable",
+    "write_hats",
     "write_table",
 ]

@@ -2,11 +2,13 @@
 
 stars_of(tables)                                    # what the page has of each star
 write_page(folder, tables, metrics, facts, stars)   # templates/ has its looks and what it does in the browser
+write_atlas_page(path, title, rows, summary)        # the page of an atlas, which leads to those of its streams
 """
 
 from __future__ import annotations
 
+from stream_mapper.page.atlas import AtlasRow, write_atlas_page
 from stream_mapper.page.stars import Stars, stars_of
 from stream_mapper.page.writer import NAME, write_page
 
-__all__ = ["NAME", "Stars", "stars_of", "write_page"]
+__all__ = ["NAME", "AtlasRow", "Stars", "stars_of", "write_atlas_page", "write_page"]

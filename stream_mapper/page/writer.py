@@ -52,21 +52,25 @@ def write_page(
     Returns:
         The page, which needs no other file and nothing from the network.
     """
-    environment = Environment(
-        loader=PackageLoader("stream_mapper.page"), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
+    templates = environment()
     plots = draw(losses(folder), stars, tables)
-    page = environment.get_template("page.html.jinja").render(
+    page = templates.get_template("page.html.jinja").render(
         **_glance(folder, tables, metrics, facts),
         **_of_stars(stars, plots, reason),
         parts=[part for part in _parts(folder, tables, metrics, facts, plots, stars) if not part.is_empty],
         config=_text(folder / "config.yaml"),
         library=plots.library,
         script=plots.script,
-        **{key: environment.get_template(name).render() for key, name in _OWN.items()},
+        **{key: templates.get_template(name).render() for key, name in _OWN.items()},
     )
     replace_file(folder / NAME, lambda new: new.write_text(page, encoding="utf-8"))
     return folder / NAME
+
+
+def environment() -> Environment:
+    """What makes pages of the templates."""
+    loader = PackageLoader("stream_mapper.page")
+    return Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
 
 
 def _glance(

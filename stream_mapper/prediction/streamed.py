@@ -45,6 +45,7 @@ def predict_parts(
     in_parts: bool,
     chunk_size: int,
     workers: Workers | None = None,
+    device: str | None = None,
     overwrite: bool = False,
 ) -> None:
     """Write the memberships of a catalogue of Parquet.
@@ -56,6 +57,7 @@ def predict_parts(
         in_parts: Whether that is a folder with a part for each part of the catalogue, or one file.
         chunk_size: Stars in memory at once.
         workers: Who computes the parts; by default this process.
+        device: Name of the device of those that compute them; by default that of the model here.
         overwrite: Whether a prediction with other arguments, finished or not, is replaced.
 
     Raises:
@@ -73,7 +75,7 @@ def predict_parts(
         draws=predictor.draws,
         chunk_size=chunk_size,
         partitioned=in_parts,
-        device=predictor.device,
+        device=device or predictor.device,
     )
     folder = PartFolder(target, plan)
     if in_parts and folder.is_complete(overwrite):
@@ -91,7 +93,7 @@ def predict_parts(
         renamed=renamed,
         allowed=allowed(),
         digest=plan["checkpoint"],
-        device=predictor.device,
+        device=plan["device"],
     )
     folder.open(overwrite)
     _compute(PartWriter(task, predictor), folder, parts, workers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from stream_mapper.catalog.files import one_line
 from stream_mapper.errors import InputError
@@ -76,8 +76,25 @@ def catalogues_of(path: Path) -> list[Path]:
     return [path / name for name in inside]
 
 
+class PixelFiles(NamedTuple):
+    """A pixel of HEALPix, numbered in the nested scheme, and the files of its stars."""
+
+    order: int
+    pixel: int
+    files: tuple[Path, ...]
+
+
 def data_files(path: Path) -> list[Path]:
     """The files of all pixels of a catalogue, in the order of their names.
+
+    Raises:
+        InputError: If the file of a pixel is missing.
+    """
+    return sorted(file for pixel in pixels_of(path) for file in pixel.files)
+
+
+def pixels_of(path: Path) -> list[PixelFiles]:
+    """The pixels of a catalogue with their files.
 
     Raises:
         InputError: If the file of a pixel is missing.
@@ -93,4 +110,5 @@ def data_files(path: Path) -> list[Path]:
     if missing := [file.relative_to(path).as_posix() for file in found if not file.exists()]:
         text = f"{len(missing)} of {len(found)} pixels have no file, such as {missing[0]}; is the copy complete?"
         raise InputError(f"{path}: {text}")
-    return sorted(inner for file in found for inner in (file.glob("[!._]*") if file.is_dir() else [file]))
+    files = [tuple(sorted(file.glob("[!._]*"))) if file.is_dir() else (file,) for file in found]
+    return [PixelFiles(pixel.order, pixel.pixel, inner) for pixel, inner in zip(pixels, files, strict=True)]

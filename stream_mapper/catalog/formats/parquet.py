@@ -79,11 +79,16 @@ def with_header_of(
 
 def write_parquet(table: Table, path: Path) -> None:
     """Write a table; masked values become nulls, units and metadata are kept for astropy."""
+    pq.write_table(to_arrow(table), path)
+
+
+def to_arrow(table: Table) -> Any:
+    """Table of arrow of one of astropy; masked values become nulls, units and metadata are kept for astropy."""
     flat = represent_mixins_as_columns(Table(table, copy=False))
     columns = {name: _to_arrow(flat[name]) for name in flat.colnames}
     lengths = {f"table::len::{n}": str(flat[n].dtype.itemsize // 4) for n in flat.colnames if flat[n].dtype.kind == "U"}
     notes: dict[Any, Any] = {HEADER: "\n".join(get_yaml_from_table(flat)), **lengths, **content_of(flat)}
-    pq.write_table(pa.table(columns).replace_schema_metadata(notes), path)
+    return pa.table(columns).replace_schema_metadata(notes)
 
 
 @lru_cache(maxsize=8)

@@ -39,7 +39,8 @@ class Entry:
     def spellings(self) -> set[str]:
         """Names that mean this very track, plain."""
         bare = self.name.split(".", 2)[-1]
-        return {plain(name) for name in (self.name, self.short, bare, f"{self.name}{SUFFIX}")}
+        names = (self.name, self.name.removeprefix(PREFIX), self.short, bare, f"{self.name}{SUFFIX}")
+        return {plain(name) for name in names}
 
 
 class Library:

@@ -1,0 +1,18 @@
+"""The parts of an atlas: of each stream a chart, which is its stars, its configuration, its fit and what that found."""
+
+from stream_mapper.charts.chart import FAILED, FITTED, Chart, chart
+from stream_mapper.charts.plan import OUTCOME, Plan, made_plan, short_name
+from stream_mapper.charts.products import PRODUCTS, write_products
+
+__all__ = [
+    "FAILED",
+    "FITTED",
+    "OUTCOME",
+    "PRODUCTS",
+    "Chart",
+    "Plan",
+    "chart",
+    "made_plan",
+    "short_name",
+    "write_products",
+]
