@@ -3,8 +3,8 @@
     python experiments/atlas/sky.py --folder runs/atlas/sky [--number 30] [--nulls 3] [--seed 0] [--tracks FOLDER]
 
 Tracks are drawn with the seed, each with a number of stars; a field that would overlap one drawn before is left
-out, and the last ones that are drawn have no stream in them. The command is then run as anybody would, and goes on where it was
-when it is started again. At the end it writes `table.md`.
+out, and the last ones that are drawn have no stream in them. The command is then run as anybody would, and goes on
+where it was when it is started again. At the end it writes `table.md`.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import shutil
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -157,7 +157,7 @@ def _logged(path: Path) -> Iterator[None]:
     _log.handlers[:], propagates, _log.propagate = [handler], _log.propagate, False
     _log.setLevel(min(level or logging.INFO, logging.INFO))
     try:
-        with redirect_stdout(handler.stream):
+        with redirect_stdout(handler.stream), redirect_stderr(handler.stream):
             yield
     finally:
         _log.handlers[:], _log.propagate = before, propagates

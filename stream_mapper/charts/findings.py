@@ -49,7 +49,8 @@ def write_findings(run: Path, folder: Path, least: float) -> None:
     if fit.catalogue is None:
         raise ValueError(f"{run} has no memberships")  # as a fit never leaves it
     members = _members(fit, fit.catalogue, tables, least)
-    found = {"members": members, "tracks": _with_icrs(tables["track"], fit), "densities": tables["density"]}
+    tables["track"] = _with_icrs(tables["track"], fit)
+    found = {"members": members, "tracks": tables["track"], "densities": tables["density"]}
     for name, table in found.items():
         table.meta.clear()  # of this one fit, and of the time it was made
         write_table(table, folder / TABLES[name])

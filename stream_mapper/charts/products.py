@@ -12,7 +12,7 @@ import numpy as np
 from astropy.table import MaskedColumn, Table, vstack
 
 from stream_mapper import __version__
-from stream_mapper.catalog import can_write_hats, read_table, with_units, write_hats, write_table
+from stream_mapper.catalog import can_write_hats, default_unit, read_table, write_hats, write_table
 from stream_mapper.charts.chart import FITTED, Chart
 from stream_mapper.charts.findings import AT_MIDDLE, BAND, NUMBERS, TABLES
 from stream_mapper.charts.plan import Plan, short_name
@@ -124,12 +124,9 @@ def _add_banded(table: Table, rows: Sequence[Row], name: str, unit: str | None, 
         if ending and not any(name + ending in row for row in rows):
             continue
         values = np.array([row.get(name + ending, np.nan) for row in rows], dtype=np.float64)
-        said = f"{int(ending[1:])} % quantile over the posterior: {text}" if ending and text else text
+        said = f"{int(ending[1:])} % end of the band: {text}" if ending and text else text
         _add(table, name + ending, values, said)
-        if unit is None:
-            with_units(table)
-        elif unit:
-            table[name + ending].unit = unit
+        table[name + ending].unit = (default_unit(name.removesuffix("_sigma")) if unit is None else unit) or None
 
 
 def _add(table: Table, name: str, values: Any, text: str) -> None:
