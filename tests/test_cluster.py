@@ -46,6 +46,40 @@ def test_an_item_that_ends_every_worker_is_named(monkeypatch, caplog):
     assert all("it was at part 2" in line for line in said)
 
 
+def test_an_item_that_ends_every_worker_may_have_a_result_of_its_own(monkeypatch):
+    """The others have theirs."""
+    distributed = pytest.importorskip("distributed")
+
+    class Done:
+        """A task that has ended; 3 has ended its workers, too."""
+
+        def __init__(self, function, item, key):
+            self.key, self.item, self.function = key, item, function
+
+        def result(self):
+            if self.item == 3:
+                raise distributed.KilledWorker(self.key, None, 3)
+            return self.function(self.item)
+
+        def release(self):
+            """Keep nothing."""
+
+    class Cluster:
+        """A scheduler whose tasks have ended when they are handed over."""
+
+        loop = None
+        submit = staticmethod(lambda function, item, key, pure: Done(function, item, key))
+        subscribe_topic = unsubscribe_topic = staticmethod(lambda *_: None)
+
+    monkeypatch.setattr(distributed, "as_completed", lambda futures, loop: futures)
+    lost = lambda item, error: f"{item} {error}"  # noqa: E731
+    found = dict(cluster._results(Cluster(), math.sqrt, [4, 3, 9], "part {}".format, lost))
+    assert (found[4], found[9]) == (2, 3)
+    assert found[3].startswith("3 part 3: 4 workers ended while they were at it")
+    with pytest.raises(cluster.LostWorkersError, match="part 3: 4 workers ended"):
+        list(cluster._results(Cluster(), math.sqrt, [4, 3, 9], "part {}".format, None))
+
+
 @pytest.mark.parametrize("failures", [2, 9])
 def test_processes_that_end_while_they_begin_are_begun_anew(failures, caplog):
     begun = []

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import warnings
+from dataclasses import replace
 from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
@@ -25,6 +26,7 @@ from astropy.table import MaskedColumn, Table
 
 from stream_mapper import cluster
 from stream_mapper.catalog import find_parts, read_table, write_table
+from stream_mapper.cluster import Workers
 from stream_mapper.commands import run as as_command
 from stream_mapper.errors import InputError
 from stream_mapper.fit import main as fit
@@ -651,6 +653,24 @@ def test_a_cluster_that_runs_already_gives_the_same_bytes(best, collection, sche
     monkeypatch.setattr(part_folder, "digest_of", lambda _: "of another")
     with pytest.raises(InputError, match=r"best.ckpt: is another file for a worker; every worker needs the files"):
         predict(str(copy), str(collection), "other", draws=2, scheduler=address)
+
+
+def test_workers_elsewhere_have_the_device_that_is_asked_for_and_this_process_need_not(
+    best, catalogue, tmp_path, monkeypatch
+):
+    """Nothing here has a GPU; neither has the stand-in for the workers, which are told of one."""
+    told = []
+
+    def results(self, function, items, *_):
+        told.append(function.args[0].device)
+        compute = partial(function.func, replace(function.args[0], device="cpu"), *function.args[1:])
+        return ((item, compute(item)) for item in items)
+
+    monkeypatch.setattr(Workers, "results", results)
+    source = folder(catalogue, tmp_path / "in")
+    predict(best, str(source), str(tmp_path / "out"), draws=1, device="cuda", scheduler="tcp://127.0.0.1:1")
+    assert told == ["cuda"]
+    assert json.loads((tmp_path / "out" / part_folder.MANIFEST).read_text())["device"] == "cuda"
 
 
 @pytest.mark.long

@@ -96,7 +96,7 @@ def prepared(asked: argparse.Namespace) -> list[str]:
         write_hats(stars, asked.folder / "sky_hats", "sky", "experiments/atlas/sky.py", rows=50_000)
         tracks = [one.field.track for one in found]
         settings = {
-            "streams": [short_name(track) for track in tracks],
+            "streams": [short_name(track) for track in tracks[::-1]],  # those without a stream first
             "catalogue": "sky_hats",
             "survey": asked.survey,
             "isochrone": "synthetic",

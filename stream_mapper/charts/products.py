@@ -13,9 +13,9 @@ from astropy.table import MaskedColumn, Table, vstack
 
 from stream_mapper import __version__
 from stream_mapper.catalog import can_write_hats, default_unit, read_table, write_hats, write_table
-from stream_mapper.charts.chart import FITTED, Chart
 from stream_mapper.charts.findings import AT_MIDDLE, BAND, NUMBERS, TABLES
 from stream_mapper.charts.plan import Plan, short_name
+from stream_mapper.charts.task import FITTED, Chart
 from stream_mapper.page import AtlasRow, write_atlas_page
 from stream_mapper.results.provenance import CREATOR, with_facts
 
