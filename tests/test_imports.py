@@ -72,6 +72,9 @@ MAY_IMPORT = {
     "training": WHOLES | {"commands", "messages", "ranks", "signals"},
     "pipeline": WHOLES | {"fitted", "training", "__version__"},
     "cluster": {"errors", "__version__"},
+    "charts": WHOLES
+    | {"archive", "fit", "fitted", "init", "loading", "query"}  # the commands are called from inside functions
+    | {"commands", "messages", "page", "training", "__version__"},
     "prediction": WHOLES | {"fitted", "loading", "commands", "cluster", "__version__"},
 }
 # File -> the one name it may import against that order, inside a function: nothing is loaded until it is called for.
@@ -101,6 +104,8 @@ ONLY_IN = {
         "training",
         "pipeline",
         "init",
+        "atlas",
+        "charts",
         "decisions",
     },
     "gala": {"catalog"},
