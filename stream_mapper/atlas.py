@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stream_mapper.commands import parse, run
-from stream_mapper.paths import FilePath, absolute
+from stream_mapper.paths import FilePath, NameOrFile, absolute
+from stream_mapper.signals import Terminated
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -33,7 +34,7 @@ def atlas(
     fields: FilePath | None = None,
     archive: str | None = None,
     survey: str | None = None,
-    isochrone: str | None = None,
+    isochrone: NameOrFile | None = None,
     bands: dict[str, str] | None = None,
     tracks: FilePath | None = None,
     fit: dict[str, Any] | None = None,
@@ -74,6 +75,7 @@ def atlas(
         InputError: If a name is not known, the places of the stars cannot be used, or the folder holds another atlas.
     """
     from stream_mapper import trust  # noqa: PLC0415 (astropy and torch take seconds to load)
+    from stream_mapper.catalog import remove_unfinished  # noqa: PLC0415
     from stream_mapper.charts import made_plan, write_products  # noqa: PLC0415
     from stream_mapper.cluster import Workers  # noqa: PLC0415
     from stream_mapper.training.claims import check_free, give_back  # noqa: PLC0415
@@ -96,6 +98,7 @@ def atlas(
     folder = Path(absolute(output))
     plan.open(folder)
     check_free(folder)
+    remove_unfinished(folder)
     try:
         charts = _made(plan, folder, workers)
         return write_products(plan, folder, charts)
@@ -131,8 +134,12 @@ def _saying_what_is_done(charts: Mapping[str, Chart], size: int) -> Iterator[Non
     """Give an interruption the number of streams that are done as its message."""
     try:
         yield
-    except KeyboardInterrupt as stop:
-        stop.args = (f"{len(charts)} of {size} streams are done; the same command goes on from there",)
+    except (KeyboardInterrupt, Terminated) as stop:
+        text = f"{len(charts)} of {size} streams are done; the same command goes on from there"
+        if isinstance(stop, Terminated):
+            stop.left = text
+        else:
+            stop.args = (text,)
         raise
 
 

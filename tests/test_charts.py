@@ -19,6 +19,7 @@ from stream_mapper.charts import PRODUCTS, Chart, chart, findings, made_plan, pr
 from stream_mapper.cluster import LostWorkersError, Workers
 from stream_mapper.errors import DivergedError, InputError
 from stream_mapper.mock import TrackMock
+from stream_mapper.signals import Terminated
 
 NAMES = ("One", "Two", "Three")
 STREAMS = tuple(f"track.st.{name}.me2020" for name in NAMES)
@@ -45,6 +46,21 @@ def fields(tmp_path_factory):
         write_table(Table({"ra": [150.0 + i, 151.0], "dec": [25.0, 26.0]}), folder / name)
     (folder / "README.md").write_text("no table")
     return str(folder)
+
+
+@pytest.fixture(scope="module")
+def sky(tracks, tmp_path_factory):
+    """A HATS catalogue with the field of the first stream, and stars all over the sky; and all of these."""
+    pytest.importorskip("hats")
+    mock = to_table(TrackMock("One", 60, 600, survey="gaia_dr3", tracks=tracks).simulate())
+    rng = np.random.default_rng(3)
+    table = mock[rng.integers(0, len(mock), 4000)]
+    table["ra"], table["dec"] = rng.uniform(0, 360, 4000), np.degrees(np.arcsin(rng.uniform(-1, 1, 4000)))
+    whole = vstack([mock, table])
+    whole["source_id"] = np.arange(len(whole))
+    path = tmp_path_factory.mktemp("sky") / "sky"
+    write_hats(whole, path, "sky", "a test", rows=300)
+    return path, whole
 
 
 class StandIn:
@@ -106,6 +122,10 @@ def test_a_stopped_atlas_goes_on_to_the_same_bytes(make, fit, tmp_path):
     with pytest.raises(KeyboardInterrupt, match="1 of 3 streams are done; the same command goes on from there"):
         make("b/atlas")
     assert products_of(tmp_path / "b" / "atlas") == {}
+    fit.errors["Two"] = Terminated()
+    with pytest.raises(Terminated) as stop:
+        make("b/atlas")
+    assert stop.value.left == "1 of 3 streams are done; the same command goes on from there"
     fit.errors.clear()
     fit.fitted.clear()
     assert make("b/atlas") == whole
@@ -221,14 +241,18 @@ REFUSED = {
     "no stars": ({"fields": None}, "give the one that says where the stars are; got none of them"),
     "two places": ({"archive": "gaia"}, "where the stars are; got fields and archive"),
     "no folder": ({"fields": "nowhere"}, "fields: .*nowhere is no folder"),
-    "no HATS": ({"fields": None, "catalogue": "tests"}, "catalogue: .*tests does not exist|is no HATS"),
+    "no HATS": ({"fields": None, "catalogue": "tests"}, "catalogue: .*tests is no HATS catalogue or coll"),
     "a share": ({"members": 1.5}, "members is the probability above which a star is listed, from 0 to 1; got 1.5"),
+    "no survey": ({"survey": "sdss_17"}, "survey 'sdss_17' is unknown; there are gaia_dr2"),
+    "no isochrone": ({"isochrone": "none.cmd"}, r"isochrone: .*none\.cmd does not exist"),
+    "no bands": ({"isochrone": "tox.ini"}, r"bands: say which columns of .*tox\.ini are which bands"),
     "no process": ({"processes": 0}, "processes must be 1 or more"),
 }
 
 
 @pytest.mark.parametrize(("changes", "message"), REFUSED.values(), ids=REFUSED)
-def test_what_cannot_be_used_is_refused(changes, message, make, tmp_path):
+def test_what_cannot_be_used_is_refused(changes, message, make, tmp_path, monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[1])
     with pytest.raises(InputError, match=message):
         make(**changes)
     assert not (tmp_path / "atlas").exists()
@@ -272,6 +296,21 @@ def test_all_of_a_folder_are_those_that_have_a_file(tracks, fields, tmp_path):
     assert made_plan(["One", "Two"], str(tmp_path), tracks).streams == STREAMS[:2]
 
 
+def test_options_that_no_fit_has_end_the_command(sky, tracks, tmp_path):
+    """They are those of every stream; of the first it is the parser of the fit that says so."""
+    path, _ = sky
+    with pytest.raises(InputError, match=r"fit: no option --trainer\.max_epohcs; did you mean --trainer\.max_epochs\?"):
+        atlas(
+            ["One", "Two"],
+            output=str(tmp_path / "atlas"),
+            catalogue=str(path),
+            survey="gaia_dr3",
+            tracks=tracks,
+            fit={"trainer": {"max_epohcs": 3}},
+        )
+    assert not list((tmp_path / "atlas").glob("streams/*/outcome.json"))
+
+
 def test_a_stream_without_a_field_fails_by_name(tracks, fields, tmp_path):
     shutil.copy(Path(fields) / "one.parquet", tmp_path)
     plan = made_plan(["One", "Two"], str(tmp_path), tracks)
@@ -311,21 +350,6 @@ def test_the_configuration_is_printed_and_read_again(tmp_path, capsys):
     settings = yaml.safe_load(capsys.readouterr().out)
     assert settings["streams"] == ["GD-1", "Pal5"]
     assert settings["members"] == 0.5
-
-
-@pytest.fixture(scope="module")
-def sky(tracks, tmp_path_factory):
-    """A HATS catalogue with the field of the first stream, and stars all over the sky; and all of these."""
-    pytest.importorskip("hats")
-    mock = to_table(TrackMock("One", 60, 600, survey="gaia_dr3", tracks=tracks).simulate())
-    rng = np.random.default_rng(3)
-    table = mock[rng.integers(0, len(mock), 4000)]
-    table["ra"], table["dec"] = rng.uniform(0, 360, 4000), np.degrees(np.arcsin(rng.uniform(-1, 1, 4000)))
-    whole = vstack([mock, table])
-    whole["source_id"] = np.arange(len(whole))
-    path = tmp_path_factory.mktemp("sky") / "sky"
-    write_hats(whole, path, "sky", "a test", rows=300)
-    return path, whole
 
 
 def test_a_stream_begins_with_the_stars_of_its_field(sky, tracks, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -58,9 +59,14 @@ def replace_file(target: Path, write: Callable[[Path], Any]) -> None:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove the temporary files that `replace_file` left in a folder, and in those inside, when it was killed."""
-    for path in folder.rglob(".*"):
-        if _TEMPORARY.match(path.name):
+    """Remove the temporary files that `replace_file` left in a folder, and in those inside, when it was killed.
+
+    Folders that were being written as a whole are removed, too.
+    """
+    for path in [path for path in folder.rglob(".*") if _TEMPORARY.match(path.name)]:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
             path.unlink(missing_ok=True)
 
 

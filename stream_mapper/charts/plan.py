@@ -14,12 +14,13 @@ from stream_mapper import __version__
 from stream_mapper.catalog import is_hats, replace_file
 from stream_mapper.catalog.files import FORMATS
 from stream_mapper.catalog.sky.library import PREFIX, Entry, Library, plain
+from stream_mapper.decisions.light import survey_of
 from stream_mapper.errors import InputError
 
 MANIFEST, OUTCOME = "atlas.yaml", "outcome.json"
 """The file by which the folder of an atlas is known, and that by which a stream in it is done."""
 
-ALL, GAIA = "all", "gaia"
+ALL, GAIA, SYNTHETIC = "all", "gaia", "synthetic"
 _STREAMS = "streams"
 _SHOWN = 60  # letters of a value that differs
 
@@ -109,6 +110,7 @@ def made_plan(
     tables = {} if fields is None else _tables(Path(fields), entries)
     if streams == ALL and tables:
         entries = [one for one in entries if one.name in tables]
+    _check_photometry(others.get("survey"), others.get("isochrone"), others.get("bands"))
     share = others.get("members", 0.5)
     if not 0 <= share < 1:
         raise InputError(f"members is the probability above which a star is listed, from 0 to 1; got {share}.")
@@ -120,6 +122,16 @@ def check_catalogue(path: str | None) -> None:
     if path is not None and not is_hats(Path(path)):
         problem = "is no HATS catalogue or collection" if Path(path).exists() else "does not exist"
         raise InputError(f"catalogue: {path} {problem}; LSDB and hats-import write one. Single tables go as fields.")
+
+
+def _check_photometry(survey: str | None, isochrone: str | None, bands: Mapping[str, str] | None) -> None:
+    """Raise InputError if no stream could be fitted with this photometry, before the first is tried."""
+    if survey is not None:
+        survey_of(survey, None)
+    if isochrone not in (None, SYNTHETIC) and not Path(str(isochrone)).is_file():
+        raise InputError(f"isochrone: {isochrone} does not exist; give a file, or {SYNTHETIC!r} for simulated stars.")
+    if isochrone not in (None, SYNTHETIC) and not bands:
+        raise InputError(f"bands: say which columns of {isochrone} are which bands, such as {{G: Gaia_G_EDR3}}.")
 
 
 def short_name(track: str) -> str:

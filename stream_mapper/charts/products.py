@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from stream_mapper.catalog import can_write_hats, default_unit, read_table, writ
 from stream_mapper.charts.findings import AT_MIDDLE, BAND, NUMBERS, TABLES
 from stream_mapper.charts.plan import Plan, short_name
 from stream_mapper.charts.task import FITTED, Chart
-from stream_mapper.page import AtlasRow, write_atlas_page
+from stream_mapper.page import NAME, AtlasRow, write_atlas_page
 from stream_mapper.results.provenance import CREATOR, with_facts
 
 SUMMARY, PAGE, HATS = "summary", "index.html", "members_hats"
@@ -71,24 +70,18 @@ def write_products(plan: Plan, output: Path, charts: Mapping[str, Chart]) -> Tab
     Returns:
         The summary.
     """
-    rows = [_row(plan, output, charts[stream]) for stream in plan.streams if stream in charts]
+    rows = [_row(plan, output, charts[stream]) for stream in plan.streams]
     table = summary(rows)
-    fitted = [one for one in plan.streams if one in charts and charts[one].status == FITTED]
+    fitted = [one for one in plan.streams if charts[one].status == FITTED]
     for name, file in TABLES.items():
-        stacked = _stacked({short_name(one): read_table(plan.folder(output, one) / file) for one in fitted})
-        endings = ("parquet",) if name == "members" else ("ecsv", "parquet")
-        for ending in endings if fitted else ():
-            write_table(stacked, output / f"{name}.{ending}")
-        if name == "members" and len(stacked) and {"ra", "dec"} <= set(stacked.colnames) and can_write_hats():
-            write_hats(stacked, output / HATS, "members", f"stream_mapper v{__version__}")
+        if fitted:
+            tables = {short_name(one): read_table(plan.folder(output, one) / file) for one in fitted}
+            _write(_stacked(tables), output, name)
     for ending in ("ecsv", "parquet"):
         write_table(table, output / f"{SUMMARY}.{ending}")
-    reports = [f"{plan.folder(Path(), charts[one].stream).as_posix()}/" for one in plan.streams if one in charts]
-    lines = [
-        AtlasRow(f"{folder}{row['run']}/report.html" if "run" in row else "", row)
-        for folder, row in zip(reports, rows, strict=True)
-    ]
-    write_atlas_page(output / PAGE, output.absolute().name, lines, table)
+    lines = [AtlasRow(_report(plan, one, row), row) for one, row in zip(plan.streams, rows, strict=True)]
+    files = [name for name in PRODUCTS if (output / name).is_file() and name != PAGE]
+    write_atlas_page(output / PAGE, output.absolute().name, lines, table, files)
     return table
 
 
@@ -134,6 +127,20 @@ def _add(table: Table, name: str, values: Any, text: str) -> None:
     table[name].description = text or None
 
 
+def _write(table: Table, output: Path, name: str) -> None:
+    """Write a table of all streams in its formats."""
+    for ending in ("ecsv", "parquet"):
+        if f"{name}.{ending}" in PRODUCTS:
+            write_table(table, output / f"{name}.{ending}")
+    if name == "members" and len(table) and {"ra", "dec"} <= set(table.colnames) and can_write_hats():
+        write_hats(table, output / HATS, name, f"stream_mapper v{__version__}")
+
+
+def _report(plan: Plan, stream: str, row: Row) -> str:
+    """Where the report of a stream is, seen from the folder of the atlas; nothing where there is none."""
+    return (plan.folder(Path(), stream) / row["run"] / NAME).as_posix() if "run" in row else ""
+
+
 def _row(plan: Plan, output: Path, made: Chart) -> Row:
     """The row of a stream."""
     row = {"stream": short_name(made.stream), "status": made.status, "reason": made.reason}
@@ -144,12 +151,7 @@ def _row(plan: Plan, output: Path, made: Chart) -> Row:
 
 def _stacked(tables: Mapping[str, Table]) -> Table:
     """Tables below each other, each with the name of its stream; a number that one of them lacks is NaN."""
-    named = [_named(table, name) for name, table in tables.items() if len(table)]
-    if not named:
-        return reduce(
-            lambda one, other: one if len(one.colnames) > len(other.colnames) else other, tables.values(), Table()
-        )
-    whole = vstack(named, metadata_conflicts="silent")
+    whole = vstack([_named(table, name) for name, table in tables.items()], metadata_conflicts="silent")
     for name in whole.colnames:
         if whole[name].dtype.kind == "f" and isinstance(whole[name], MaskedColumn):
             whole[name] = whole[name].filled(np.nan)

@@ -6,6 +6,7 @@ import gc
 import json
 import logging
 import shutil
+import sys
 import time
 import traceback
 from collections.abc import Iterator
@@ -20,17 +21,23 @@ from stream_mapper.catalog import remove_unfinished, replace_file
 from stream_mapper.charts.findings import write_findings
 from stream_mapper.charts.plan import MANIFEST, OUTCOME, Plan, short_name
 from stream_mapper.charts.stars import begin
-from stream_mapper.commands import ignore_expected, one_line
+from stream_mapper.commands import UNUSABLE, ignore_expected, one_line
 from stream_mapper.errors import InputError
 from stream_mapper.messages import input_error
 from stream_mapper.results.stages import can_go_on, is_complete
+from stream_mapper.signals import sigterm_came
 from stream_mapper.training.claims import give_back, take
 
 RUNS, LOG = "runs", "log.txt"
 FITTED, FAILED = "fitted", "failed"
+_ERROR = "error: "
 _PATIENCE = 120  # seconds that a process that was killed may need to end
 
 _log = logging.getLogger("stream_mapper")
+
+
+class UnusableOptionsError(InputError):
+    """The options of the fit are none; they are those of all streams."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,7 @@ def chart(plan: Plan, output: Path, stream: str) -> Chart:
         stream: Full name of its track.
 
     Raises:
-        InputError: If the folder is not there, or another process is at this stream.
+        InputError: If the folder is not there, another process is at this stream, or the options are none of a fit.
         OSError: If it cannot be written, or an archive be reached: no fault of the stream.
         MemoryError: If the memory is not enough.
     """
@@ -93,9 +100,11 @@ def _reason(plan: Plan, stream: str, folder: Path) -> str:
         ignore_expected()
         remove_unfinished(folder)
         write_findings(fitted(plan, stream, folder), folder, plan.members)
-    except (OSError, MemoryError):
+    except (OSError, MemoryError, UnusableOptionsError):
         raise
     except Exception as error:
+        if sigterm_came():  # whose consequence it may be
+            raise
         _log.info("%s", traceback.format_exc())
         told = input_error(error)
         return one_line(told) if told is not None else f"{type(error).__name__}: {one_line(error)}"
@@ -120,10 +129,21 @@ def fitted(plan: Plan, stream: str, folder: Path) -> Path:
         shutil.rmtree(runs, ignore_errors=True)
         begin(plan, stream, folder)
     config = folder / "fit" / "config.yaml"
-    made = fit_command(
-        ["--config", str(config), f"--trainer.default_root_dir={runs}", "--resume=auto", *options(plan, stream)]
-    )
+    given = ["--config", str(config), f"--trainer.default_root_dir={runs}", "--resume=auto", *options(plan, stream)]
+    try:
+        made = fit_command(given)
+    except SystemExit as stop:
+        if stop.code != UNUSABLE or sigterm_came():
+            raise
+        raise UnusableOptionsError(f"fit: {_last_error(folder / LOG)}") from None
     return run if made is None or made.folder is None else made.folder
+
+
+def _last_error(log: Path) -> str:
+    """What a parser has said before it ended."""
+    sys.stderr.flush()  # which is the log
+    said = [line for line in log.read_text(encoding="utf-8").splitlines() if line.startswith(_ERROR)]
+    return said[-1].removeprefix(_ERROR) if said else "its options cannot be used."
 
 
 def options(plan: Plan, stream: str) -> list[str]:

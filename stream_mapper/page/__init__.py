@@ -2,7 +2,7 @@
 
 stars_of(tables)                                    # what the page has of each star
 write_page(folder, tables, metrics, facts, stars)   # templates/ has its looks and what it does in the browser
-write_atlas_page(path, title, rows, summary)        # the page of an atlas, which leads to those of its streams
+write_atlas_page(path, title, rows, summary, files) # the page of an atlas, which leads to those of its streams
 """
 
 from __future__ import annotations

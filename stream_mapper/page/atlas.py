@@ -41,7 +41,7 @@ class AtlasRow:
     values: Mapping[str, Any]
 
 
-def write_atlas_page(path: Path, title: str, rows: Sequence[AtlasRow], summary: Table) -> None:
+def write_atlas_page(path: Path, title: str, rows: Sequence[AtlasRow], summary: Table, files: Sequence[str]) -> None:
     """Write the page, which needs nothing from the network.
 
     Arguments:
@@ -49,6 +49,7 @@ def write_atlas_page(path: Path, title: str, rows: Sequence[AtlasRow], summary: 
         title: Name of the atlas.
         rows: Its streams, in order.
         summary: The summary of all, which has the units.
+        files: Names of the tables that are beside it.
     """
     templates = environment()
     outcomes = [str(row.values.get("verdict") or row.values["status"]) for row in rows]
@@ -58,6 +59,7 @@ def write_atlas_page(path: Path, title: str, rows: Sequence[AtlasRow], summary: 
         counted=[(outcome, count) for outcome in _COLOURS if (count := Counter(outcomes)[outcome])],
         size=len(rows),
         head=[_head(name, label, summary) for name, label in _SHOWN.items()],
+        files=list(files),
         rows=[_line(row, outcome) for row, outcome in zip(rows, outcomes, strict=True)],
     )
     replace_file(path, lambda new: new.write_text(page, encoding="utf-8"))
