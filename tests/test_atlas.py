@@ -1,5 +1,6 @@
 """The atlas: every track has a fit or a line, a drawn field is fitted, and what is there is kept."""
 
+import argparse
 import importlib
 import json
 import sys
@@ -7,7 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from galstreams_files import write_log, write_track
+
+from stream_mapper.charts import made_plan
 
 ATLAS = Path(__file__).parents[1] / "experiments" / "atlas"
 QUICK = ["--trainer.max_epochs=2", "--background.max_epochs=1", "--background.copies=0", "--results.draws=2"]
@@ -18,7 +22,7 @@ def script(monkeypatch):
     """A script of the atlas as a module, by its name."""
     monkeypatch.syspath_prepend(str(ATLAS))
     yield importlib.import_module
-    for name in ("fields", "tracks", "fits"):
+    for name in ("fields", "tracks", "fits", "sky"):
         sys.modules.pop(name, None)
 
 
@@ -43,6 +47,28 @@ def test_every_track_is_fitted_or_refused_in_a_line(script, tracks, tmp_path, ca
     row = json.loads((tmp_path / "track.st.Good.me2020.json").read_text())
     assert row["members"] == 200
     assert row["members_fitted"] > 150
+
+
+def test_fields_of_one_sky_do_not_overlap(script, tmp_path, monkeypatch):
+    """Of two streams at one place the first that is drawn is taken; the last field has no stream in it."""
+    pytest.importorskip("hats")
+    write_track(tmp_path, "st.Here.me2020", np.linspace(-10, 0, 41), "1111")
+    write_track(tmp_path, "st.There.me2020", np.linspace(-9, 1, 41), "1111")
+    write_track(tmp_path, "st.Away.me2020", np.linspace(60, 70, 41), "1111")
+    tracks, module = str(tmp_path / "tracks"), script("sky")
+    asked = argparse.Namespace(folder=tmp_path, number=3, nulls=2, seed=0, survey="gaia_dr3", field=500, tracks=tracks)
+    found = module.drawn(asked)
+    names = [one.field.track.split(".")[2] for one in found]
+    assert len(found) == 2
+    assert "Away" in names
+    assert found[1].field.n_stream == 0
+    assert set(found[1].stars["true_component"]) == {"background"}
+    assert 100 <= found[0].field.n_stream <= 1000
+    monkeypatch.setattr(module, "drawn", lambda _: found)
+    tracks_of_sky = module.prepared(asked)
+    settings = yaml.safe_load((tmp_path / "atlas.yaml").read_text())
+    assert [f"track.{name}" for name in settings["streams"]] == tracks_of_sky[::-1]
+    assert made_plan(settings["streams"], None, tracks, catalogue=str(tmp_path / "sky_hats")).streams
 
 
 @pytest.mark.long

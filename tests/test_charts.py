@@ -9,10 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from astropy import units as u
+from astropy.coordinates import SkyCoord
 from astropy.table import Table, vstack
 from galstreams_files import FRAME, truth, write_log, write_track
+from tap_server import TapService
 
 from stream_mapper import atlas as command
+from stream_mapper.archive import Request
 from stream_mapper.atlas import atlas
 from stream_mapper.catalog import can_write_hats, read_table, to_table, write_hats, write_table
 from stream_mapper.charts import PRODUCTS, Chart, chart, findings, made_plan, products, stars, task
@@ -372,9 +376,6 @@ def test_a_stream_begins_with_the_stars_of_its_field(sky, tracks, tmp_path):
 
 def in_frame(table):
     """phi1 and phi2 by astropy; the frame of the first track has its middle at zero, as the tests' frame has."""
-    from astropy import units as u
-    from astropy.coordinates import SkyCoord
-
     place = SkyCoord(np.asarray(table["ra"]) * u.deg, np.asarray(table["dec"]) * u.deg).transform_to(FRAME)
     return place.lon.wrap_at(180 * u.deg).deg, place.lat.deg
 
@@ -385,6 +386,26 @@ def test_a_field_outside_the_catalogue_is_refused(sky, tracks, tmp_path):
     plan = made_plan("One", tracks=tracks, catalogue=str(tmp_path / "part"), survey="gaia_dr3")
     with pytest.raises(InputError, match=r"part: has no stars in the field of the stream, phi1 \[-9\.6, 9\.6\]"):
         stars.begin(plan, STREAMS[0], tmp_path / "one")
+
+
+def test_an_archive_is_asked_for_the_field(tracks, tmp_path):
+    """With the cuts of the query, whose stars are kept."""
+    pytest.importorskip("pyvo")
+    rng = np.random.default_rng(0)
+    sky = Table({name: rng.uniform(1, 2, 500) for name in Request("gaiadr3.gaia_source").names})
+    sky["source_id"] = np.arange(500)
+    at = SkyCoord(rng.uniform(-12, 12, 500) * u.deg, rng.uniform(-2, 3, 500) * u.deg, frame=FRAME).icrs
+    sky["ra"], sky["dec"], sky["parallax"] = at.ra.deg, at.dec.deg, rng.normal(0, 0.1, 500)
+    with TapService(sky) as service:
+        plan = made_plan("One", tracks=tracks, archive=service.url, survey="gaia_dr3")
+        path = stars.table_of(plan, STREAMS[0], tmp_path)
+        asked = len(service.queries)
+        assert stars.table_of(plan, STREAMS[0], tmp_path) == path
+    assert len(service.queries) == asked > 1
+    found = read_table(path)
+    assert 100 < len(found) < 500
+    assert np.abs(in_frame(found)[0]).max() <= 9.6
+    assert {one.split("FROM")[1].split()[0] for one in service.queries} == {"gaiadr3.gaia_source"}
 
 
 def test_numbers_of_a_stream():

@@ -66,11 +66,11 @@ def drawn(asked: argparse.Namespace) -> list[Drawn]:
 
 
 def simulated(field: Field, folder: Path) -> Drawn | None:
-    """The stars in the window of the query that `init` writes; None where no archive could be asked for it."""
+    """The stars in the window of the query that `init` writes; None of a track that is refused."""
     shutil.rmtree(folder, ignore_errors=True)
-    init(field.track, survey=field.survey, output=str(folder), tracks=field.tracks)
-    query = yaml.safe_load((folder / "query.yaml").read_text())
     try:
+        init(field.track, survey=field.survey, output=str(folder), tracks=field.tracks)
+        query = yaml.safe_load((folder / "query.yaml").read_text())
         window = Window(SkyFrame(**query["frame"]["init_args"]), tuple(query["phi1"]), tuple(query["phi2"]))
     except InputError:
         return None

@@ -29,18 +29,19 @@ def begin(plan: Plan, stream: str, folder: Path) -> Path:
     """
     from stream_mapper.init import init  # noqa: PLC0415 (a command, which imports half of the package)
 
-    table = _table(plan, stream, folder)
+    table = table_of(plan, stream, folder)
     shutil.rmtree(folder / FIT, ignore_errors=True)  # it may have been stopped half way
     bands = None if plan.bands is None else dict(plan.bands)
     init(stream, str(table), plan.survey, plan.isochrone, bands, output=str(folder / FIT), tracks=plan.tracks)
     return folder / FIT / "config.yaml"
 
 
-def _table(plan: Plan, stream: str, folder: Path) -> Path:
-    """The table of the stars, fetched if it is not there.
+def table_of(plan: Plan, stream: str, folder: Path) -> Path:
+    """The table of the stars of a stream, fetched if it is not there; arguments as of `begin`.
 
     Raises:
         InputError: If there are none.
+        OSError: If an archive cannot be reached.
     """
     if plan.catalogue is None and plan.archive is None:
         if stream not in plan.fields:
