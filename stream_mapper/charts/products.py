@@ -41,8 +41,8 @@ _COUNTS = {
 _NUMBERS = {
     "members": ("", "stars of the stream among those that were fitted"),
     "mean_p_member": ("", "mean probability of the stars in the table of members"),
-    "phi1_begin": ("deg", "phi1 where the stream begins"),
-    "phi1_end": ("deg", "phi1 where the stream ends"),
+    "phi1_begin": ("deg", "phi1 where the stream begins; without a band, where its track does"),
+    "phi1_end": ("deg", "phi1 where the stream ends; without a band, where its track does"),
     "phi1_middle": ("deg", "phi1 between these two, where the following are"),
     "ra": ("deg", "right ascension of the track, ICRS"),
     "dec": ("deg", "declination of the track, ICRS"),
@@ -132,8 +132,10 @@ def _write(table: Table, output: Path, name: str) -> None:
     for ending in ("ecsv", "parquet"):
         if f"{name}.{ending}" in PRODUCTS:
             write_table(table, output / f"{name}.{ending}")
-    if name == "members" and len(table) and {"ra", "dec"} <= set(table.colnames) and can_write_hats():
-        write_hats(table, output / HATS, name, f"stream_mapper v{__version__}")
+    if name == "members" and {"ra", "dec"} <= set(table.colnames) and can_write_hats():
+        placed = np.isfinite(np.asarray(table["ra"]) + np.asarray(table["dec"]))
+        if placed.any():
+            write_hats(table[placed], output / HATS, name, f"stream_mapper v{__version__}")
 
 
 def _report(plan: Plan, stream: str, row: Row) -> str:
