@@ -74,7 +74,7 @@ MAY_IMPORT = {
     "cluster": {"errors", "__version__"},
     "charts": WHOLES
     | {"archive", "fit", "fitted", "init", "loading", "query"}  # the commands are called from inside functions
-    | {"commands", "messages", "page", "training", "__version__"},
+    | {"commands", "decisions", "messages", "page", "signals", "training", "__version__"},
     "prediction": WHOLES | {"fitted", "loading", "commands", "cluster", "__version__"},
 }
 # File -> the one name it may import against that order, inside a function: nothing is loaded until it is called for.
