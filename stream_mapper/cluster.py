@@ -69,7 +69,7 @@ class Workers:
 
     def are_many(self, items: int) -> bool:
         """Whether so many items are shared out, or computed in this process, which needs no cluster."""
-        return self.is_elsewhere or min(self.processes, items) > 1
+        return items > 0 and (self.is_elsewhere or min(self.processes, items) > 1)
 
     def results(
         self,

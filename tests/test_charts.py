@@ -152,13 +152,17 @@ FAILURES = {
     "refused": (InputError("its track turns\nback"), "its track turns back"),
     "diverged": (DivergedError("not finite any more"), "not finite any more"),
     "a fault": (RuntimeError("no such thing"), "RuntimeError: no such thing"),
+    "of a file": (
+        InputError("{atlas}/streams/st.Two.me2020/stars.parquet: odd"),
+        "streams/st.Two.me2020/stars.parquet: odd",
+    ),
 }
 
 
 @pytest.mark.parametrize(("error", "reason"), FAILURES.values(), ids=FAILURES)
 def test_a_failure_is_a_row(error, reason, make, fit, tmp_path, caplog):
     caplog.set_level("INFO", "stream_mapper")
-    fit.errors["Two"] = error
+    fit.errors["Two"] = type(error)(str(error).format(atlas=tmp_path / "atlas"))
     found = make()
     table = read_table(tmp_path / "atlas" / "summary.ecsv")
     assert table["status"].tolist() == ["fitted", "failed", "fitted"]

@@ -25,6 +25,7 @@ def test_one_process_or_one_item_needs_no_dask(monkeypatch):
     assert list(Workers().results(math.sqrt, [4, 9], str)) == [(4, 2), (9, 3)]
     assert list(Workers(8).results(math.sqrt, [4], str)) == [(4, 2)]
     assert list(Workers(8).results(math.sqrt, [], str)) == []
+    assert list(Workers(scheduler="tcp://127.0.0.1:1").results(math.sqrt, [], str)) == []
     with pytest.raises(InputError, match=r"pip install 'stream_mapper\[dask\]', or leave --processes at 1"):
         list(Workers(2).results(math.sqrt, [4, 9], str))
 

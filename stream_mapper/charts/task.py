@@ -87,7 +87,7 @@ def chart(plan: Plan, output: Path, stream: str) -> Chart:
             return done
         start = time.monotonic()
         with _logged(folder / LOG), _one_thread():
-            reason = _reason(plan, stream, folder)
+            reason = _reason(plan, stream, folder).replace(f"{output}/", "")  # the same wherever the atlas is
         made = Chart(stream, FAILED if reason else FITTED, reason, round(time.monotonic() - start, 1))
         replace_file(folder / OUTCOME, lambda new: new.write_text(json.dumps(asdict(made)) + "\n"))
     return made
