@@ -15,6 +15,7 @@ from stream_mapper.builtin import Isochrone
 from stream_mapper.catalog import read_table, survey_bands
 from stream_mapper.commands import parse, run
 from stream_mapper.decisions import Choice, Decisions, light
+from stream_mapper.decisions.cuts import SPECTRA
 from stream_mapper.decisions.decided import decided_with_track
 from stream_mapper.decisions.folder import Plan, Settings, merged
 from stream_mapper.errors import InputError
@@ -34,6 +35,7 @@ def init(
     phi1: tuple[float, float] | None = None,
     output: FilePath | None = None,
     tracks: FilePath | None = None,
+    spectra: str | None = None,
 ) -> list[str]:
     """Write a folder with the configuration of a fit, the query for its field and what was decided.
 
@@ -50,6 +52,7 @@ def init(
         phi1: First and last place of the field [deg].
         output: The folder; by default the name that was given, in small letters.
         tracks: Folder of galstreams' files; by default that of the installed package.
+        spectra: Survey of spectra that the query joins: desi_mws. With the table that it fetches, begin anew.
 
     Returns:
         What to print: the decisions, and the files.
@@ -57,8 +60,9 @@ def init(
     Raises:
         InputError: If there is no such stream, survey or table, or the folder has a configuration already.
     """
+    _check_spectra(spectra, table)
     folder = Path(output or "".join(name.lower().split()))
-    if name in STARS and all(given is None for given in (table, survey, isochrone, bands, phi1, tracks)):
+    if name in STARS and all(given is None for given in (table, survey, isochrone, bands, phi1, tracks, spectra)):
         return write_experiment(name, folder)
     stars = None if table is None else read_table(table)
     tracks = None if tracks is None else absolute(tracks)
@@ -68,12 +72,24 @@ def init(
     decided, track = decided_with_track(name, stars, survey, phi1, curve, tracks)
     if curve is not None:
         decided = replace(decided, bands=Choice(curve.bands, "Those of the isochrone that the stars have."))
-    plan = _plan(decided, track, settings, None if table is None else written_in(table, folder))
+    plan = _plan(decided, track, settings, None if table is None else written_in(table, folder), spectra)
     files = [from_here(path) for path in plan.write(folder)]
     return [*plan.reasons, "", *map(str, files)]
 
 
-def _plan(decided: Decisions, track: Track, isochrone: Settings | None, table: str | None) -> Plan:
+def _check_spectra(spectra: str | None, table: FilePath | None) -> None:
+    """Refuse a survey of spectra that no query joins, and one beside a table.
+
+    Raises:
+        InputError: If it is so.
+    """
+    if spectra is not None and table is not None:
+        raise InputError("spectra are of a query, and with a table there is none: what it has of them is found in it.")
+    if spectra is not None and spectra not in SPECTRA:
+        raise InputError(f"no query joins spectra of {spectra!r}; known are {', '.join(SPECTRA)}.")
+
+
+def _plan(decided: Decisions, track: Track, isochrone: Settings | None, table: str | None, spectra: str | None) -> Plan:
     """What is written of a stream: its decisions, with the isochrone in the long form and the path of the stars."""
     first = isochrone["init_args"]["bands"] if isochrone else ()
     return Plan(
@@ -97,6 +113,7 @@ def _plan(decided: Decisions, track: Track, isochrone: Settings | None, table: s
         parallax=decided.parallax.value,
         colour=decided.colour.value if isochrone else None,
         spectra=decided.spectra.value,
+        joined=spectra,
         approximate=decided.approximate.value,
         isochrone=isochrone if _PHOTOMETRY in decided.coordinates.value else None,
         table=table,

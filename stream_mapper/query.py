@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from stream_mapper.archive import GAIA_ARCHIVE, Patience
+from stream_mapper.archive import Patience
 from stream_mapper.catalog import SkyFrame
 from stream_mapper.commands import parse, run
 from stream_mapper.errors import InputError, check_at_least
@@ -29,14 +29,15 @@ def query(
     columns: list[str] | None = None,
     cuts: dict[str, tuple[float | None, float | None]] | None = None,
     where: str | None = None,
-    crossmatch: Literal["none", "panstarrs1", "twomass"] = "none",
+    crossmatch: Literal["none", "panstarrs1", "twomass", "des", "delve"] = "none",
+    spectra: Literal["none", "desi"] = "none",
     row_limit: int = 3_000_000,
     work: FilePath | None = None,
-    url: str = GAIA_ARCHIVE,
+    url: str | None = None,
     patience: Patience = _PATIENCE,
     dry_run: bool = False,
 ) -> str:
-    """Fetch the stars of a field, given in the coordinates of a stream, from the Gaia archive.
+    """Fetch the stars of a field, given in the coordinates of a stream, from an archive that has Gaia's.
 
     Arguments:
         frame: The frame of the stream, or its name alone.
@@ -48,11 +49,14 @@ def query(
         columns: Columns of that table; positions, proper motions, parallaxes, their errors and correlations,
             magnitudes and what the parallax zero point needs, if left out.
         cuts: Column to its lowest and highest value, edges included, null for no limit; stars without a value are cut.
-        where: A further condition in ADQL; the catalogue is called gaia, the cross-match xmatch and ps1 or tmass.
-        crossmatch: Adds the photometry of the best neighbour in Pan-STARRS1 or 2MASS, where there is one.
+        where: A further condition in ADQL; the catalogue is called gaia, the table of matches xmatch, and the surveys
+            ps1, tmass, des, delve and desi.
+        crossmatch: Adds the photometry of the match in Pan-STARRS1 or 2MASS, or in DES or DELVE, where there is one;
+            the latter two are asked of the Astro Data Lab.
+        spectra: Adds the radial velocities and [Fe/H] of DESI's survey of the Milky Way, of the Astro Data Lab.
         row_limit: The most rows of a slice; one that reaches it is cut in two. The archive grants three million.
         work: Folder for slices that are done, where the same command goes on; beside the output if left out.
-        url: Address of the TAP service.
+        url: Address of the TAP service; by default the Gaia archive, or the Data Lab for what is joined there.
         patience: Attempts and time limits.
         dry_run: Print the queries and do nothing.
 
@@ -69,11 +73,12 @@ def query(
     sky = SkyFrame(frame) if isinstance(frame, str) else frame
     field = Field(sky, phi1, phi2)
     slices = field.slices(slice_width)
-    request = Request(catalogue, columns, cuts, where, crossmatch=None if crossmatch == "none" else crossmatch)
+    joined = {"crossmatch": crossmatch, "spectra": spectra}
+    request = Request(catalogue, columns, cuts, where, **{k: None if v == "none" else v for k, v in joined.items()})
     if dry_run:
         return "\n\n".join(f"-- slice {asked}\n{request.adql(field.polygon(asked))};" for asked in slices)
     target = _target(output)
-    archive = Archive(url, patience)
+    archive = Archive(url or request.service.url, patience)
     folder = WorkingFolder(Path(work) if work else target.with_suffix(".slices"), field, request, row_limit)
     files = folder.fetch(slices, archive)
     stars = merge(files, field, target, _provenance(sky, field, request, archive, [file.entry for file in files]))

@@ -26,10 +26,13 @@ class TapService:
 
     Faults are queues: each entry is met by one request of that kind, `start`, `phase` or `result`: a status, or
     "hang", "drop", "truncate", "error", "aborted".
+
+    Without geometry it answers as the Astro Data Lab does: it has no polygons, and NaN for missing numbers, which is
+    greater than any number.
     """
 
-    def __init__(self, sky, cap=None):
-        self.sky, self.cap = sky, cap
+    def __init__(self, sky, cap=None, geometry=True):
+        self.sky, self.cap, self.geometry = sky, cap, geometry
         self.faults = {"start": [], "phase": [], "result": []}
         self.requests, self.jobs, self.running, self.queries = Counter(), {}, set(), []
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -50,12 +53,26 @@ class TapService:
 
     def answer(self, query, limit):
         """The VOTable of a query, or the text of an error."""
-        names = re.findall(r"(?:gaia|xmatch|ps1)\.(\w+)", query.split("FROM")[0])
+        selected = query.split("FROM")[0].removeprefix("SELECT").split(",")
+        names = [name.split()[-1].rpartition(".")[2] for name in selected]
         if unknown := [name for name in names if name not in self.sky.colnames]:
             return None, f"Cannot parse query: 1 unresolved identifiers: {unknown[0]} [l.1 c.8 - l.1 c.11] !"
-        mask = winding(self.sky["ra"], self.sky["dec"], corners(query)) & meets(self.sky, query)
+        if "POLYGON" in query and not self.geometry:
+            return None, "function point(unknown, double precision, double precision) does not exist"
+        mask = (in_box if not self.geometry else in_polygon)(self.sky, query) & meets(self.sky, query, self.geometry)
         limit = min(limit, self.cap or limit)
         return self.sky[names][mask], mask.sum() > limit, limit
+
+
+def in_polygon(sky, query):
+    return winding(sky["ra"], sky["dec"], corners(query))
+
+
+def in_box(sky, query):
+    """Whether stars are in the part of ra of a query that goes over its end; of other boxes `meets` looks at all."""
+    beyond = re.search(r"\(gaia\.ra >= (\S+) OR gaia\.ra <= (\S+)\)", query)
+    ra = np.asarray(sky["ra"])
+    return (ra >= float(beyond[1])) | (ra <= float(beyond[2])) if beyond else np.ones(len(sky), dtype=bool)
 
 
 def corners(query):
@@ -64,10 +81,14 @@ def corners(query):
     return np.array([float(x) for x in inner.split(",")]).reshape(-1, 2)
 
 
-def meets(sky, query):
-    """Whether stars meet the cuts of a query; missing values do not."""
+def meets(sky, query, geometry=True):
+    """Whether stars meet the cuts of a query; missing values do not, except NaN as the greatest number."""
+    if not geometry:
+        sky = Table(
+            {name: np.nan_to_num(sky[name], nan=np.inf) for name in sky.colnames if sky[name].dtype.kind == "f"}
+        )
     mask = np.ones(len(sky), dtype=bool)
-    for name, low, high in re.findall(r"AND (?:gaia|ps1)\.(\w+) BETWEEN (\S+) AND (\S+)", query):
+    for name, low, high in re.findall(r"(?:AND|WHERE) (?:gaia|ps1|delve)\.(\w+) BETWEEN (\S+) AND (\S+)", query):
         mask &= np.ma.filled((sky[name] >= float(low)) & (sky[name] <= float(high)), False)
     for name, sign, value in re.findall(r"AND (?:gaia|ps1)\.(\w+) ([<>]=) ([-\d.e+]+)", query):
         mask &= np.ma.filled(sky[name] <= float(value) if sign == "<=" else sky[name] >= float(value), False)

@@ -139,9 +139,29 @@ def test_the_cuts_of_a_query_are_those_of_the_fit(tracks, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("survey", "asked"),
-    {"twomass": {"crossmatch": "twomass"}, "gaia_dr4": {"catalogue": "gaiadr4.gaia_source"}, "gaia_dr3": {}}.items(),
+    {
+        "twomass": {"crossmatch": "twomass"},
+        "gaia_dr4": {"catalogue": "gaiadr4.gaia_source"},
+        "gaia_dr3": {},
+        "des": {"crossmatch": "des"},
+        "delve": {"crossmatch": "delve"},
+    }.items(),
 )
 def test_a_query_joins_what_the_archive_has(survey, asked, tracks, tmp_path):
     init("thin", survey=survey, output=str(tmp_path / "thin"), tracks=tracks)
     query = yaml.safe_load((tmp_path / "thin" / "query.yaml").read_text())
     assert {name: query[name] for name in ("crossmatch", "catalogue") if name in query} == asked
+
+
+def test_a_query_joins_spectra(tracks, tmp_path, capsys):
+    init("thin", None, "delve", "synthetic", output=str(tmp_path / "thin"), tracks=tracks, spectra="desi_mws")
+    query = yaml.safe_load((tmp_path / "thin" / "query.yaml").read_text())
+    assert (query["crossmatch"], query["spectra"]) == ("delve", "desi")
+    for lacking in ("delve.mag_psf_g > 90", "delve.mag_psf_r > 90", "gaia.parallax > 1e+30"):
+        assert f"OR {lacking}" in query["where"]
+    main(["query", "--config", str(tmp_path / "thin" / "query.yaml"), "--dry_run=true"])
+    assert "desi.vrad" in capsys.readouterr().out
+    with pytest.raises(InputError, match="no query joins spectra of 'lamost'; known are desi_mws"):
+        init("thin", output=str(tmp_path / "other"), tracks=tracks, spectra="lamost")
+    with pytest.raises(InputError, match="with a table there is none"):
+        init("thin", "stars.parquet", output=str(tmp_path / "other"), tracks=tracks, spectra="desi_mws")

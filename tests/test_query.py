@@ -10,12 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.table import MaskedColumn, vstack
 from tap_server import TapService, simulated_sky, winding
 from test_commands import refused
 
-from stream_mapper.archive import Archive, Field, Patience, Request, Slice
+from stream_mapper.archive import DATA_LAB, Archive, Field, Patience, Request, Slice
 from stream_mapper.archive.answer import RefusedError, TransientError, failure, read_answer
-from stream_mapper.catalog import SkyFrame, read_table
+from stream_mapper.archive.field import box
+from stream_mapper.catalog import SkyFrame, read_table, to_data
 from stream_mapper.catalog.sky.orientation import orientation
 from stream_mapper.catalog.sky.rotation import rotate
 from stream_mapper.errors import InputError
@@ -103,6 +105,26 @@ def test_polygons_hold_little_else(window):
         centre = corners.mean(1)
         turned = np.cross(corners, np.roll(corners, -1, 1), axis=0)
         assert centre @ turned.sum(1) < 0  # counterclockwise from inside the sphere
+
+
+def test_boxes_hold_their_polygons_and_little_else(window):
+    field, slices = window
+    for part in slices:
+        (first, last), (low, high) = box(field.polygon(part))
+        ra, dec = points(field, 60_000)
+        mine = field.inside(part, ra, dec)
+        width = (last - first) % 360 or 360
+        assert ((((ra - first) % 360 <= width) | (width == 360)) & (dec >= low) & (dec <= high))[mine].all()
+        assert -90 <= low < high <= 90
+        assert 0 <= first <= 360
+        assert 0 <= last <= 360
+        holds_a_pole = any(winding(np.zeros(1), np.array([pole]), field.polygon(part))[0] for pole in (-90.0, 90.0))
+        if not holds_a_pole:  # all of the box's sides are touched
+            margin = 1.5  # deg: the points are few
+            assert dec[mine].min() < low + margin
+            assert dec[mine].max() > high - margin
+            along = (ra[mine] - first) % 360 * np.cos(np.radians(dec[mine]))
+            assert width == 360 or along.min() < margin
 
 
 def test_coordinates_are_the_frame_s_and_do_not_depend_on_the_company(window):
@@ -208,12 +230,48 @@ def test_2mass_is_joined_by_the_tables_of_the_release(release):
     assert request.names[-6:] == ("j_m", "j_msigcom", "h_m", "h_msigcom", "ks_m", "ks_msigcom")
 
 
+SELECTED = {  # of the surveys that the Data Lab has, the first and the last column
+    "des": ("des.ra AS survey_ra", "des.wavg_magerr_psf_y"),
+    "delve": ("delve.ra AS survey_ra", "delve.magerr_psf_z"),
+}
+
+
+@pytest.mark.parametrize("survey", SELECTED)
+def test_des_and_delve_are_asked_of_the_data_lab_with_a_box(survey):
+    request = Request(columns=["parallax"], cuts={"parallax": (None, 1), "pmra": (0, None)}, crossmatch=survey)
+    assert request.service is DATA_LAB
+    field = Field(SkyFrame("astropy.coordinates.ICRS"), (359, 361), (-1, 1))
+    text = request.adql(field.polygon(Slice(359, 361)))
+    first, last = SELECTED[survey]
+    assert f"gaia.parallax,\n  {first},\n" in text
+    assert f"  {last}\nFROM gaia_dr3.gaia_source AS gaia\n  LEFT OUTER JOIN {survey}_dr2.x1p5__" in text
+    assert "__gaia_dr3__gaia_source AS xmatch ON xmatch.id2 = gaia.source_id\n" in text
+    assert re.search(rf"AS {survey} ON {survey}\.\w+_object_id = xmatch.id1", text)
+    assert "POLYGON" not in text
+    assert re.search(r"\(gaia\.ra >= 358\.98\d+ OR gaia\.ra <= 1\.01\d+\)\n  AND gaia\.dec BETWEEN -1\.01", text)
+    assert "AND gaia.parallax <= 1\n" in text
+    assert text.endswith("AND gaia.pmra BETWEEN 0 AND 1e+30")  # its missing numbers are greater than all others
+
+
+def test_spectra_of_desi_are_joined_beside_photometry():
+    request = Request(columns=["parallax"], crossmatch="delve", spectra="desi")
+    assert request.names[-4:] == ("vrad", "vrad_err", "feh", "feh_err")
+    assert request.names[4:6] == ("survey_ra", "survey_dec")
+    assert "LEFT OUTER JOIN desi_dr1.mws AS desi ON desi.source_id = gaia.source_id" in request._tables()
+    with pytest.raises(InputError, match="ps1 is at the Gaia archive and desi is at the Astro Data Lab: no service"):
+        Request(crossmatch="panstarrs1", spectra="desi")
+    with pytest.raises(InputError, match=r"desi is at the Astro Data Lab, which has gaiadr3\.gaia_source alone"):
+        Request("gaiadr2.gaia_source", spectra="desi")
+    with pytest.raises(InputError, match="spectra 'lamost' is unknown; use one of desi"):
+        Request(spectra="lamost")
+
+
 def test_the_next_release_is_a_name_of_a_table():
     request = Request("gaiadr4.gaia_source", crossmatch="panstarrs1")
     assert request._tables().split()[:4] == ["gaiadr4.gaia_source", "AS", "gaia", "LEFT"]
     assert "gaiadr4.panstarrs1_best_neighbour AS xmatch" in request._tables()
     assert request.names == Request("gaiadr3.gaia_source", crossmatch="panstarrs1").names
-    with pytest.raises(InputError, match="crossmatch 'sdss' is unknown; use one of panstarrs1, twomass"):
+    with pytest.raises(InputError, match="crossmatch 'sdss' is unknown; use one of panstarrs1, twomass, des, delve"):
         Request(crossmatch="sdss")
 
 
@@ -421,13 +479,50 @@ def test_what_cannot_be_split_is_an_error(fetch, service, tmp_path):
 
 
 def test_a_star_that_comes_twice_is_refused(fetch, service, sky, tmp_path):
-    from astropy.table import vstack
-
     twice = expected(sky)[7]
     service.sky = vstack([sky, sky[np.asarray(sky["source_id"]) == twice]])
     with pytest.raises(InputError, match=rf"1 stars came more than once, such as source_id \[{twice}\]"):
         fetch()
     assert not (tmp_path / "stars.parquet").exists()
+
+
+@pytest.fixture(scope="module")
+def data_lab_sky(sky):
+    """The same stars as the Data Lab has them: NaN for none, matches twice, the nearer or surer of which comes last."""
+    table, number = sky[[*COLUMNS, "source_id", "ra", "dec"]], len(sky)
+    rng = np.random.default_rng(3)
+    table["parallax"] = np.where(rng.random(number) < 0.2, np.nan, table["parallax"])
+    for name in (f"{what}_psf_{band}" for band in "griz" for what in ("mag", "magerr")):
+        table[name] = np.where(rng.random(number) < 0.1, 99.0, rng.uniform(16, 22, number))
+    table["survey_ra"], table["survey_dec"] = table["ra"], table["dec"] + 1e-5
+    table["vrad"], table["vrad_err"] = rng.normal(0, 100, number), rng.uniform(1, 2, number)
+    table["feh"], table["feh_err"] = rng.normal(-1.5, 0.5, number), 0.1
+    for name in ("vrad", "vrad_err", "feh", "feh_err"):
+        table[name] = MaskedColumn(table[name], mask=np.arange(number) % 3 > 0)
+    farther, unsure = table[::5].copy(), table[::3].copy()
+    farther["survey_dec"] += 2e-4
+    farther["vrad_err"] = 0.1
+    unsure["vrad_err"] = 9.0
+    for wrong in (farther, unsure):
+        wrong["mag_psf_g"], wrong["vrad"] = 5.0, 999.0
+    return vstack([farther, unsure, table])
+
+
+def test_of_several_matches_the_nearest_is_kept(data_lab_sky, sky, fetch, tmp_path):
+    with TapService(data_lab_sky, geometry=False) as service:
+        table = fetch(url=service.url, crossmatch="delve", spectra="desi", cuts={"parallax": (-9, None)})
+        with pytest.raises(InputError, match=r"function point.* does not exist"):
+            fetch(url=service.url, work=str(tmp_path / "polygons"))
+    known = set(np.asarray(data_lab_sky["source_id"])[np.isfinite(data_lab_sky["parallax"])].tolist())
+    assert sorted(table["source_id"]) == [star for star in expected(sky) if star in known]
+    assert len(table) > 500
+    magnitudes = np.ma.asarray(table["mag_psf_g"])
+    assert 0.05 < magnitudes.mask.mean() < 0.2
+    assert magnitudes.min() > 15
+    assert np.ma.asarray(table["vrad"]).max() < 900
+    assert np.ma.asarray(table["vrad_err"]).max() < 3
+    velocities = to_data(table, ["radial_velocity", "radial_velocity_err", "g", "g_err"], survey=["delve", "desi_mws"])
+    assert 0.2 < velocities.where["radial_velocity"].double().mean() < 0.5
 
 
 def test_slices_may_be_empty_but_not_all(fetch, service, sky, tmp_path):

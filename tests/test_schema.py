@@ -38,6 +38,7 @@ PAIRS = {
     "Gaia RVS": ("gaia_dr3", "radial_velocity", "radial_velocity", "radial_velocity_error"),
     "Gaia RVS in VizieR": ("gaia_dr3", "radial_velocity", "RV", "e_RV"),
     "DESI velocity": ("desi_mws", "radial_velocity", "VRAD", "VRAD_ERR"),
+    "DESI velocity of the Data Lab": ("desi_mws", "radial_velocity", "vrad", "vrad_err"),
     "DESI metallicity": ("desi_mws", "feh", "FEH", "FEH_ERR"),
     "S5 velocity": ("s5", "radial_velocity", "vel_calib", "vel_calib_std"),
     "S5 metallicity": ("s5", "feh", "feh50", "feh_calib_std"),

@@ -43,7 +43,9 @@ class Answer(NamedTuple):
 
 
 # What the archives' parsers say of a query that is at fault, whatever the status it comes with.
-_AT_FAULT = re.compile(r"cannot parse|unresolved|unknown (column|table|function)|syntax|incorrect", re.IGNORECASE)
+_AT_FAULT = re.compile(
+    r"cannot parse|unresolved|unknown (column|table|function)|does not exist|syntax|incorrect", re.IGNORECASE
+)
 _RETRIED = (408, 425, 429)
 _INFO = re.compile(r"<INFO[^>]*QUERY_STATUS[^>]*>(.*?)</INFO>", re.DOTALL)
 _MESSAGE = re.compile(r"<b>Message:\s*</b>(.*?)</li>", re.DOTALL)

@@ -19,6 +19,10 @@ Values = NDArray[np.float64]
 STEP = 2.0
 # What a polygon has beyond its slice on every side [deg]: much more than the rounding here and in the archive.
 PAD = 1e-4
+# What a box has beyond its polygon on every side [deg]: more than the arc between two points along an edge bulges.
+BOX_PAD = 0.01
+_PER_EDGE = 1025
+_STEEPEST = 89.9
 # Beyond this latitude a slice is a wedge around the pole of the frame.
 HIGHEST_PHI2 = 80.0
 WIDEST_SLICE = 60.0
@@ -123,6 +127,35 @@ class Field:
         beyond = np.minimum(phi1 - self.phi1[1], self.phi1[0] + 360 - phi1)  # the way to the nearer end, along phi1
         sine = np.sin(np.radians(np.clip(beyond, 0, 90))) * np.cos(np.radians(phi2))
         return (across <= radius) & (np.degrees(np.arcsin(sine)) <= radius)
+
+
+def box(polygon: Values) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Least and greatest ra and dec [deg] of a polygon of great circles, all that is in it included.
+
+    The ra of a box over the end at 360 begins at a higher value than it ends with.
+
+    Arguments:
+        polygon: ra and dec [deg] of its corners, shape (V, 2).
+    """
+    x, y, z = _along_edges(np.stack(_directions(*polygon.T), axis=-1))
+    ra, dec = np.unwrap(np.degrees(np.arctan2(y, x)).ravel(), period=360), np.degrees(np.arctan2(z, np.hypot(x, y)))
+    around = round((ra[-1] - ra[0]) / 360)
+    low, high = float(dec.min()) - BOX_PAD, float(dec.max()) + BOX_PAD
+    if around:
+        return (0.0, 360.0), ((low, 90.0) if around < 0 else (-90.0, high))
+    pad = BOX_PAD / math.cos(math.radians(min(max(-low, high), _STEEPEST)))
+    first, last = float(ra.min()) - pad, float(ra.max()) + pad
+    return ((0.0, 360.0) if last - first >= 360 else (first % 360, last % 360)), (max(low, -90.0), min(high, 90.0))
+
+
+def _along_edges(corners: Values) -> tuple[Values, Values, Values]:
+    """Directions along the edges of a polygon, three of shape (V * points,), from its corners, shape (V, 3)."""
+    following = np.roll(corners, -1, axis=0)
+    angle = np.arctan2(np.linalg.norm(np.cross(corners, following), axis=1), (corners * following).sum(1))
+    part = np.linspace(0, 1, _PER_EDGE)[:, None] * angle
+    weights = np.sin(angle - part)[..., None] * corners + np.sin(part)[..., None] * following
+    x, y, z = (weights / np.sin(angle)[:, None]).transpose(2, 1, 0).reshape(3, -1)
+    return x, y, z
 
 
 def _rotation(frame: SkyFrame) -> Values:

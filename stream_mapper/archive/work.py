@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow.parquet as pq
+from astropy.table import Table
+from numpy.typing import NDArray
 
-from stream_mapper.archive.adql import PANSTARRS1_MAGNITUDES, Request
+from stream_mapper.archive.adql import Request
 from stream_mapper.archive.answer import Answer
 from stream_mapper.archive.archive import Archive
 from stream_mapper.archive.field import Field, Slice
@@ -27,6 +29,7 @@ logger = logging.getLogger("stream_mapper")
 MANIFEST = "manifest.json"
 # Slices are not cut narrower than this [deg].
 NARROWEST = 1e-3
+_NO_MAGNITUDE = 90.0  # mag: Pan-STARRS1 writes -999 for none, DES and DELVE 99
 
 
 class SliceFile(NamedTuple):
@@ -112,8 +115,10 @@ class WorkingFolder:
             self._check_width(asked, rows)
             logger.info("slice %s: more than the %d rows that came; it is cut in two.", asked, rows)
         else:
-            write_table(_cleaned(answer).table, self.path / entry["file"])
-            logger.info("slice %s: %d stars.", asked, rows)
+            stars = _cleaned(answer, self.request)
+            entry["rows"] = len(stars)
+            write_table(stars, self.path / entry["file"])
+            logger.info("slice %s: %d stars.", asked, len(stars))
         self._note(key, entry)
         return entry
 
@@ -137,12 +142,34 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} cannot be read ({error}); remove it to begin anew.") from error
 
 
-def _cleaned(answer: Answer) -> Answer:
-    """Rows by source_id, whose order the archive leaves open, and without the -999 of Pan-STARRS1 for "none"."""
-    table = answer.table[np.argsort(np.asarray(answer.table["source_id"]), kind="stable")]
-    for name in set(PANSTARRS1_MAGNITUDES) & set(table.colnames):
+def _cleaned(answer: Answer, request: Request) -> Table:
+    """Rows by source_id, whose order the archive leaves open, one a star, and without the numbers for "none"."""
+    order = np.lexsort([*_preference(answer.table, request), np.asarray(answer.table["source_id"])])
+    table = answer.table[order]
+    if not all(one.single for one in request.joined):
+        table = table[np.diff(np.asarray(table["source_id"]), prepend=-1) != 0]
+    magnitudes = {name for one in request.joined for name in one.names if "mag" in name}
+    for name in magnitudes & set(table.colnames):
         values = np.ma.asarray(table[name])
-        none = np.ma.filled(values <= -99, False)
+        none = np.ma.filled(np.abs(values) >= _NO_MAGNITUDE, False)
         if none.any():
             table[name] = table.MaskedColumn(table[name], mask=none | np.ma.getmaskarray(values))
-    return Answer(table, answer.overflow)
+    return table
+
+
+def _preference(table: Table, request: Request) -> list[NDArray[np.float64]]:
+    """What decides between several rows of a star, the least first: the last of the list counts most."""
+    keys = []
+    names = {name for one in request.joined if not one.single for name in one.names}
+    if "vrad_err" in names:
+        keys.append(_numbers(table["vrad_err"]))
+    if "survey_ra" in names:
+        ra, dec, other, height = (np.radians(_numbers(table[c])) for c in ("ra", "dec", "survey_ra", "survey_dec"))
+        east = np.mod(other - ra + np.pi, 2 * np.pi) - np.pi
+        keys.append(np.nan_to_num(np.hypot(east * np.cos(dec), height - dec), nan=np.inf))
+    return keys
+
+
+def _numbers(column: Any) -> NDArray[np.float64]:
+    """A column as float64, NaN where masked."""
+    return np.ma.filled(np.ma.asarray(column, dtype=np.float64), np.nan)

@@ -93,7 +93,9 @@ SURVEYS = {
         {"u": 4.145, "g": 3.237, "r": 2.273, "i": 1.684, "z": 1.323, "y": 1.088},
         flux="{low}_psfFlux",
     ),
-    "desi_mws": _spectra([Spelling("VRAD", ("VRAD_ERR",))], [Spelling("FEH", ("FEH_ERR",))]),
+    "desi_mws": _spectra(
+        [Spelling("VRAD", ("VRAD_ERR",)), Spelling("vrad", ("vrad_err",))], [Spelling("FEH", ("FEH_ERR",))]
+    ),
     "s5": _spectra([Spelling("vel_calib", ("vel_calib_std",))], [Spelling("feh50", ("feh_calib_std",))]),
     "lamost": _spectra([Spelling("rv", ("rv_err",))], [Spelling("feh", ("feh_err",))]),
     "apogee": _spectra([Spelling("VHELIO_AVG", ("VERR",))], [Spelling("FE_H", ("FE_H_ERR",))]),

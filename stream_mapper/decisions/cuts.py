@@ -21,11 +21,18 @@ COLUMNS = {
     "gaia_dr4": "gaia.phot_{low}_mean_mag",
     "panstarrs1": "ps1.{band}_mean_psf_mag",
     "twomass": "tmass.{low}_m",
+    "des": "des.wavg_mag_psf_{low}",
+    "delve": "delve.mag_psf_{low}",
 }
-"""What a query calls the magnitudes of a survey that the Gaia archive has."""
+"""What a query calls the magnitudes of a survey that is joined to Gaia's stars."""
 
-CROSSMATCHED, RELEASES = ("panstarrs1", "twomass"), ("gaia_dr2", "gaia_dr4")
+CROSSMATCHED, RELEASES = ("panstarrs1", "twomass", "des", "delve"), ("gaia_dr2", "gaia_dr4")
 """Those that a query joins to Gaia's stars, and the releases of Gaia that it has to be told of."""
+
+SPECTRA = {"desi_mws": "desi"}
+"""Surveys of spectra that a query joins, and what it calls them."""
+
+_AT_THE_DATA_LAB = ("des", "delve")
 
 _MARGIN = 0.5  # mag about the colours of the isochrone: errors of faint stars, reddening, and room for the background
 _SCALE = 0.2  # mag: the error of a distance that reaches the nearest
@@ -76,29 +83,42 @@ def selection(parallax: float | None, colour: tuple[str, Range] | None) -> dict[
     return {"class_path": "stream_mapper.selection.All", "init_args": {"selections": spelt}}
 
 
-def adql(survey: str, parallax: float | None, colour: tuple[str, Range] | None, magnitudes: Mapping[str, Range]) -> str:
-    """The cuts as a condition of a query of the Gaia archive; what a star lacks does not cut it.
+def adql(
+    survey: str,
+    parallax: float | None,
+    colour: tuple[str, Range] | None,
+    magnitudes: Mapping[str, Range],
+    spectra: str | None = None,
+) -> str:
+    """The cuts as a condition of a query; what a star lacks does not cut it.
 
     Arguments:
-        survey: Survey of the photometry; the archive has no magnitudes of others than ``COLUMNS`` names.
+        survey: Survey of the photometry; no archive joins magnitudes of others than ``COLUMNS`` names.
         parallax: As decided.
         colour: As decided.
         magnitudes: Range of a band.
+        spectra: Survey of spectra that is joined, if one is.
     """
     conditions = []
+    numbers = survey in _AT_THE_DATA_LAB or spectra is not None
     if parallax is not None:
-        conditions.append(
-            _known(["gaia.parallax"], f"gaia.parallax - {SIGMAS:g} * gaia.parallax_error <= {parallax:g}")
-        )
+        condition = f"gaia.parallax - {SIGMAS:g} * gaia.parallax_error <= {parallax:g}"
+        conditions.append(_known(["gaia.parallax"], condition, numbers))
     spelling = COLUMNS.get(survey, "")
     ranges = {**magnitudes, **({} if colour is None else dict([colour]))}
     for name, (low, high) in ranges.items() if spelling else ():
         columns = [spelling.format(band=band, low=band.lower()) for band in name.split(" - ")]
-        conditions.append(_known(columns, f"{' - '.join(columns)} BETWEEN {low:g} AND {high:g}"))
+        conditions.append(_known(columns, f"{' - '.join(columns)} BETWEEN {low:g} AND {high:g}", numbers))
     return " AND ".join(conditions)
 
 
-def _known(columns: Sequence[str], condition: str) -> str:
-    """A condition that a star meets, too, if it lacks one of the columns; Pan-STARRS1 writes -999 for none."""
+def _known(columns: Sequence[str], condition: str, numbers: bool) -> str:
+    """A condition that a star meets, too, if it lacks one of the columns.
+
+    Pan-STARRS1 writes -999 for none. The Astro Data Lab has NaN, which it takes for greater than any number, and 99 for
+    a magnitude, where ``numbers`` says that it is asked.
+    """
     lacking = [f"{name} IS NULL" for name in columns] + [f"{name} < -99" for name in columns if name.startswith("ps1.")]
+    if numbers:
+        lacking += [f"{name} > {1e30 if name == 'gaia.parallax' else 90:g}" for name in columns]
     return f"({' OR '.join([condition, *lacking])})"

@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 
 from stream_mapper.decisions.choice import digits
-from stream_mapper.decisions.cuts import CROSSMATCHED, RELEASES, adql, selection
+from stream_mapper.decisions.cuts import CROSSMATCHED, RELEASES, SPECTRA, adql, selection
 from stream_mapper.decisions.edges import SKY, STREAM, Strip
 from stream_mapper.errors import InputError
 from stream_mapper.track import Track
@@ -55,6 +55,7 @@ class Plan:
         parallax: Largest parallax of a star of the stream [mas], if stars beyond it are left out.
         colour: A difference of two bands and its range, if stars outside are left out.
         spectra: Survey of the radial velocities, where their names are not those that all understand.
+        joined: Survey of spectra that the query joins, if one is.
         approximate: Rules of errors that the table lacks, as `data.errors` takes them.
         isochrone: The isochrone in the long form; None for a model without photometry.
         table: The stars, as the configuration names them; None for those that the query fetches.
@@ -76,6 +77,7 @@ class Plan:
     parallax: float | None = None
     colour: tuple[str, tuple[float, float]] | None = None
     spectra: str | None = None
+    joined: str | None = None
     approximate: Mapping[str, Settings] = field(default_factory=dict)
     isochrone: Settings | None = None
     table: str | None = None
@@ -125,8 +127,9 @@ class Plan:
         across = self.window["phi2"]
         phi2 = self.track.values("phi2")
         low, high = (min(phi2) - across, max(phi2) + across) if isinstance(across, float | int) else across[:2]
-        where = adql(self.survey, self.parallax, self.colour, self.magnitudes)
+        where = adql(self.survey, self.parallax, self.colour, self.magnitudes, self.joined)
         cross = {"crossmatch": self.survey} if self.survey in CROSSMATCHED else {}
+        cross |= {"spectra": SPECTRA[self.joined]} if self.joined else {}
         release = {"catalogue": f"{self.survey.replace('_', '')}.gaia_source"} if self.survey in RELEASES else {}
         return {
             "frame": self._frame,
