@@ -13,6 +13,7 @@ from astropy.table import Table
 
 from stream_mapper.builtin import Isochrone
 from stream_mapper.catalog import read_table, survey_bands
+from stream_mapper.catalog.surveys import DEREDDENED
 from stream_mapper.commands import parse, run
 from stream_mapper.decisions import Choice, Decisions, light
 from stream_mapper.decisions.cuts import SPECTRA
@@ -108,7 +109,7 @@ def _plan(decided: Decisions, track: Track, isochrone: Settings | None, table: s
         bounds=decided.bounds.value,
         off_stream=decided.off_stream.value,
         background=decided.background.value,
-        survey=decided.survey.value,
+        survey=f"{decided.survey.value}{DEREDDENED if decided.dereddened.value else ''}",
         correlation=decided.correlation.value,
         parallax=decided.parallax.value,
         colour=decided.colour.value if isochrone else None,
@@ -125,7 +126,7 @@ def _bands(stars: Table | None, survey: str | None) -> tuple[tuple[str, ...], tu
     if stars is None:
         return light.SURVEY_LIMITS[light.survey_of(survey, None)].bands, ()
     found, there = survey_bands(stars.colnames, survey)
-    return (light.usual_bands(found, there) if found is not None else ()), there
+    return (light.usual_bands(found.removesuffix(DEREDDENED), there) if found is not None else ()), there
 
 
 def _there(bands: dict[str, str], there: Sequence[str], path: str | None) -> dict[str, str]:

@@ -277,6 +277,18 @@ def test_refused_tables(setting, match):
     assert "\n" not in str(caught.value)
 
 
+def test_extinction_is_not_taken_out_twice():
+    table = Table({"G0": [18.0], "gmag_dered": [19.0]})
+    for name, column in {"G": "G0", "g": "gmag_dered"}.items():
+        with pytest.raises(InputError, match=rf"by their names \['{column}'\] are without extinction"):
+            to_data(table, {name: column}, corrections=Corrections(extinction=Extinction(ebv=0.1)))
+    named = to_data(table, ["G"], survey="gaia_dr3_dereddened")
+    given = to_data(
+        table, {"G": "G0"}, corrections=Corrections(extinction=Extinction(ebv=0.1, coefficients={"G": 0.0}))
+    )
+    assert named["G"].item() == given["G"].item() == 18
+
+
 WRONG = {
     "nothing": (Extinction, "either ebv, a column or a value, or map"),
     "both": (lambda: Extinction(ebv=0.1, map="sfd"), "either ebv"),

@@ -151,6 +151,24 @@ def test_a_table_tells_its_survey_depth_and_gaps(survey, tracks):
     assert "stars of the table are left" in decisions.off_stream.reason
 
 
+def test_magnitudes_without_extinction_are_taken_where_a_table_has_them(tracks):
+    mock = TrackMock("Thin", 200, 4000, survey="gaia_dr3", tracks=tracks, phi1=(-10, 15))
+    table = to_table(mock.simulate())
+    observed = decide("thin", table, tracks=tracks)
+    assert observed.dereddened.value is False
+    assert "data.corrections.extinction" in observed.dereddened.reason
+    for ours, theirs in {"G": "G0", "BP": "GBP0", "RP": "GRP0"}.items():
+        table[theirs] = table[ours] - 0.3
+        table.rename_columns([ours, f"{ours}_err"], [f"phot_{ours.lower()}_mean_mag{end}" for end in ("", "_error")])
+    free = decide("thin", table, tracks=tracks)
+    keeps_the_laws(free)
+    assert free.dereddened.value is True
+    assert "G0, GBP0, GRP0" in free.dereddened.reason
+    assert (free.survey.value, free.bands.value) == ("gaia_dr3", ("G", "BP", "RP"))
+    assert free.errors.value == observed.errors.value
+    assert free.magnitudes.value[0] == pytest.approx(observed.magnitudes.value[0] - 0.3, abs=0.01)
+
+
 def test_a_narrow_table_is_said_to_be(tracks):
     table = to_table(TrackMock("Wide", 100, 500, tracks=tracks, phi2=(-2.5, 2.5)).simulate())
     decisions = decide("Wide", table, tracks=tracks)
@@ -309,7 +327,6 @@ def test_facts_are_those_of_the_table(tracks):
     facts = table_facts(to_table(stars), SkyFrame({"track": "Thin", "tracks": tracks}), "des")
     assert (facts.size, facts.survey, facts.bands) == (550, "des", ("g", "i"))
     assert facts.ranges["g"] == (np.nanmin(stars["g"]), np.nanmax(stars["g"]))
-    assert facts.faint == np.nanmax(stars["g"])
     assert facts.missing["pm_phi1"] == pytest.approx(np.isnan(stars["pmra"]).mean())
 
 

@@ -119,6 +119,22 @@ def test_what_a_table_has_besides_is_taken_by_a_fit(tracks, table, tmp_path):
     assert velocity.params["radial_velocity.ln-sigma"].bounds.upper == pytest.approx(2.7)
 
 
+def test_a_table_without_extinction_is_read_so(tracks, table, tmp_path):
+    stars = read_table(table)
+    stars.rename_columns(["g", "r"], ["gmag_dered", "rmag_dered"])
+    stars.rename_columns(["g_err", "r_err"], ["e_gmag", "e_rmag"])
+    write_table(stars, tmp_path / "stars.parquet")
+    init("thin", str(tmp_path / "stars.parquet"), None, "synthetic", output=str(tmp_path / "thin"), tracks=tracks)
+    text = yaml.safe_load((tmp_path / "thin" / "config.yaml").read_text())
+    assert text["data"]["survey"] == "panstarrs1_dereddened"
+    assert "corrections" not in text["data"]
+    assert "**dereddened**: True. The table has gmag_dered, rmag_dered" in (tmp_path / "thin" / "README.md").read_text()
+    model, found = dry_run_of(tmp_path / "thin" / "config.yaml")
+    assert set(model.coord_names) == {"phi2", "pm_phi1", "pm_phi2", "g", "r"}
+    assert {"g_err", "r_err"} <= set(model.columns)
+    assert found.fitted.any()
+
+
 def test_the_cuts_of_a_query_are_those_of_the_fit(tracks, tmp_path, capsys):
     init("thin", None, "panstarrs1", "synthetic", output=str(tmp_path / "thin"), tracks=tracks)
     config, query = (yaml.safe_load((tmp_path / "thin" / f"{name}.yaml").read_text()) for name in ("config", "query"))

@@ -10,7 +10,7 @@ from astropy.table import Column as TableColumn
 from astropy.table import Table
 from lightning.pytorch.cli import LightningArgumentParser
 
-from stream_mapper.catalog import Column, Reading, read_table, to_data
+from stream_mapper.catalog import Column, Reading, read_table, survey_bands, to_data
 from stream_mapper.catalog import write_table as write
 from stream_mapper.catalog.schema import GAIA_CORRELATIONS, assumed_unit, default_unit, find_column
 from stream_mapper.errors import InputError
@@ -48,6 +48,9 @@ PAIRS = {
     "APOGEE metallicity": ("apogee", "feh", "FE_H", "FE_H_ERR"),
     "SEGUE velocity": ("segue", "radial_velocity", "ELODIERVFINAL", "ELODIERVFINALERR"),
     "SEGUE metallicity": ("segue", "feh", "FeHAdop", "FeHAdopUnc"),
+    "Gaia without extinction": ("gaia_dr3_dereddened", "BP", "GBP0", "phot_bp_mean_mag_error"),
+    "DES without extinction": ("des_dereddened", "g", "wavg_mag_psf_g_dered", "wavg_magerr_psf_g"),
+    "PS1 without extinction": ("panstarrs1_dereddened", "r", "rmag_dered", "e_rmag"),
     "bare": ("panstarrs1", "g", "g", "g_err"),
 }
 
@@ -59,6 +62,16 @@ def test_a_value_and_its_error_are_found(survey, name, value, error):
         assert find_column(name, columns, asked) == value
         assert find_column(f"{name}_err", columns, asked) == error
     assert find_column(name, ["other", error], survey) is None
+
+
+def test_magnitudes_with_and_without_extinction_are_not_mixed():
+    columns = ["phot_g_mean_mag", "phot_bp_mean_mag", "phot_rp_mean_mag", "BP0", "RP0", "g", "g0"]
+    assert survey_bands(columns) == ("gaia_dr3", ("G", "BP", "RP"))
+    assert survey_bands([*columns, "G0"], "gaia_dr3") == ("gaia_dr3_dereddened", ("G", "BP", "RP"))
+    with pytest.raises(InputError, match=r"'BP' may be any of the columns \['phot_bp_mean_mag', 'BP0'\]"):
+        find_column("BP", columns)
+    assert find_column("BP", columns, "gaia_dr3") == "phot_bp_mean_mag"
+    assert find_column("g", columns) == "g"
 
 
 def test_the_ten_correlations():
@@ -203,6 +216,14 @@ data:
   survey: gaia_dr3
   columns: [ra, dec, parallax, parallax_err, pmra, pmra_err, pmdec, pmdec_err, G, G_err, bp_rp, bp_rp_err]
 """
+
+
+def test_the_field_of_indus_has_magnitudes_without_extinction(shared_data):
+    table = read_table(shared_data / "indus/indus_field_gaia_dr3.fits")
+    assert survey_bands(table.colnames) == ("gaia_dr3_dereddened", ("G", "BP", "RP"))
+    data = to_data(table, ["G", "BP", "RP", "BP_err"], optional=["BP_err"], survey="gaia_dr3_dereddened")
+    assert data["G"].max() <= 20
+    assert data.where["BP_err"].sum() == len(table) - 785
 
 
 def test_real_tables_by_a_few_lines(shared_data):

@@ -17,7 +17,7 @@ from astropy.coordinates import SkyCoord
 from stream_mapper.catalog.columns import Column, ColumnReader, Values
 from stream_mapper.catalog.files import one_line
 from stream_mapper.catalog.schema import find_column, is_magnitude
-from stream_mapper.catalog.surveys import GAIA_BANDS, SURVEYS, Surveys, survey_of
+from stream_mapper.catalog.surveys import DEREDDENED, GAIA_BANDS, SURVEYS, Surveys, find_band, is_dereddened, survey_of
 from stream_mapper.errors import InputError, check_positive
 from stream_mapper.track import Track
 from stream_mapper.trust import check_map
@@ -116,6 +116,7 @@ class Extinction:
         """
         if strange := set(self.coefficients) - set(arrays):
             raise InputError(f"extinction: coefficients of {sorted(strange)}, not among what is read, {[*arrays]}.")
+        self._refuse_free(sources, survey)
         ebv = self._reddening(reader)
         rates = self._constants(sources, survey)
         absorbed: dict[str, Values] = {name: rate * ebv for name, rate in rates.items()}
@@ -129,6 +130,14 @@ class Extinction:
         if lacking := int(np.isnan(ebv).sum()):
             logger.warning("%s: %d stars have no E(B-V); their magnitudes count as missing.", reader.path, lacking)
         return {name: arrays[name] - values for name, values in absorbed.items()}
+
+    def _refuse_free(self, sources: Mapping[str, Column], survey: Surveys) -> None:
+        """Raise InputError if the extinction of a magnitude is taken out already, by the name of its column."""
+        names = [name for name in sources if is_magnitude(name) and name not in self.coefficients]
+        free = [sources[name].column for name in names if _is_free(name, sources[name].column, survey)]
+        if free:
+            advice = "leave extinction out, name those as observed in columns, or give coefficients of 0"
+            raise InputError(f"extinction: by their names {free} are without extinction already; {advice}.")
 
     def _reddening(self, reader: ColumnReader) -> Values:
         """E(B-V) on the scale of SFD, shape (N,)."""
@@ -257,6 +266,13 @@ def _query(path: str) -> Callable[..., Values]:
 def _coordinates(ra: Values, dec: Values, distance: Values | None = None) -> SkyCoord:
     away = {} if distance is None else {"distance": distance * units.kpc}
     return SkyCoord(ra * units.deg, dec * units.deg, **away)
+
+
+def _is_free(name: str, column: str, surveys: Surveys) -> bool:
+    """Whether a column has a magnitude without extinction, by its name."""
+    known = [surveys] if isinstance(surveys, str) else list(SURVEYS if surveys is None else surveys)
+    free = [survey for survey in (*known, *(one + DEREDDENED for one in known)) if is_dereddened(survey)]
+    return name != column and any(find_band(name, [column], survey) for survey in free if survey in SURVEYS)
 
 
 def _mean(values: Values) -> float:

@@ -11,7 +11,7 @@ from astropy.table import Table
 from stream_mapper.catalog.columns import Column, ColumnReader, Values
 from stream_mapper.catalog.schema import find_column
 from stream_mapper.catalog.sky.frames import SkyFrame
-from stream_mapper.catalog.surveys import SURVEYS, Surveys
+from stream_mapper.catalog.surveys import DEREDDENED, SURVEYS, Surveys, is_dereddened
 from stream_mapper.errors import InputError
 
 _ASTROMETRY = ("pm_phi1", "pm_phi2", "pmra", "pmdec", "parallax")
@@ -32,11 +32,11 @@ class TableFacts:
         errors: Coordinates and bands that have errors.
         missing: Share of the stars without a value, by coordinate and band.
         ranges: Least and greatest value of each.
-        faint: Limit in the first band [mag].
         values: phi1, phi2 [deg], and of proper motions, parallax, velocity and magnitudes those that it has, with their
             errors, in internal units, shape (N,) each.
         spectra: The survey of its radial velocities, if their column is called by a name that no other has.
         correlated: Whether it has the correlations of the errors of its proper motions.
+        dereddened: Its columns of magnitudes that are without extinction already, if these are read.
     """
 
     size: int
@@ -45,10 +45,10 @@ class TableFacts:
     errors: tuple[str, ...]
     missing: dict[str, float]
     ranges: dict[str, tuple[float, float]]
-    faint: float | None
     values: dict[str, Values]
     spectra: str | None = None
     correlated: bool = False
+    dereddened: tuple[str, ...] = ()
 
     @property
     def phi1(self) -> Values:
@@ -83,18 +83,18 @@ def table_facts(table: Table, frame: SkyFrame, survey: Surveys = None, path: str
     of = dict.fromkeys(columns, found) | {_VELOCITY: spectra}
     spelt = {name: find_column(f"{name}_err", turned.colnames, of[name]) for name in columns}
     errors = {f"{name}_err": reader.values(f"{name}_err", Column(source)) for name, source in spelt.items() if source}
-    faint = deepest(known[bands[0]]) if bands and len(known[bands[0]]) else None
+    free = tuple(sources[band] or "" for band in bands) if is_dereddened(found) else ()
     return TableFacts(
         len(turned),
-        found,
+        found.removesuffix(DEREDDENED) if found else None,
         bands,
         tuple(name.removesuffix("_err") for name in errors),
         {name: 1 - len(known[name]) / len(turned) for name in columns},
         {name: (float(values.min()), float(values.max())) for name, values in known.items() if len(values)},
-        faint,
         columns | errors,
         spectra,
         find_column(_CORRELATION, table.colnames) is not None,
+        free,
     )
 
 
@@ -128,6 +128,8 @@ def _velocities(reader: ColumnReader) -> tuple[str | None, str | None]:
 def survey_bands(names: Sequence[str], survey: Surveys = None) -> tuple[str | None, tuple[str, ...]]:
     """The survey of which a table has most bands, two at least, and these; None and no band if there is none.
 
+    Of as many bands with and without extinction it is those without, ``gaia_dr3_dereddened``.
+
     Arguments:
         names: Columns of the table.
         survey: The survey, or several to look for; any by default.
@@ -138,6 +140,13 @@ def survey_bands(names: Sequence[str], survey: Surveys = None) -> tuple[str | No
     asked = [survey] if isinstance(survey, str) else list(SURVEYS if survey is None else survey)
     if unknown := [name for name in asked if name not in SURVEYS]:
         raise InputError(f"survey {unknown} is unknown; known are {list(SURVEYS)}.")
-    there = {name: tuple(b for b in SURVEYS[name].bands if find_column(b, names, name)) for name in asked}
-    best = max(there, key=lambda name: (len(there[name]), name == _RECENT))
+    asked = [*asked, *(f"{name}{DEREDDENED}" for name in asked if f"{name}{DEREDDENED}" in SURVEYS)]
+    there = {name: tuple(band for band in SURVEYS[name].bands if _has(band, names, name)) for name in asked}
+    best = max(there, key=lambda name: (len(there[name]), is_dereddened(name), name.startswith(_RECENT)))
     return (best, there[best]) if len(there[best]) > 1 else (None, ())
+
+
+def _has(band: str, names: Sequence[str], survey: str) -> bool:
+    """Whether a table has a band; a bare name does not say that it is without extinction."""
+    column = find_column(band, names, survey)
+    return column is not None and not (is_dereddened(survey) and column == band)

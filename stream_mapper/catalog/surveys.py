@@ -66,8 +66,26 @@ _DECAM = (
     Spelling("mag_psf_{low}", ("magerr_psf_{low}",)),
 )
 
+_GAIA_FREE = ("{band}0", "{band}_0", "G{band}0", "{band}mag0", "{band}mag_dered", "phot_{low}_mean_mag_dered")
+_FREE = (
+    *("{low}0", "{low}_0", "{low}mag0", "{low}mag_dered", "{low}_dered", "{low}_mean_psf_mag_dered"),
+    *("{low}MeanPSFMag_dered", "{low}_psfMag_dered", "mag_psf_{low}_dered", "wavg_mag_psf_{low}_dered"),
+    *("MAG_PSF_{up}_DERED", "WAVG_MAG_PSF_{up}_DERED", "PSF_MAG_SFD_{up}"),
+)
+DEREDDENED = "_dereddened"
+"""The end of the name of a survey without extinction: ``gaia_dr3_dereddened`` has G0, GBP0 and GRP0."""
+
+
+def _without_extinction(survey: Survey) -> Survey:
+    """The same bands in columns that are free of extinction; their errors are those of the magnitudes as observed."""
+    errors = tuple(error for spelling in survey.spellings for error in spelling.errors)
+    names = _GAIA_FREE if survey.bands == GAIA_BANDS else _FREE
+    spellings = tuple(Spelling(name, (f"{name}_err", f"{name}_error", f"e_{name}", *errors)) for name in names)
+    return Survey(survey.bands, spellings, {})
+
+
 # Extinction: Schlafly & Finkbeiner 2011 (ApJ 737, 103), table 6, R_V = 3.1.
-SURVEYS = {
+_OBSERVED = {
     "gaia_dr2": _GAIA,
     "gaia_dr3": _GAIA,
     "gaia_dr4": _GAIA,
@@ -104,11 +122,19 @@ SURVEYS = {
         [Spelling("FEHADOP", ("FEHADOPUNC",)), Spelling("FeHAdop", ("FeHAdopUnc",))],
     ),
 }
+SURVEYS = _OBSERVED | {
+    f"{name}{DEREDDENED}": _without_extinction(survey) for name, survey in _OBSERVED.items() if survey.bands
+}
 """Surveys known by name. The weighted means of DES and DELVE (WAVG) and their PSF magnitudes of the coadd differ."""
 
 
 OF_SPECTRA = ("radial_velocity", "feh")
 """What spectra tell of a star, by internal name."""
+
+
+def is_dereddened(survey: str | None) -> bool:
+    """Whether the magnitudes of a survey are without extinction, by its name."""
+    return survey is not None and survey.endswith(DEREDDENED)
 
 
 def named(surveys: Surveys) -> dict[str, Survey]:
@@ -168,7 +194,8 @@ def _spelt(band: str, surveys: dict[str, Survey]) -> dict[str, tuple[str, ...]]:
     out: dict[str, tuple[str, ...]] = {}
     for survey in surveys.values():
         for value, errors in survey.spellings if band in survey.bands else survey.spectra.get(band, ()):
-            out[_fill(value, band)] = tuple(_fill(error, band) for error in errors)
+            column = _fill(value, band)
+            out[column] = (*out.get(column, ()), *(_fill(error, band) for error in errors))
     return out
 
 

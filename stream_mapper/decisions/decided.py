@@ -39,6 +39,7 @@ class Decisions:
         bounds: Ranges of the ln of the widths, ``phi2.ln-sigma`` and so on.
         off_stream: Distance from the track beyond which stars train the background [deg].
         survey: Survey of the photometry.
+        dereddened: Whether the extinction of its magnitudes is taken out already.
         bands: Bands of the isochrone.
         magnitudes: Bright and faint limit in the first of them [mag].
         absolute: Brightest and faintest absolute magnitude that the survey sees anywhere along the field; the masses of
@@ -69,6 +70,7 @@ class Decisions:
     bounds: Choice[dict[str, Range]]
     off_stream: Choice[float]
     survey: Choice[str]
+    dereddened: Choice[bool]
     bands: Choice[tuple[str, ...]]
     magnitudes: Choice[Range]
     absolute: Choice[Range | None]
@@ -156,6 +158,7 @@ def decided_with_track(
         bounds=motion.bounds(stream, width, half.value, coordinates.value),
         off_stream=off,
         survey=Choice(used, "As asked, or that of the table's magnitudes; Gaia DR3 has all of the sky."),
+        dereddened=light.dereddened(facts),
         bands=light.bands(used, facts),
         magnitudes=limits,
         absolute=absolute,

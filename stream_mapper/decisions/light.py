@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from stream_mapper.catalog import KnownStream, TableFacts
 from stream_mapper.catalog.facts import deepest
+from stream_mapper.catalog.surveys import DEREDDENED
 from stream_mapper.decisions.choice import Choice, Range, digits
 from stream_mapper.decisions.edges import SKY, STREAM
 from stream_mapper.errors import InputError
@@ -53,7 +54,7 @@ def survey_of(asked: str | None, facts: TableFacts | None) -> str:
     Raises:
         InputError: If it is unknown.
     """
-    name = asked or (facts.survey if facts is not None else None) or "gaia_dr3"
+    name = (asked or (facts.survey if facts is not None else None) or "gaia_dr3").removesuffix(DEREDDENED)
     if name not in SURVEY_LIMITS:
         raise InputError(f"survey {name!r} is unknown; there are {', '.join(SURVEY_LIMITS)}.")
     return name
@@ -68,6 +69,14 @@ def bands(survey: str, facts: TableFacts | None) -> Choice[tuple[str, ...]]:
     if chosen != usual:
         return Choice(chosen, f"What the table has of {survey}, in place of {', '.join(usual)}.")
     return Choice(chosen, f"Those of {survey} that separate a stream best, and the table has them.")
+
+
+def dereddened(facts: TableFacts | None) -> Choice[bool]:
+    """Whether the extinction of the magnitudes is taken out already."""
+    if facts is not None and facts.dereddened:
+        columns = ", ".join(facts.dereddened)
+        return Choice(True, f"The table has {columns}, by their names without extinction: none is taken out again.")
+    return Choice(False, "Magnitudes are taken as observed: data.corrections.extinction takes the dust out.")
 
 
 def usual_bands(survey: str, there: Sequence[str]) -> tuple[str, ...]:
