@@ -12,7 +12,7 @@ from stream_mapper.builtin import Isochrone
 from stream_mapper.catalog import KnownStream, TableFacts, known_stream, table_facts
 from stream_mapper.decisions import cuts, distance, light, motion, peak, sky, spectra
 from stream_mapper.decisions.choice import Choice, Range, digits
-from stream_mapper.decisions.edges import Strip, motion_cut
+from stream_mapper.decisions.edges import MotionCut, Strip, motion_cut
 from stream_mapper.track import Track
 
 _PLACES = 11  # guides along the field
@@ -129,52 +129,87 @@ def decided_with_track(
     """The decisions, and the track at the places of the guides; arguments and errors as of `decide`."""
     whole = known_stream(name, tracks=tracks)
     facts = None if table is None else table_facts(table, whole.frame, survey)
-    used = light.survey_of(survey, facts)
-    width = sky.width(whole)
+    used, width = light.survey_of(survey, facts), sky.width(whole)
     half = sky.half_window(whole, width.value, facts)
     field = sky.field(whole, half.value, phi1, facts)
     spacing = digits((field.value[1] - field.value[0]) / (_PLACES - 1))
     stream = known_stream(whole.name, tracks=tracks, phi1=field.value, spacing=spacing)
     limits = light.limits(used, facts, isochrone.bands[0] if isochrone else None)
     off = sky.off_stream(stream, width.value, half.value, facts)
-    looked = _Scans(facts, width.value, off.value, isochrone, limits.value)
-    stream, far, found = looked.all_of(stream)
-    velocity, absolute = spectra.velocity(facts, stream, off.value), light.absolute(stream, limits.value)
+    stream, far, found = _Scans(facts, width.value, off.value, isochrone, limits.value).all_of(stream)
     cut = motion_cut(facts, "motion" in stream.sources)
-    coordinates = motion.coordinates(
-        stream, facts, cut, found=found.value, isochrone=isochrone is not None, velocity=velocity.value
-    )
+    known = _Known(stream, facts, used, width, half, off, limits, isochrone, found, cut)
     decisions = Decisions(
         track=Choice(whole.name, _track_reason(whole)),
         frame=Choice(_frame(whole, tracks), "The great circle of the track: phi1 = 0 is its middle."),
         phi1=field,
         spacing=Choice(spacing, f"{_PLACES} guides along the field follow any bend of a published track."),
-        coordinates=coordinates,
-        phi2=sky.window(stream, half, facts),
         found_distance=far,
         found_motion=found,
-        motions=motion.motions(stream, facts, cut, found.value),
-        guides=motion.guides(stream, found.value, cut, velocity.value),
-        bounds=motion.bounds(stream, width, half.value, coordinates.value),
-        off_stream=off,
-        survey=Choice(used, "As asked, or that of the table's magnitudes; Gaia DR3 has all of the sky."),
-        dereddened=light.dereddened(facts),
-        bands=light.bands(used, facts),
-        magnitudes=limits,
-        absolute=absolute,
         isochrone=Choice({"age": 12.0, "feh": -1.7}, "Halo streams are old and metal-poor; say so if more is known."),
         sources=_sources(stream),
-        background=light.background(used, facts),
-        errors=light.errors(used, facts, coordinates.value),
-        approximate=light.approximate(facts),
-        missing=light.missing(facts),
-        velocity=velocity,
-        spectra=spectra.survey(facts, velocity.value),
-        correlation=light.correlation(facts),
-        parallax=cuts.parallax(stream, facts),
-        colour=cuts.colour(isochrone, absolute.value),
+        **known.coordinates(),
+        **known.light(),
     )
-    return decisions, motion.turned(stream) if cut is not None and cut.in_the_sky else stream.track
+    return decisions, known.track
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What is known of a stream and of a table when the field is decided and the scans are done."""
+
+    stream: KnownStream
+    facts: TableFacts | None
+    survey: str
+    width: Choice[float]
+    half: Choice[float]
+    off: Choice[float]
+    limits: Choice[Range]
+    isochrone: Isochrone | None
+    found: Choice[Track | None]
+    cut: MotionCut | None
+
+    @property
+    def track(self) -> Track:
+        """The track, with its motion in the axes that the model is over."""
+        in_the_sky = self.cut is not None and self.cut.in_the_sky
+        return motion.turned(self.stream) if in_the_sky else self.stream.track
+
+    def coordinates(self) -> dict[str, Choice[Any]]:
+        """Coordinates of the model, with their windows, guides and ranges."""
+        stream, facts, found, cut = self.stream, self.facts, self.found.value, self.cut
+        velocity = spectra.velocity(facts, stream, self.off.value)
+        modelled = motion.coordinates(
+            stream, facts, cut, found=found, isochrone=self.isochrone is not None, velocity=velocity.value
+        )
+        return {
+            "coordinates": modelled,
+            "phi2": sky.window(stream, self.half, facts),
+            "motions": motion.motions(stream, facts, cut, found),
+            "guides": motion.guides(stream, found, cut, velocity.value),
+            "bounds": motion.bounds(stream, self.width, self.half.value, modelled.value),
+            "off_stream": self.off,
+            "errors": light.errors(self.survey, facts, modelled.value),
+            "approximate": light.approximate(facts),
+            "missing": light.missing(facts),
+            "velocity": velocity,
+            "spectra": spectra.survey(facts, velocity.value),
+            "correlation": light.correlation(facts),
+            "parallax": cuts.parallax(stream, facts),
+        }
+
+    def light(self) -> dict[str, Choice[Any]]:
+        """Survey, bands and magnitudes, and what kind of background goes with them."""
+        absolute = light.absolute(self.stream, self.limits.value)
+        return {
+            "survey": Choice(self.survey, "As asked, or that of the table's magnitudes; Gaia DR3 has all of the sky."),
+            "dereddened": light.dereddened(self.facts),
+            "bands": light.bands(self.survey, self.facts),
+            "magnitudes": self.limits,
+            "absolute": absolute,
+            "background": light.background(self.survey, self.facts),
+            "colour": cuts.colour(self.isochrone, absolute.value),
+        }
 
 
 @dataclass(frozen=True)
