@@ -535,8 +535,10 @@ def test_threads_change_no_bit(best, catalogue, expected, monkeypatch):
     own = Predictor(best, DRAWS)
     one = own(stars_of(own, catalogue))
     torch.set_num_threads(3)
-    several = own(stars_of(own, catalogue))
-    torch.set_num_threads(1)
+    try:
+        several = own(stars_of(own, catalogue))
+    finally:
+        torch.set_num_threads(1)
     for name, values in one.items():
         np.testing.assert_array_equal(several[name], values, err_msg=name)
         np.testing.assert_allclose(values.astype(float), expected[name].astype(float), atol=1e-6, err_msg=name)
