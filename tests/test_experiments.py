@@ -1,10 +1,12 @@
 """The scripts of the experiments: what they import is there, and the benchmarks of a model run on a small one."""
 
 import json
+import math
 import runpy
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import stream_mapper as sml
@@ -91,6 +93,26 @@ def test_each_case_of_the_checks_can_be_made():
     for name, case in found.items():
         parts = case.config()["model"]["model"]["init_args"]["components"]
         assert "stream" in parts, name
+
+
+def test_a_cocoon_is_wider_than_its_stream_may_be():
+    names = runpy.run_path(str(EXPERIMENTS / "spectra" / "cocoon.py"), run_name="imported")
+    model, parts = names["model_of"](), ("position", "proper_motion", "radial_velocity", "feh")
+    ranges = {
+        component: {
+            name: part.params[f"{name}.ln-sigma"].bounds
+            for part in map(model.components[component].components.get, parts)
+            for name in part.coord_names
+        }
+        for component in names["COMPONENTS"]
+    }
+    for component, planted in names["COMPONENTS"].items():
+        for name, width in names["WIDTHS"][planted].items():
+            assert ranges[component][name].lower < math.log(width) < ranges[component][name].upper
+            assert ranges["stream"][name].upper == ranges["cocoon"][name].lower
+    table = names["stars"](0)
+    assert set(names["WIDTHS"]["thin"]) == set(model.coord_names)
+    assert 0.35 < np.isfinite(table["FEH"]).mean() < 0.45
 
 
 def test_the_table_of_the_checks_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
