@@ -5,9 +5,10 @@ import pytest
 import torch
 from galstreams_files import thin_stream
 
-from stream_mapper.catalog import SkyFrame, read_table, table_facts, to_table
+from stream_mapper.catalog import SkyFrame, known_stream, read_table, table_facts, to_table
 from stream_mapper.decisions import decide
 from stream_mapper.decisions.edges import Strip, edges, motion_cut, strip_across
+from stream_mapper.decisions.sky import _about
 from stream_mapper.mock import TrackMock
 from stream_mapper.windows import WindowAlong
 
@@ -103,6 +104,20 @@ def test_errors_that_a_table_lacks_are_those_of_the_parallax(field, tracks):
     bare = decide("Thin", table, tracks=tracks)
     assert bare.approximate.value == {}
     assert "widths of the stream have them in" in bare.approximate.reason
+
+
+def test_a_strip_is_all_of_the_table_where_the_track_is_not(tracks):
+    """Beyond the ends of a track a window about it may miss the edges of the table, which go on."""
+    stream = known_stream("Thin", tracks=tracks)
+    first, last = stream.track.phi1[0], stream.track.phi1[-1]
+    middle = float(np.mean(stream.track.values("phi2")))
+    strip = Strip((first - 30, first, last, last + 30), *((middle + x,) * 4 for x in (-9.0, 9.0)))
+    about = _about(strip, stream, 1.0)
+    assert (about.low[0], about.high[0], about.low[-1], about.high[-1]) == (middle - 9, middle + 9) * 2
+    assert np.ptp(np.subtract(about.high, about.low)[1:-1]) == pytest.approx(0, abs=1e-9)
+    assert about.high[1] - about.low[1] == pytest.approx(4)
+    missed = Strip(strip.phi1, *(tuple(x + 60 for x in side) for side in strip[1:]))
+    assert _about(missed, stream, 1.0) == missed
 
 
 REAL = {

@@ -109,9 +109,11 @@ def window(stream: KnownStream, half: Choice[float], facts: TableFacts | None) -
 
 
 def _about(strip: Strip, stream: KnownStream, half: float) -> Strip:
-    """The part of a strip that is within a whole window of the track."""
-    track = np.interp(strip.phi1, stream.track.phi1, stream.track.values("phi2"))
-    low, high = np.maximum(strip.low, track - 2 * half), np.minimum(strip.high, track + 2 * half)
+    """The part of a strip that is within a whole window of the track; all of it beyond the ends of the track."""
+    places, across = stream.track.phi1, stream.track.values("phi2")
+    track = np.interp(strip.phi1, places, across, left=np.nan, right=np.nan)
+    low, high = np.fmax(strip.low, track - 2 * half), np.fmin(strip.high, track + 2 * half)
+    low, high = np.where(low < high, [low, high], [strip.low, strip.high])
     return Strip(strip.phi1, tuple(low.tolist()), tuple(high.tolist()))
 
 
