@@ -72,7 +72,8 @@ def init(
     curve, settings = (None, None) if isochrone is None else _isochrone(isochrone, asked, usual, folder)
     decided, track = decided_with_track(name, stars, survey, phi1, curve, tracks)
     if curve is not None:
-        decided = replace(decided, bands=Choice(curve.bands, "Those of the isochrone that the stars have."))
+        said = " that the stars have." if stars is None or there else "; the table has no two of a survey's."
+        decided = replace(decided, bands=Choice(curve.bands, f"Those of the isochrone{said}"))
     plan = _plan(decided, track, settings, None if table is None else written_in(table, folder), spectra)
     files = [from_here(path) for path in plan.write(folder)]
     return [*plan.reasons, "", *map(str, files)]

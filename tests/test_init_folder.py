@@ -65,7 +65,7 @@ def test_a_query_is_written_where_there_is_no_table(tracks, tmp_path, capsys):
     readme = (tmp_path / "a b" / "README.md").read_text()
     assert f"stream-mapper fit --config '{tmp_path}/a b/config.yaml'" in readme
     assert "- **off_stream**: " in readme
-    assert "give `--isochrone`" in readme
+    assert "that needs `--isochrone`" in readme
 
 
 def test_what_is_there_is_kept(tracks, tmp_path):
@@ -132,6 +132,27 @@ def test_a_table_without_extinction_is_read_so(tracks, table, tmp_path):
     model, found = dry_run_of(tmp_path / "thin" / "config.yaml")
     assert set(model.coord_names) == {"phi2", "pm_phi1", "pm_phi2", "g", "r"}
     assert {"g_err", "r_err"} <= set(model.columns)
+    assert found.fitted.any()
+
+
+def test_a_table_of_one_magnitude_and_a_colour_is_fitted_without_them(tracks, table, tmp_path):
+    stars = read_table(table)
+    stars.rename_columns(["g", "g_err", "r"], ["Gmag", "e_Gmag", "BP-RP"])
+    stars.remove_column("r_err")
+    write_table(stars, tmp_path / "stars.parquet")
+    lines = init(
+        "thin",
+        str(tmp_path / "stars.parquet"),
+        None,
+        "synthetic",
+        {"G": "", "BP": "", "RP": ""},
+        output=str(tmp_path / "thin"),
+        tracks=tracks,
+    )
+    assert "colour: None. The table has not both magnitudes of BP - RP." in lines
+    assert "two bands in the table" in (tmp_path / "thin" / "README.md").read_text()
+    model, found = dry_run_of(tmp_path / "thin" / "config.yaml")
+    assert set(model.coord_names) == {"phi2", "pm_phi1", "pm_phi2"}
     assert found.fitted.any()
 
 

@@ -50,15 +50,21 @@ def parallax(stream: KnownStream, facts: TableFacts | None) -> Choice[float | No
     return Choice(limit, f"The nearest that the stream may be; a star may have {SIGMAS:g} errors more.")
 
 
-def colour(isochrone: Isochrone | None, absolute: Range | None) -> Choice[tuple[str, Range] | None]:
+def colour(
+    isochrone: Isochrone | None, absolute: Range | None, facts: TableFacts | None
+) -> Choice[tuple[str, Range] | None]:
     """Range of a colour, less and more than any star of the isochrone that the survey sees.
 
     Arguments:
         isochrone: The isochrone, if there is one; the colour is that of its last two bands, BP - RP of G, BP and RP.
         absolute: Brightest and faintest absolute magnitude in its first band that the survey sees.
+        facts: The table, if there is one.
     """
     if isochrone is None or len(isochrone.bands) < 2 or absolute is None:
         return Choice(None, "There is no isochrone at a known distance.")
+    name = " - ".join(isochrone.bands[-2:])
+    if facts is not None and not set(isochrone.bands[-2:]) <= set(facts.bands):
+        return Choice(None, f"The table has not both magnitudes of {name}.")
     first = isochrone.magnitudes[:, 0]
     colours = (isochrone.magnitudes[:, -2] - isochrone.magnitudes[:, -1])[
         (first >= absolute[0]) & (first <= absolute[1])
@@ -66,7 +72,6 @@ def colour(isochrone: Isochrone | None, absolute: Range | None) -> Choice[tuple[
     if not len(colours):
         return Choice(None, "The survey sees no star of the isochrone.")
     low, high = digits(float(colours.min()) - _MARGIN), digits(float(colours.max()) + _MARGIN)
-    name = " - ".join(isochrone.bands[-2:])
     return Choice((name, (low, high)), f"Those of the isochrone that the survey sees, and {_MARGIN:g} mag more.")
 
 

@@ -208,7 +208,7 @@ class _Known:
             "magnitudes": self.limits,
             "absolute": absolute,
             "background": light.background(self.survey, self.facts),
-            "colour": cuts.colour(self.isochrone, absolute.value),
+            "colour": cuts.colour(self.isochrone, absolute.value, self.facts),
         }
 
 

@@ -26,6 +26,9 @@ _MASS_FUNCTION: Settings = {
     "class_path": "stream_mapper.builtin.PowerLawFamily",
     "init_args": {"lower": -2.5, "upper": 1.5},
 }
+_WITHOUT_LIGHT = """
+The model has no photometry: that needs `--isochrone`, a distance, and two bands in the table.
+"""
 _LOOK = """
 ## What to look at
 
@@ -148,7 +151,7 @@ class Plan:
         commands = "\n".join([*fetch, f"stream-mapper fit --config {config}"])
         parted = [line.partition(": ") for line in self.reasons]
         decided = "\n".join(f"- **{name}**: {rest}" for name, _, rest in parted)
-        none = "" if self.isochrone else "\nThe model has no photometry: for that, give `--isochrone`.\n"
+        none = "" if self.isochrone else _WITHOUT_LIGHT
         return f"# {self.name}\n\n```console\n{commands}\n```\n\n## What was decided\n\n{decided}\n{none}{_LOOK}"
 
     @property
