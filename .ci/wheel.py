@@ -68,6 +68,14 @@ def tested(python: str, archive: Path, tree: Path, arguments: list[str], folder:
     run([inside, "-m", "pytest", *arguments], tree)
 
 
+def python_of(version: str) -> str | None:
+    """A Python of a version that runs; a command that only stands for one, as pyenv's do, may not."""
+    python = shutil.which(f"python{version}")
+    if python is None or subprocess.run([python, "--version"], capture_output=True, check=False).returncode:
+        return None
+    return python
+
+
 def run(command: list[str], folder: Path | None = None) -> None:
     """Run a command, and stop if it fails."""
     print("$", *command, flush=True)
@@ -89,7 +97,7 @@ def main() -> None:
         archives = built(folder / "dist")
         check_wheel(archives["wheel"])
         tree = unpacked(archives["sdist"], folder / "tree")
-        pythons = {version: shutil.which(f"python{version}") for version in asked.python}
+        pythons = {version: python_of(version) for version in asked.python}
         if not any(pythons.values()):
             raise SystemExit(f"none of the Pythons {', '.join(pythons)} is here")
         for version, python in pythons.items():
