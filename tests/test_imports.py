@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -290,6 +291,8 @@ def test_every_module_is_there_when_it_is_asked_for():
         path.stem for path in PACKAGE.iterdir() if path.stem[0] not in "_." and (path / "__init__.py").exists()
     )
     names += sorted(path.stem for path in PACKAGE.glob("[a-z]*.py"))
+    if find_spec("pandas") is None:
+        names.remove("lsdb")  # whose extra is not installed
     code = f"import stream_mapper as sml; [getattr(sml, name) for name in {names}]; assert not hasattr(sml, 'nothing')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

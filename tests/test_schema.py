@@ -14,6 +14,7 @@ from stream_mapper.catalog import Column, Reading, read_table, survey_bands, to_
 from stream_mapper.catalog import write_table as write
 from stream_mapper.catalog.schema import GAIA_CORRELATIONS, assumed_unit, default_unit, find_column
 from stream_mapper.errors import InputError
+from stream_mapper.results.provenance import internal_names
 from stream_mapper.training import CatalogueDataModule
 from stream_mapper.training.cli import StreamCLI  # noqa: F401 (with it parsers know paths)
 
@@ -72,6 +73,8 @@ def test_magnitudes_with_and_without_extinction_are_not_mixed():
         find_column("BP", columns)
     assert find_column("BP", columns, "gaia_dr3") == "phot_bp_mean_mag"
     assert find_column("g", columns) == "g"
+    reading = Reading(["BP", "g"], survey=["gaia_dr3_dereddened", "des"])
+    assert internal_names(columns, reading) == {"BP0": "BP", "g": "g"}
 
 
 def test_the_ten_correlations():

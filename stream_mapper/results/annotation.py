@@ -151,7 +151,7 @@ class Annotation:
 
     def note(self, table: Any) -> Any:
         """A result, changed in place, with the facts of its origin and notes at its columns."""
-        internal = internal_names(table.colnames, self.intake.reading.columns, self.intake.reading.frame)
+        internal = internal_names(table.colnames, self.intake.reading)
         added = {name: name for name in self.names}
         for name in set(self.intake.turned) & set(table.colnames):
             table[name].unit = default_unit(name)

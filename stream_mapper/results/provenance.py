@@ -13,7 +13,7 @@ from typing import Any
 
 from astropy.table import Table
 
-from stream_mapper.catalog import Columns, SkyFrame, annotate, find_column
+from stream_mapper.catalog import Reading, SkyFrame, annotate, find_column
 from stream_mapper.models import MixtureModel
 
 CREATOR, CONFIG, CHECKPOINT, DATE, FIT_DATE = "CREATOR", "CONFHASH", "CKPTHASH", "DATE", "FITDATE"
@@ -63,10 +63,12 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
-def internal_names(names: Sequence[str], columns: Columns, frame: SkyFrame | None) -> dict[str, str]:
+def internal_names(names: Sequence[str], reading: Reading) -> dict[str, str]:
     """Internal name of each column of a table of these names that a fit reads."""
-    asked = columns if isinstance(columns, Mapping) else {name: find_column(name, names) or name for name in columns}
-    spelt = dict(frame.columns(names)) if frame is not None else {}
+    asked = reading.columns
+    if not isinstance(asked, Mapping):
+        asked = {name: find_column(name, names, reading.survey) or name for name in asked}
+    spelt = dict(reading.frame.columns(names)) if reading.frame is not None else {}
     spelt |= {name: column if isinstance(column, str) else column.column for name, column in asked.items()}
     return {column: name for name, column in spelt.items() if column in names}
 

@@ -139,7 +139,7 @@ class RunTables:
     def best(self, count: int) -> Table:
         """The stars of the highest membership, with units."""
         table, stars = self.selected()
-        internal = internal_names(table.colnames, self.intake.reading.columns, self.intake.reading.frame)
+        internal = internal_names(table.colnames, self.intake.reading)
         of_id = self.intake.id_of(table.colnames)
         members = best_members(table, stars, internal, count, of_id, photometry(self.model)[0])
         members.meta = dict(table.meta)
