@@ -14,7 +14,8 @@ from stream_mapper.catalog.sky.library import Library
 from stream_mapper.decisions import Choice, Decisions, decide
 from stream_mapper.decisions.distance import Cells, Scan
 from stream_mapper.decisions.light import SURVEY_LIMITS, complete
-from stream_mapper.decisions.peak import LEAST_SIGNIFICANCE, motion_peak
+from stream_mapper.decisions.likelihood import OnAndBeside
+from stream_mapper.decisions.peak import LEAST_RATIO, LEAST_SIGNIFICANCE, motion_peak
 from stream_mapper.errors import InputError
 from stream_mapper.mock import TrackMock
 
@@ -208,6 +209,46 @@ def test_the_motion_of_a_stream_is_a_peak(drift):
 def test_noise_is_no_peak():
     assert [motion_peak(*field_of(seed, 6000)) for seed in range(12)] == [None] * 12
     assert motion_peak(*field_of(1, 20_000, 8)) is None
+
+
+def field_with_errors(seed, members):
+    """As `field_of`, with errors of 0.05 to 0.9 mas/yr, the members bright."""
+    along, motions, on, off = field_of(seed, 600, members)
+    rng = np.random.default_rng(seed)
+    errors = np.repeat(rng.uniform(0.3, 0.9, (len(along), 1)), 2, axis=1)
+    errors[rng.random(len(along)) < 0.1] = 0.05
+    errors[600:] = 0.05
+    motions[600:] = rng.normal((3.0, -1.0), 0.1, (members, 2))
+    return along, motions + errors * rng.normal(size=motions.shape), on, off, errors
+
+
+def test_few_bright_stars_are_a_peak_by_their_errors():
+    *stars, errors = field_with_errors(3, 10)
+    assert motion_peak(*stars) is None
+    peak = motion_peak(*stars, errors)
+    assert peak.significance > LEAST_RATIO
+    assert peak.motion == pytest.approx((3, -1), abs=0.15)
+    assert 6 < peak.excess < 15
+    assert [motion_peak(*field_with_errors(seed, 0)) for seed in range(8)] == [None] * 8
+
+
+def test_the_likelihood_ratio_is_that_of_sums_over_stars():
+    """Beside the track a narrow and a broad Gaussian about each star, and a little of an even law; cells are fine."""
+    rng = np.random.default_rng(0)
+    on, beside = rng.normal((1, -2), 1.5, (60, 2)), rng.normal((1, -2), 1.5, (400, 2))
+    on[:9] = rng.normal((2.0, 0.5), 0.1, (9, 2))
+    errors = np.full((60, 2), 0.2)
+    square = ((on[:, None] - beside) ** 2).sum(-1)
+    sums = [share * np.exp(-square / 2 / h**2).sum(1) / (2 * np.pi * h**2) for share, h in ((0.85, 0.5), (0.15, 2.0))]
+    law = (sum(sums) + 2 / 30**2) / 402
+    variance = 0.2**2 + 0.25**2
+    stream = np.exp(-((on - (2.0, 0.5)) ** 2).sum(1) / 2 / variance) / (2 * np.pi * variance)
+    shares = np.geomspace(0.004, 0.4, 12)
+    expected = max(np.log((1 - share) + share * stream / law).sum() for share in shares)
+    found = OnAndBeside(on, errors, beside, np.full((400, 2), 0.2)).about((2.0, 0.5))
+    assert found.ln_ratio == pytest.approx(expected, rel=0.1)
+    assert found.stars == pytest.approx(9, abs=4)
+    assert found.motion == pytest.approx((2.0, 0.5), abs=0.2)
 
 
 def test_a_peak_needs_stars_on_the_track_and_beside_it():
