@@ -113,16 +113,7 @@ class Request:
         """A cut in ADQL."""
         if not _QUALIFIED.fullmatch(name):
             raise InputError(f"cuts: {name!r} is no name of a column; write other conditions in 'where'.")
-        low, high = bounds
-        given = [bound for bound in bounds if bound is not None]
-        if (
-            not given
-            or not all(map(math.isfinite, given))
-            or (low is not None and high is not None and not low <= high)
-        ):
-            raise InputError(
-                f"cuts: {name} has the bounds {list(bounds)}; give a lower and a higher one, null for none."
-            )
+        low, high = _checked(name, bounds)
         spelt = name if "." in name else f"gaia.{name}"
         if high is None and self.service.nan:
             high = _BEYOND
