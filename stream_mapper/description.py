@@ -28,9 +28,20 @@ _OTHERS: dict[str, Callable[[Any], dict[str, Any] | None]] = {}
 _PLAIN = (bool, int, float, str, type(None))
 
 
+class _OfConstructor:
+    """The signature of a class: that of its constructor, where Python before 3.11.3 takes that of ``__new__``."""
+
+    def __get__(self, instance: object, owner: type) -> inspect.Signature:
+        if instance is not None:
+            raise AttributeError("__signature__")  # an instance that can be called has another
+        signature = inspect.signature(owner.__init__)  # type: ignore[misc]
+        return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+
 class Described:
     """An object that remembers the arguments it was made with."""
 
+    __signature__ = _OfConstructor()
     _arguments: tuple[tuple[Any, ...], dict[str, Any]]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:

@@ -334,7 +334,7 @@ def test_a_worker_without_the_folder_says_so(tracks, fields, tmp_path):
 
 
 def test_the_command_says_how_many_and_ends_with_1_if_one_failed(
-    tracks, fields, fit, tmp_path, capsys, messages_as_they_were
+    tracks, fields, fit, tmp_path, capsys, caplog, messages_as_they_were
 ):
     config = {"streams": ["One", "Two"], "fields": fields, "tracks": tracks, "output": "atlas"}
     (tmp_path / "atlas.yaml").write_text(yaml.safe_dump(config))
@@ -344,7 +344,7 @@ def test_the_command_says_how_many_and_ends_with_1_if_one_failed(
     assert stop.value.code == command.SOME_FAILED == 1
     said = capsys.readouterr()
     assert said.out == f"2 streams: 1 believable, 1 failed; {tmp_path / 'atlas' / 'index.html'}\n"
-    assert "st.One.me2020 (1 of 2) failed: too few stars." in said.err
+    assert "st.One.me2020 (1 of 2) failed: too few stars." in said.err + caplog.text
     command.main(["--config", str(tmp_path / "atlas.yaml"), "--streams=Two", f"--output={tmp_path / 'other'}"])
     with pytest.raises(SystemExit) as stop:
         command.main(["--config", str(tmp_path / "atlas.yaml"), "--streams=[Two]"])

@@ -532,7 +532,7 @@ def test_console_script_knows_its_commands(capsys, tmp_path):
     assert f"no command 'fly'; {commands}" in refused(console, ["fly"], capsys)
     assert f"no command is given; {commands}" in refused(console, [], capsys)
     console(["--help"])
-    assert "{init,fit,finish,predict,simulate,report,query}" in capsys.readouterr().out
+    assert "{init,fit,finish,predict,simulate,report,query,atlas}" in capsys.readouterr().out
     console(["simulate", "--simulator", SMALL, "--output", str(tmp_path / "stars.csv")])
     assert (tmp_path / "stars.csv").is_file()
 
