@@ -140,6 +140,46 @@ def root_of_precision(information: Tensor) -> Tensor:
     return torch.linalg.cholesky(torch.eye(len(information), dtype=information.dtype) + information)
 
 
+class Prior(NamedTuple):
+    """The priors of all functions, by numbers of which each makes independent normal ones, its coordinates.
+
+    Arguments:
+        roots: What each function is of its own coordinates, (G, rank) each.
+        centres: Means of the functions, (F, 1).
+    """
+
+    roots: list[Tensor]
+    centres: Tensor
+
+    @classmethod
+    def of(cls, kernels: Sequence[Kernel], size: int) -> Prior:
+        """That of these kernels, on a grid of so many nodes."""
+        centres = torch.tensor([[kernel.centre] for kernel in kernels], dtype=torch.float64)
+        return cls([kernel.root(size) for kernel in kernels], centres)
+
+    @property
+    def sizes(self) -> list[int]:
+        """Number of the coordinates of each function."""
+        return [root.shape[1] for root in self.roots]
+
+    def values(self, z: Tensor) -> Tensor:
+        """The functions (F, G) of these coordinates (rank,)."""
+        rows = [root @ part for root, part in zip(self.roots, z.split(self.sizes), strict=True)]
+        return self.centres + torch.stack(rows)
+
+    def pull(self, gradient: Tensor) -> Tensor:
+        """A gradient in the functions (F, G), as that in the coordinates (rank,)."""
+        return torch.cat([root.T @ row for root, row in zip(self.roots, gradient, strict=True)])
+
+    def precision(self, expansion: Expansion) -> Tensor:
+        """Root of the precision of the coordinates, (rank, rank)."""
+        return root_of_precision(in_prior(expansion, self.roots))
+
+    def top(self, expansion: Expansion, gradient: Tensor) -> Tensor:
+        """The top, in coordinates (rank,), of a quadratic posterior with this gradient at zero, (F, G)."""
+        return torch.cholesky_solve(self.pull(gradient)[:, None], self.precision(expansion))[:, 0]
+
+
 class _Top(NamedTuple):
     """The top with some priors: the functions there (F, G), the expansion near there, and its log posterior."""
 
@@ -151,8 +191,7 @@ class _Top(NamedTuple):
     @property
     def ln_evidence(self) -> float:
         """Log evidence of the priors by the approximation of Laplace, up to a constant that all share, in nats."""
-        roots = [kernel.root(self.values.shape[1]) for kernel in self.kernels]
-        precision = root_of_precision(in_prior(self.expansion, roots))
+        precision = Prior.of(self.kernels, self.values.shape[1]).precision(self.expansion)
         return self.ln_posterior - precision.diagonal().log().sum().item()
 
 
@@ -160,24 +199,19 @@ def _climb(
     model: Model, functions: Functions, batches: Sequence[Batch], kernels: Sequence[Kernel], steps: int = _STEPS
 ) -> _Top:
     """To the top with these priors."""
-    roots = [kernel.root(functions.size) for kernel in kernels]
-    sizes = [root.shape[1] for root in roots]
-    centres = torch.tensor([[kernel.centre] for kernel in kernels], dtype=torch.float64)
-
-    def values_of(z: Tensor) -> Tensor:
-        return centres + torch.stack([root @ part for root, part in zip(roots, z.split(sizes), strict=True)])
+    prior = Prior.of(kernels, functions.size)
 
     def ln_posterior(z: Tensor) -> float:
-        functions.set(values_of(z))
+        functions.set(prior.values(z))
         value = ln_likelihood(model, batches) - 0.5 * z.square().sum().item()
         return value if math.isfinite(value) else -math.inf
 
     expansion = expand(model, functions, batches)
-    z = _solved(expansion, roots, expansion.pull(functions.values() - centres))
+    z = prior.top(expansion, expansion.pull(functions.values() - prior.centres))
     value = ln_posterior(z)
     for _ in range(steps):
         expansion = expand(model, functions, batches, expansion)
-        target = _solved(expansion, roots, expansion.gradient + expansion.pull(functions.values() - centres))
+        target = prior.top(expansion, expansion.gradient + expansion.pull(functions.values() - prior.centres))
         for share in _SHARES:
             moved = z + share * (target - z)
             after = ln_posterior(moved)
@@ -188,14 +222,8 @@ def _climb(
         gain, z, value = after - value, moved, after
         if gain < _ENOUGH:
             break
-    functions.set(values_of(z))
-    return _Top(list(kernels), values_of(z), expansion, value)
-
-
-def _solved(expansion: Expansion, roots: Sequence[Tensor], pull: Tensor) -> Tensor:
-    """The top, in the priors' coordinates (rank,), of a quadratic posterior with this gradient at zero, (F, G)."""
-    b = torch.cat([root.T @ row for root, row in zip(roots, pull, strict=True)])
-    return torch.cholesky_solve(b[:, None], root_of_precision(in_prior(expansion, roots)))[:, 0]
+    functions.set(prior.values(z))
+    return _Top(list(kernels), prior.values(z), expansion, value)
 
 
 def _choose(values: Tensor, expansion: Expansion, choices: Sequence[Sequence[Kernel]]) -> list[Kernel]:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from stream_mapper.inference.ascent import in_prior, ln_likelihood, root_of_precision
+from stream_mapper.inference.ascent import Prior, ln_likelihood
 from stream_mapper.inference.expansion import Expansion, Places, expand, places_of, stacked
 from stream_mapper.inference.functions import Functions
 from stream_mapper.inference.kernels import Kernel
@@ -60,9 +60,8 @@ class _Posterior:
     kernels: Sequence[Kernel]
 
     def __post_init__(self) -> None:
-        self.roots = [kernel.root(self.functions.size) for kernel in self.kernels]
-        self.sizes = [root.shape[1] for root in self.roots]
-        self.centres = torch.tensor([[kernel.centre] for kernel in self.kernels], dtype=torch.float64)
+        self.prior = Prior.of(self.kernels, self.functions.size)
+        self.parts = list(self.functions.parts.values())
 
     def climb(self) -> None:
         """Raise the log posterior less half the logarithm of the information's determinant.
@@ -91,26 +90,25 @@ class _Posterior:
         with counted("polish, to the middle", _EVALUATIONS) as step:
             optimizer.step(closure)
         _, best = min(tried, key=lambda one: one[0])
-        self.functions.set(self._values(best))
+        self.functions.set(self.prior.values(best))
 
     def _start(self) -> tuple[Tensor, Expansion, Tensor]:
         """The functions as they are, in the priors' coordinates, the expansion there, and the root of the precision."""
         expansion = expand(self.model, self.functions, self.batches)
-        root = root_of_precision(in_prior(expansion, self.roots))
-        pull = expansion.gradient + expansion.pull(self.functions.values() - self.centres)
-        return torch.cholesky_solve(self._in_prior(pull)[:, None], root)[:, 0], expansion, root
+        gradient = expansion.gradient + expansion.pull(self.functions.values() - self.prior.centres)
+        return self.prior.top(expansion, gradient), expansion, self.prior.precision(expansion)
 
     def _falls(self, z: Tensor, nearby: Expansion) -> tuple[float, Tensor]:
         """What is raised, with the other sign, up to a constant, and its gradient in the priors' coordinates."""
-        self.functions.set(self._values(z))
+        self.functions.set(self.prior.values(z))
         value = ln_likelihood(self.model, self.batches) - 0.5 * z.square().sum().item()
         if not math.isfinite(value):
             return _FAR, torch.zeros_like(z)
         expansion = expand(self.model, self.functions, self.batches, nearby)
-        root = root_of_precision(in_prior(expansion, self.roots))
-        covariance = _Covariance.of(torch.cholesky_inverse(root), self.roots)
+        root = self.prior.precision(expansion)
+        covariance = _Covariance.of(torch.cholesky_inverse(root), self.prior.roots)
         leverage = self._leverage(covariance, [where for where, _ in nearby.lacking])
-        rising = self._in_prior(expansion.gradient + leverage) - z
+        rising = self.prior.pull(expansion.gradient + leverage) - z
         return root.diagonal().log().sum().item() - value, -rising
 
     def _leverage(self, nearby: _Covariance, weights: Sequence[slice]) -> Tensor:
@@ -118,36 +116,24 @@ class _Posterior:
 
         Stars that say nothing but of the weights are of no component, and are left out.
         """
-        out = nearby.same.new_zeros(self.functions.size, len(self.functions))
-        parts = list(self.functions.parts.values())
+        out = nearby.same.new_zeros(len(self.functions), self.functions.size)
         for batch in self.batches:
-            slopes = stacked(parts, star_scores(self.model, parts, batch))
+            scores = star_scores(self.model, self.parts, batch)
+            slopes = stacked(self.parts, scores)
+            of_parts = slopes.clone()
             for columns in weights:
-                slopes[:, columns] = 0
-            rows = (slopes.abs().amax(-1) > _LEAST).nonzero()[:, 0]
+                of_parts[:, columns] = 0
+            rows = (of_parts.abs().amax(-1) > _LEAST).nonzero()[:, 0]
             if len(rows):
-                self._add_leverage(out, parts, batch[rows.to(batch.stars.device)], nearby)
-        return out.T
+                at = places_of(self.functions, self.parts, scores).of(rows)
+                change = self._change(batch[rows.to(batch.stars.device)], nearby.times(at, slopes[rows]))
+                out += at.summed(change, self.functions.size)
+        return out
 
-    def _add_leverage(self, out: Tensor, parts: list[ParametricModel], batch: Batch, nearby: _Covariance) -> None:
-        """Add that of some stars, to (G, F)."""
-        scores = star_scores(self.model, parts, batch)
-        at = places_of(self.functions, parts, scores)
-        change = self._change(parts, batch, nearby.times(at, stacked(parts, scores)))
-        near, far = (1 - at.weight)[:, None], at.weight[:, None]
-        out.index_add_(0, at.left, change * near).index_add_(0, at.left + 1, change * far)
-
-    def _change(self, parts: list[ParametricModel], batch: Batch, moved: Tensor) -> Tensor:
+    def _change(self, batch: Batch, moved: Tensor) -> Tensor:
         """What the scores (N, F) change to first order when the functions at each star are moved by minus (N, F)."""
-        lower, upper = (_scores_moved(self.model, parts, batch, sign * _NUDGE * moved) for sign in (-1, 1))
+        lower, upper = (_scores_moved(self.model, self.parts, batch, sign * _NUDGE * moved) for sign in (-1, 1))
         return ((lower - upper) / (2 * _NUDGE)).nan_to_num(0.0, 0.0, 0.0)
-
-    def _values(self, z: Tensor) -> Tensor:
-        rows = [root @ part for root, part in zip(self.roots, z.split(self.sizes), strict=True)]
-        return self.centres + torch.stack(rows)
-
-    def _in_prior(self, pull: Tensor) -> Tensor:
-        return torch.cat([root.T @ row for root, row in zip(self.roots, pull, strict=True)])
 
 
 class _Covariance(NamedTuple):

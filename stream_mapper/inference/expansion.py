@@ -27,6 +27,17 @@ class Places(NamedTuple):
     left: Tensor
     weight: Tensor
 
+    def of(self, rows: Tensor) -> Places:
+        """Those of some of the terms."""
+        return Places(self.left[rows], self.weight[rows])
+
+    def summed(self, derivatives: Tensor, nodes: int) -> Tensor:
+        """Derivatives (N, F) of terms by functions at their places, as those by the values at the nodes, (F, nodes)."""
+        near, far = (1 - self.weight)[:, None], self.weight[:, None]
+        out = derivatives.new_zeros(nodes, derivatives.shape[1])
+        out.index_add_(0, self.left, derivatives * near).index_add_(0, self.left + 1, derivatives * far)
+        return out.T
+
 
 @dataclass
 class Expansion:
@@ -63,17 +74,13 @@ class Expansion:
             slopes: What the information of each term is the outer product of, (N, F).
         """
         for rows, columns in _blocks(slopes):
-            self._add(
-                Places(at.left[rows], at.weight[rows]), rising[rows][:, columns], slopes[rows][:, columns], columns
-            )
+            self._add(at.of(rows), rising[rows][:, columns], slopes[rows][:, columns], columns)
 
     def _add(self, at: Places, rising: Tensor, slopes: Tensor, columns: Tensor) -> None:
         """Add terms in some of the functions."""
         order, count = at.left.argsort(), len(columns)
         near, far = (1 - at.weight)[:, None], at.weight[:, None]
         both = torch.cat([slopes * near, slopes * far], -1)[order]
-        gradient = self.gradient.new_zeros(self.gradient.shape[1], count)
-        gradient.index_add_(0, at.left, rising * near).index_add_(0, at.left + 1, rising * far)
         diagonal, beside = (x.new_zeros(count, count, x.shape[-1]) for x in (self.diagonal, self.beside))
         for i, rows in enumerate(both.split(at.left.bincount().tolist())):
             if len(rows):
@@ -81,7 +88,7 @@ class Expansion:
                 diagonal[..., i] += square[:count, :count]
                 diagonal[..., i + 1] += square[count:, count:]
                 beside[..., i] += square[:count, count:]
-        self.gradient[columns] += gradient.T
+        self.gradient[columns] += at.summed(rising, self.gradient.shape[1])
         self.diagonal[columns[:, None], columns] += diagonal
         self.beside[columns[:, None], columns] += beside
 

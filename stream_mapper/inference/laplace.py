@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stream_mapper.inference.ascent import PRIOR_WIDTH, ascend, in_prior, root_of_precision
+from stream_mapper.inference.ascent import PRIOR_WIDTH, Prior, ascend
 from stream_mapper.inference.edges import edge_draws
 from stream_mapper.inference.expansion import expand
 from stream_mapper.inference.functions import Functions, correction_of
@@ -82,11 +82,11 @@ class FunctionPosterior(nn.Module):
         functions = Functions(model, batches)
         if not len(functions):
             return
-        roots = [kernel.root(functions.size) for kernel in kernels]
-        root = torch.block_diag(*roots)
+        prior = Prior.of(kernels, functions.size)
+        root = torch.block_diag(*prior.roots)
         with evaluating(model):
             functions.set(functions.values())
-            precision = root_of_precision(in_prior(expand(model, functions, batches), roots))
+            precision = prior.precision(expand(model, functions, batches))
             pulls = _pulls(model, functions, batches, resampled) if resampled else []
             self._keep_edges(model, functions, batches)
         self.factor = torch.linalg.solve_triangular(precision, root.T, upper=False).T.float()
