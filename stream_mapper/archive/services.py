@@ -78,6 +78,17 @@ class CrossMatch(NamedTuple):
 _PS1, _2MASS = "gaiadr2.panstarrs1_original_valid", "gaiadr1.tmass_original_valid"
 _PLACE = ("ra AS survey_ra", "dec AS survey_dec")
 
+
+def _matched(alias: str, release: str, table: str, key: str, spelling: str, bands: str) -> CrossMatch:
+    """A survey whose stars the Data Lab has matched with Gaia's, with its magnitudes and their errors."""
+    magnitudes = tuple(spelling.format(what=what, band=band) for band in bands for what in ("mag", "magerr"))
+    joins = (
+        f"{release}.x1p5__{table}__gaia_dr3__gaia_source AS xmatch ON xmatch.id2 = gaia.source_id",
+        f"{release}.{table} AS {alias} ON {alias}.{key} = xmatch.id1",
+    )
+    return CrossMatch(DATA_LAB, alias, (*_PLACE, *magnitudes), (), joins, single=False)
+
+
 CROSSMATCHES = {
     "panstarrs1": CrossMatch(
         GAIA,
@@ -106,28 +117,8 @@ CROSSMATCHES = {
             )
         },
     ),
-    "des": CrossMatch(
-        DATA_LAB,
-        "des",
-        (*_PLACE, *(f"wavg_{what}_psf_{band}" for band in "grizy" for what in ("mag", "magerr"))),
-        (),
-        (
-            "des_dr2.x1p5__main__gaia_dr3__gaia_source AS xmatch ON xmatch.id2 = gaia.source_id",
-            "des_dr2.main AS des ON des.coadd_object_id = xmatch.id1",
-        ),
-        single=False,
-    ),
-    "delve": CrossMatch(
-        DATA_LAB,
-        "delve",
-        (*_PLACE, *(f"{what}_psf_{band}" for band in "griz" for what in ("mag", "magerr"))),
-        (),
-        (
-            "delve_dr2.x1p5__objects__gaia_dr3__gaia_source AS xmatch ON xmatch.id2 = gaia.source_id",
-            "delve_dr2.objects AS delve ON delve.quick_object_id = xmatch.id1",
-        ),
-        single=False,
-    ),
+    "des": _matched("des", "des_dr2", "main", "coadd_object_id", "wavg_{what}_psf_{band}", "grizy"),
+    "delve": _matched("delve", "delve_dr2", "objects", "quick_object_id", "{what}_psf_{band}", "griz"),
 }
 """Surveys of photometry by name. Pan-STARRS1 is the copy of its DR1 that Gaia's best neighbours point to."""
 
