@@ -279,9 +279,20 @@ def pretrain(
     if not draws_by_dropout(model):
         ensemble.resampled = train_copies(model, source, stage, hardware, stages)
     model.fit_scalers(stars.train)
+    count_unjudged(model, stars, stage)
     known = known_densities(model, stars.stars, hardware.device, gather_rows)
     off = off_stream(source, stage)
     return Pretrained(known, source[off], stars.train_rows[off] if stage.path is None else None, found)
+
+
+def count_unjudged(model: Model, stars: FitStars, stage: BackgroundStage) -> None:
+    """Count the stars that lack coordinates, which their windows did not judge: off the stream, if that is known."""
+    if not isinstance(model, MixtureModel):
+        return
+    selected = stars.stars[stars.selected]
+    model.unjudged.count(model, selected[off_stream(selected, stage)] if stage.path is None else selected)
+    for text in model.unjudged.told():
+        _log.info("%s", text)
 
 
 def read_beside(model: Model, path: FilePath, intake: Intake) -> Data:

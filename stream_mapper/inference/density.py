@@ -138,11 +138,12 @@ def smooth_density(at: Tensor, positions: Tensor, counts: Tensor | None = None) 
 
 @torch.no_grad()
 def stars_behind(model: MixtureModel, stars: Data) -> Tensor | None:
-    """How many stars there are for each that was seen, by the model at its place, (N,); None without a footprint.
+    """How many stars there are for each of the catalogue, by the model at its place, (N,); None for one each.
 
-    It is one over the probability of what was seen there, so that a density along the stream is that of all stars.
+    It is one over the probability of what was seen there, so that a density along the stream is that of all stars; a
+    star that lacks coordinates, which their windows did not judge, counts for less than one.
     """
-    if not model.has_footprint:
+    if model.weights_are_shares:
         return None
     device = next(model.parameters()).device
     parts = [part.to(device) for part in stars.split(_AT_ONCE)]

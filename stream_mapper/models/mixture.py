@@ -15,6 +15,7 @@ from stream_mapper.models.components import ComponentModel
 from stream_mapper.models.ends import Ends, parameters_of
 from stream_mapper.models.independent import Hook
 from stream_mapper.models.known import KnownDensities
+from stream_mapper.models.unjudged import Unjudged
 from stream_mapper.models.weights import WeightParameters
 from stream_mapper.params import ModelParameters
 from stream_mapper.prior import Prior
@@ -108,6 +109,8 @@ class MixtureModel(ComponentModel):
         self._ends = dict(ends or {})
         self.ends = parameters_of(self._ends, data_scaler, indep_coord_names)
         self.unpack_params_hooks = tuple(unpack_params_hooks)
+        magnitudes = {name for part in self.parts() if part.curve() is not None for name in part.coord_names}
+        self.unjudged = Unjudged([name for name in coord_names if name not in magnitudes])
 
     def forward(self, data: Data) -> Params:
         """Parameters of every part and the ln-weights of all, the background's included."""
@@ -154,18 +157,29 @@ class MixtureModel(ComponentModel):
         """Whether every component has one."""
         return all(model.has_footprint for model in self.components.values())
 
+    @property
+    def weights_are_shares(self) -> bool:
+        """Whether the weights are the shares of the components in the stars of the catalogue; see `ln_shares`."""
+        return not self.has_footprint and not self.unjudged.counted
+
     def ln_seen(self, params: Params, data: Data, known: KnownDensities | None = None) -> Tensor:
-        """Log probability that a star of the mixture is where the survey looked, (N,)."""
+        """Log of how many stars the catalogue has for each star of the mixture, by the place of each star, (N,).
+
+        It is the probability that the survey looked there; of a star that lacks coordinates it may be above one, for
+        their windows did not judge it.
+        """
         return ln_total(self._ln_seen_weights(params, data, known))
 
     def ln_shares(self, params: Params, data: Data, known: KnownDensities | None = None) -> Tensor:
-        r"""Log of the share of each component in the stars that were seen at a place, (N, K).
+        r"""Log of the share of each component in the stars of the catalogue like each star, (N, K).
 
         Where every component has a footprint, the weights are those of all stars, seen or not, and the share of a
         component is :math:`f_q S_q / \sum_r f_r S_r`, S the probability that a star of it is where the survey looked.
-        Otherwise the shares are the weights.
+        The weights are those of the stars that have every coordinate; of the background there are more among those
+        that lack some, whose windows could not judge them, by the factor of
+        :class:`stream_mapper.models.unjudged.Unjudged`, which is in its S. Otherwise the shares are the weights.
         """
-        if not self.has_footprint:
+        if self.weights_are_shares:
             return self._ln_weights(params)
         terms = self._ln_seen_weights(params, data, known)
         nowhere = terms.isneginf().all(-1, keepdim=True)
@@ -176,8 +190,14 @@ class MixtureModel(ComponentModel):
 
     def _ln_seen_weights(self, params: Params, data: Data, known: KnownDensities | None) -> Tensor:
         """ln(f_q S_q), (N, K)."""
-        seen = [self.ln_seen_component(q, params, data, known) for q in self.components]
-        return self._ln_weights(params) + torch.stack(seen, -1)
+        terms = self._ln_weights(params)
+        if self.has_footprint:
+            seen = [self.ln_seen_component(q, params, data, known) for q in self.components]
+            terms = terms + torch.stack(seen, -1)
+        if self.unjudged.counted and BACKGROUND in self.components:
+            of_background = torch.tensor([float(q == BACKGROUND) for q in self.components], device=terms.device)
+            terms = terms + of_background * self.unjudged(data)[:, None]
+        return terms
 
     def ln_likelihood(self, params: Params, data: Data, known: KnownDensities | None = None) -> Tensor:
         """Log density of the mixture, shape (N,), in nats."""

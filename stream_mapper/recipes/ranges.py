@@ -15,8 +15,8 @@ from stream_mapper.windows import Bounds, as_window
 
 Range = tuple[float, float]
 
-LN_WEIGHT = (-10.0, -0.5)
-"""Range of the ln-weights: from less than a star in ten thousand to six in ten; a fit starts from its middle."""
+LN_WEIGHT = (-10.4, -0.1)
+"""Range of the ln-weights: from less than a star in ten thousand to nine in ten; a fit starts from its middle."""
 ALONG_THE_SIGHT = ("distmod", "parallax", "radial_velocity", "feh")
 """Coordinates of which a stream is less wide than its centre is uncertain."""
 _REACH = 3.0  # half-widths of the guides, from their centres, to the edge of the range

@@ -133,8 +133,8 @@ def terms(evidence: Evidence, stars: Data | None = None) -> Terms:
 
 
 def _of_shares(model: MixtureModel, params: Params, stars: Data, known: KnownDensities | None) -> Params:
-    """The parameters with the shares of the stars that were seen for weights: a footprint makes them differ."""
-    shares = model.ln_shares(params, stars, known).unbind(-1) if model.has_footprint else ()
+    """The parameters with the shares of the stars like each, which may differ from the weights, in their place."""
+    shares = model.ln_shares(params, stars, known).unbind(-1) if not model.weights_are_shares else ()
     return params | {f"{q}.ln-weight": share for q, share in zip(model.components, shares, strict=False)}
 
 

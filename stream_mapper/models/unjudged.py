@@ -1,0 +1,95 @@
+"""Stars that lack a coordinate, so that its window could not judge them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stream_mapper.data import Data
+from stream_mapper.models.base import Model
+
+_MOST = 6  # coordinates; each doubles the numbers
+
+
+class Unjudged(nn.Module):
+    r"""How many times more stars of the background there are where some coordinates are missing.
+
+    A window takes out the stars of the background that are outside it, and leaves those that lack its coordinate: where
+    a window in proper motion holds 3 % of a field, a star without a proper motion is of the background 33 times as
+    likely, beside a stream that is wholly inside, as one that has it. With the coordinates M missing this number is
+
+    .. math:: v(M) = \frac{\text{stars that have M and are inside the windows of all else}}
+        {\text{those of them that are inside the windows of M, too}}.
+
+    It is counted off the stream, a coordinate being missing by chance. Magnitudes are left out: their windows take the
+    faint stars of the stream as they take those of the background.
+    """
+
+    ln_more: Tensor
+    columns: Tensor
+
+    def __init__(self, names: Sequence[str]) -> None:
+        """Take the names of the coordinates that may be counted, in an order that stays."""
+        super().__init__()
+        self.names = tuple(names)
+        self.counted: tuple[str, ...] = ()
+        self.register_buffer("columns", torch.zeros(0, dtype=torch.long))  # places of those counted in names, (K,)
+        self.register_buffer("ln_more", torch.zeros(1))  # ln v, (2^K,); coordinate k is missing where bit k is set
+
+    def forward(self, data: Data) -> Tensor:
+        """Log of v of each star, (N,): zero for a star that has every coordinate."""
+        pattern = torch.zeros(len(data), dtype=torch.long, device=data.device)
+        for bit, name in enumerate(self.counted):
+            if name in data:
+                pattern = pattern + (~data.where[name]).long() * 2**bit
+        return self.ln_more[pattern]
+
+    def told(self) -> list[str]:
+        """A sentence on each coordinate that is counted."""
+        text = "%s: %.2g %% of the stars off the stream are in its window; of those that lack it all are taken"
+        shares = [100 * (-self.ln_more[2**bit]).exp().item() for bit in range(len(self.counted))]
+        return [text % (name, share) for name, share in zip(self.counted, shares, strict=True)]
+
+    @torch.no_grad()
+    def count(self, model: Model, stars: Data) -> None:
+        """Count the stars.
+
+        Arguments:
+            model: The whole model, whose windows they are.
+            stars: Stars of the background, inside its windows or not.
+        """
+        stars = model.measured(stars)
+        lacked = [name for name in self.names if name in stars and not bool(stars.where[name].all())]
+        ln_more = {name: _ln_more(model, stars, [name]) for name in lacked}
+        weight = {name: value * int((~stars.where[name]).sum()) for name, value in ln_more.items() if value > 0}
+        chosen = sorted(sorted(weight, key=lambda name: -weight[name])[:_MOST], key=self.names.index)
+        values = torch.zeros(2 ** len(chosen))
+        for pattern in range(1, len(values)):
+            missing = [name for bit, name in enumerate(chosen) if pattern >> bit & 1]
+            values[pattern] = _ln_more(model, stars, missing)
+        self._set(torch.tensor([self.names.index(name) for name in chosen], dtype=torch.long), values)
+
+    def _set(self, columns: Tensor, ln_more: Tensor) -> None:
+        device = self.ln_more.device
+        self.columns, self.ln_more = columns.to(device), ln_more.to(device)
+        self.counted = tuple(self.names[i] for i in columns.tolist())
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """Take the numbers of any coordinates; of a checkpoint from before there were some, none."""
+        columns, ln_more = (state_dict.get(f"{prefix}{name}") for name in ("columns", "ln_more"))
+        self._set(
+            torch.zeros(0, dtype=torch.long) if columns is None else columns.clone(),
+            torch.zeros(1) if ln_more is None else ln_more.clone(),
+        )
+
+
+def _ln_more(model: Model, stars: Data, names: Sequence[str]) -> float:
+    """Log of v for some coordinates, from the stars that have all of them."""
+    having = stars[stars.where[list(names)].all(-1)]
+    blank = {name: torch.full_like(having[name], torch.nan) for name in names}
+    without = int(model.in_window(having.with_columns(blank)).sum())
+    inside = int(model.in_window(having).sum())
+    return float(torch.tensor((without + 0.5) / (inside + 0.5)).log())
