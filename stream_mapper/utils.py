@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stream_mapper.data import Data
@@ -119,3 +121,12 @@ def significant(x: float, digits: int) -> float:
     123500.0
     """
     return float(f"{x:.{digits}g}")
+
+
+def floats(column: Any) -> NDArray[np.float64]:
+    """A column, or a tensor, as plain numbers, NaN where it is masked.
+
+    >>> floats(np.ma.masked_equal([1, 2], 2)).tolist()
+    [1.0, nan]
+    """
+    return np.asarray(np.ma.filled(np.ma.asarray(column).astype(np.float64), np.nan))

@@ -23,6 +23,7 @@ from stream_mapper.catalog.files import replace_file
 from stream_mapper.catalog.io import write_table
 from stream_mapper.errors import InputError
 from stream_mapper.progress import progress
+from stream_mapper.utils import floats
 
 logger = logging.getLogger("stream_mapper")
 
@@ -162,14 +163,9 @@ def _preference(table: Table, request: Request) -> list[NDArray[np.float64]]:
     keys = []
     names = {name for one in request.joined if not one.single for name in one.names}
     if "vrad_err" in names:
-        keys.append(_numbers(table["vrad_err"]))
+        keys.append(floats(table["vrad_err"]))
     if "survey_ra" in names:
-        ra, dec, other, height = (np.radians(_numbers(table[c])) for c in ("ra", "dec", "survey_ra", "survey_dec"))
+        ra, dec, other, height = (np.radians(floats(table[c])) for c in ("ra", "dec", "survey_ra", "survey_dec"))
         east = np.mod(other - ra + np.pi, 2 * np.pi) - np.pi
         keys.append(np.nan_to_num(np.hypot(east * np.cos(dec), height - dec), nan=np.inf))
     return keys
-
-
-def _numbers(column: Any) -> NDArray[np.float64]:
-    """A column as float64, NaN where masked."""
-    return np.ma.filled(np.ma.asarray(column, dtype=np.float64), np.nan)

@@ -16,6 +16,7 @@ from stream_mapper.fitted import Catalogue, Fit
 from stream_mapper.loading import load
 from stream_mapper.results.provenance import with_facts
 from stream_mapper.results.run_folder import RunTables
+from stream_mapper.utils import floats
 
 NUMBERS = "numbers.json"
 TABLES = {"members": "members.parquet", "tracks": "track.parquet", "densities": "density.parquet"}
@@ -129,8 +130,8 @@ def _with_icrs(track: Table, fit: Fit) -> Table:
     if frame is None or "phi2" not in track.colnames:
         return track
     none = np.full(len(track), np.nan)
-    motion = [_filled(track[name]) if name in track.colnames else none for name in ("pm_phi1", "pm_phi2")]
-    icrs = to_icrs(frame.orientation.matrix, _filled(track["phi1"]), _filled(track["phi2"]), *motion)
+    motion = [floats(track[name]) if name in track.colnames else none for name in ("pm_phi1", "pm_phi2")]
+    icrs = to_icrs(frame.orientation.matrix, floats(track["phi1"]), floats(track["phi2"]), *motion)
     for i, (name, values) in enumerate(icrs.items()):
         column = _ICRS.get(name, name)
         if column not in track.colnames:
@@ -159,7 +160,3 @@ def _numbers(row: Row, name: str, called: str) -> Iterator[tuple[str, float]]:
     for ending in ("", *(f"_{end}" for end in BAND)):
         if name + ending in row.colnames and not np.ma.is_masked(value := row[name + ending]):
             yield called + ending, float(value)
-
-
-def _filled(column: Any) -> np.ndarray:
-    return np.asarray(np.ma.filled(np.ma.asarray(column, dtype=float), np.nan))

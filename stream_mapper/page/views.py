@@ -20,6 +20,7 @@ from stream_mapper.page.source import ALONG, COLOUR, Source, source_of
 from stream_mapper.page.stars import Stars
 from stream_mapper.results.bands import diagram
 from stream_mapper.results.figures import COLOURS
+from stream_mapper.utils import floats
 
 _LARGE, _SMALL = 6.0, 2.0  # diameters of the points of stars above and below the threshold, in pixels
 _FIELD = "#a8a8a8"
@@ -118,7 +119,7 @@ def _overview(stars: Stars, density: Table, along: Range1d, whole: tuple[float, 
     counts = np.histogram(places, edges, weights=stars.p[:, 0])[0] / width
     plot.quad(top=counts, bottom=0, left=edges[:-1], right=edges[1:], color="#cccccc", line_color=None)
     for colour, rows in _components(density):
-        plot.line(_filled(rows[stars.along]), _filled(rows["density"]), color=colour, line_width=1.5)
+        plot.line(floats(rows[stars.along]), floats(rows["density"]), color=colour, line_width=1.5)
     plot.y_range.start = 0
     plot.add_tools(RangeTool(x_range=along))
     return plot
@@ -151,8 +152,8 @@ def _along(stars: Stars, source: Source, along: Range1d, track: Table, name: str
     plot.xaxis.axis_label, plot.yaxis.axis_label = label_of(stars.along), label_of(name)
     plot.y_range = _range(stars.coordinates[name])
     for colour, rows in _components(track):
-        if name in rows.colnames and np.isfinite(values := _filled(rows[name])).any():
-            plot.line(_filled(rows[stars.along]), values, color=colour, line_width=1.5)
+        if name in rows.colnames and np.isfinite(values := floats(rows[name])).any():
+            plot.line(floats(rows[stars.along]), values, color=colour, line_width=1.5)
     title = "Sky" if called == "sky" else name_of(name)
     title = title.capitalize() if title.isascii() else title  # a large mu would be a Latin M
     return View(called, f"{title}; lines: the tracks", plot)
@@ -212,8 +213,8 @@ def _curve(stars: Stars) -> ColumnDataSource | None:
 def _distance(track: Table, along: str) -> dict[str, list[float]]:
     """The distance modulus of the first component that has one, ``place`` and ``modulus``; empty without."""
     for _, rows in _components(track):
-        if "distmod" in rows.colnames and np.isfinite(modulus := _filled(rows["distmod"])).all():
-            return {"place": _filled(rows[along]).tolist(), "modulus": modulus.tolist()}
+        if "distmod" in rows.colnames and np.isfinite(modulus := floats(rows["distmod"])).all():
+            return {"place": floats(rows[along]).tolist(), "modulus": modulus.tolist()}
     return {"place": [], "modulus": []}
 
 
@@ -222,11 +223,6 @@ def _components(table: Table) -> Iterator[tuple[str, Table]]:
     names = np.asarray(table["component"]).astype(str)
     for i, name in enumerate(dict.fromkeys(names.tolist())):
         yield COLOURS[i % len(COLOURS)], table[names == name]
-
-
-def _filled(column: Any) -> Array:
-    """A column as a plain array, NaN for what is masked; Bokeh misreads a column of astropy."""
-    return np.asarray(np.ma.filled(np.ma.asarray(column).astype(float), np.nan))
 
 
 def _range(values: Array) -> Range1d:

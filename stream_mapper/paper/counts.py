@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from stream_mapper.paper.style import BAND, INNER, ONE_COLUMN, TWO_COLUMNS, band, legend, short_label, styled
-from stream_mapper.paper.subject import Component, Subject, plain
+from stream_mapper.paper.subject import Component, Subject
 from stream_mapper.results.figures import axis_label, counted
+from stream_mapper.utils import floats
 
 Array = NDArray[np.float64]
 
@@ -60,14 +61,14 @@ def widths(subject: Subject) -> Figure:
 
 def _along_density(axes: Axes, one: Component, column: str) -> float:
     """A column of the density with its bands; how high the band is where the component is supported."""
-    phi1 = plain(one.density[one.along])
-    axes.plot(phi1, plain(one.density[column]), color=one.colour, label=one.name, zorder=3)
+    phi1 = floats(one.density[one.along])
+    axes.plot(phi1, floats(one.density[column]), color=one.colour, label=one.name, zorder=3)
     for low, high, label in _bands(column):
         if low in one.density.colnames:
-            band(axes, phi1, plain(one.density[low]), plain(one.density[high]), one.colour, label, zorder=2)
+            band(axes, phi1, floats(one.density[low]), floats(one.density[high]), one.colour, label, zorder=2)
     there = np.isin(phi1, one.of(one.along))
-    top = plain(one.density[f"{column}_95"])[there] if f"{column}_95" in one.density.colnames else np.empty(0)
-    return max([*plain(one.density[column]), *_known(top)], default=0.0)
+    top = floats(one.density[f"{column}_95"])[there] if f"{column}_95" in one.density.colnames else np.empty(0)
+    return max([*floats(one.density[column]), *_known(top)], default=0.0)
 
 
 def _width(axes: Axes, one: Component, column: str) -> float:

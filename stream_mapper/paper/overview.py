@@ -21,8 +21,9 @@ from stream_mapper.paper.style import (
     styled,
     with_kpc,
 )
-from stream_mapper.paper.subject import Component, Subject, plain
+from stream_mapper.paper.subject import Component, Subject
 from stream_mapper.results.figures import axis_label
+from stream_mapper.utils import floats
 
 Array = NDArray[np.float64]
 
@@ -57,10 +58,10 @@ def overview(subject: Subject) -> Figure:
 
 
 def _weight(axes: Axes, one: Component) -> None:
-    phi1 = plain(one.density[one.along])
-    axes.plot(phi1, plain(one.density["weight"]), color=one.colour, label=one.name)
+    phi1 = floats(one.density[one.along])
+    axes.plot(phi1, floats(one.density["weight"]), color=one.colour, label=one.name)
     if "weight_05" in one.density.colnames:
-        band(axes, phi1, plain(one.density["weight_05"]), plain(one.density["weight_95"]), one.colour)
+        band(axes, phi1, floats(one.density["weight_05"]), floats(one.density["weight_95"]), one.colour)
 
 
 def _coordinate(axes: Axes, subject: Subject, name: str) -> Any:

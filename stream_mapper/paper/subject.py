@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from stream_mapper.prior import ControlRegions
 from stream_mapper.results.figures import with_truth
 from stream_mapper.results.run_folder import RunTables, photometry, rows_selected
 from stream_mapper.selection import Selection
+from stream_mapper.utils import floats
 from stream_mapper.windows import Window, as_window
 
 Array = NDArray[np.float64]
@@ -68,7 +68,7 @@ class Component:
 
     def of(self, column: str) -> Array:
         """A column of its track, NaN where it is masked."""
-        return plain(self.track[column])
+        return floats(self.track[column])
 
     def at(self, column: str, places: Array) -> Array:
         """A column of its track at places, linear in between and NaN beyond its ends."""
@@ -136,7 +136,7 @@ def subject_of(tables: RunTables, off_stream: Selection | None = None) -> Subjec
     return Subject(
         tables.place,
         with_truth(stars, tables.density),
-        plain(table["p_member"]),
+        floats(table["p_member"]),
         list(_components(tables, table)),
         _coordinates(tables.track),
         tables.features,
@@ -148,11 +148,6 @@ def subject_of(tables: RunTables, off_stream: Selection | None = None) -> Subjec
     )
 
 
-def plain(values: Any) -> Array:
-    """Numbers of a column or a tensor, NaN where they are masked, in double precision."""
-    return np.asarray(np.ma.filled(np.ma.asarray(values).astype(float), np.nan))
-
-
 def _components(tables: RunTables, table: Table) -> Iterator[Component]:
     """The streams of the fit, in the order of the track, with the probabilities of the stars of a table."""
     names = np.asarray(tables.track["component"]).astype(str)
@@ -160,7 +155,7 @@ def _components(tables: RunTables, table: Table) -> Iterator[Component]:
     for i, name in enumerate(dict.fromkeys(names.tolist())):
         track = tables.track[(names == name) & np.asarray(tables.track["supported"])]
         colour = COLOURS[i % len(COLOURS)]
-        yield Component(name, colour, plain(table[f"p_{name}"]), tables.place, track, tables.density[whose == name])
+        yield Component(name, colour, floats(table[f"p_{name}"]), tables.place, track, tables.density[whose == name])
 
 
 def _coordinates(track: Table) -> list[str]:
@@ -174,7 +169,7 @@ def _guides(model: MixtureModel) -> Iterator[Guide]:
         for _, prior in part.held_priors():
             if isinstance(prior, ControlRegions) and prior.param.endswith(".mu"):
                 name = prior.param.removesuffix(".mu").rpartition(".")[2]
-                yield Guide(component, name, *(plain(x.cpu()) for x in (prior.phi1, prior.center, prior.width)))
+                yield Guide(component, name, *(floats(x.cpu()) for x in (prior.phi1, prior.center, prior.width)))
 
 
 def _windows(tables: RunTables) -> dict[str, Window]:
@@ -190,4 +185,4 @@ def _outside(tables: RunTables) -> dict[str, Array]:
     rows = torch.from_numpy((~kept).nonzero()[0])
     stars = tables.stars[rows]
     names = [name for name in stars.names if stars[name].ndim == 1]
-    return {name: np.where(stars.where[name].cpu(), plain(stars[name].cpu()), np.nan) for name in names}
+    return {name: np.where(stars.where[name].cpu(), floats(stars[name].cpu()), np.nan) for name in names}
