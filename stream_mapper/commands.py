@@ -155,7 +155,7 @@ class OneLineErrors(jsonargparse.ArgumentParser):
     """A parser whose errors are one line, and which imports only what a configuration may name."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **{"parser_mode": strict(), **kwargs})
+        super().__init__(*args, **{"parser_mode": strict(), "allow_abbrev": False, **kwargs})
 
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Any:
         """The values of a file, which has to be text in UTF-8."""

@@ -80,6 +80,7 @@ def test_a_fault_of_the_configuration_is_its_innermost_cause(text, old, new, sai
 
 ARGUMENTS = {
     "--seed_everthing=1": "no option --seed_everthing; did you mean --seed_everything?",
+    "--trainer.max_epoch=1": "no option --trainer.max_epoch; did you mean --trainer.max_epochs?",
     "--data.simulator.init_args.sed=1": (
         "data.simulator (stream_mapper.mock.TailoredMock): no argument sed; did you mean seed?"
     ),
