@@ -206,7 +206,7 @@ def test_results_are_the_mean_over_the_fits_and_bands_hold_what_lies_between():
     model, fits, draw = module.model, module.ensemble.fits, module.ensemble.draw_of(module.model)
     grid = torch.linspace(-7, 7, 9)
     joint = track(model, grid, draw, 60, fits)["stream"]
-    p = memberships(model, stars, draw, 20, fits=fits)
+    p = memberships(model, stars, fits=fits)
     tracks, own = [], []
     for one, laplace in zip(fits(model), module.ensemble.posteriors, strict=True):
         with one:
@@ -220,6 +220,21 @@ def test_results_are_the_mean_over_the_fits_and_bands_hold_what_lies_between():
     assert (low < tracks[0]["phi2"]).all()
     assert (high > tracks[1]["phi2"]).all()
     assert (high - low > torch.maximum(*(t["phi2_95"] - t["phi2_05"] for t in tracks))).all()
+
+
+def test_memberships_are_means_over_the_draws():
+    module, stars = finished()
+    model, draw = module.model, module.ensemble.draw_of(module.model)
+    found = memberships(model, stars, draw, 20, fits=module.ensemble.fits)
+    each = []
+    for index in range(20):
+        with draw(model, index), torch.no_grad():
+            each.append(model.membership(model(stars), stars))
+    mean = torch.stack(each).mean(0)
+    for i, name in enumerate(model.components):
+        torch.testing.assert_close(found[f"p_{name}"], mean[:, i], atol=2e-6, rtol=0)
+    assert (found["p_member_05"] <= found["p_member"]).all()
+    assert (found["p_member"] <= found["p_member_95"]).all()
 
 
 def test_draws_go_round_the_fits():

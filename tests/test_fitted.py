@@ -239,7 +239,7 @@ def test_stars_drawn_from_the_fit(fit):
 
 def test_stars_by_internal_names_have_memberships(fit):
     table = fit.catalogue.table
-    again = fit.memberships(fit.catalogue.stars, draws=0)
+    again = fit.memberships(fit.catalogue.stars, draws=fit.options.draws)
     np.testing.assert_allclose(again["p_member"], table["p_member"], atol=1e-6)
 
 
@@ -297,7 +297,7 @@ def test_processes_of_a_prediction_know_what_is_allowed(saved, tmp_path, monkeyp
         write_table(table[rows], tmp_path / "in" / f"{name}.parquet")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *sys.path]))
     best = str(saved / "checkpoints" / "best.ckpt")
-    predict(best, str(tmp_path / "in"), str(tmp_path / "out"), draws=0, processes=2, allow=["user_densities"])
+    predict(best, str(tmp_path / "in"), str(tmp_path / "out"), draws=6, processes=2, allow=["user_densities"])
     parts = [read_table(tmp_path / "out" / f"{name}.parquet") for name in "ab"]
     expected = sml.load(saved).catalogue.table["p_member"]
     np.testing.assert_allclose(np.concatenate([part["p_member"] for part in parts]), expected[:500], atol=1e-6)

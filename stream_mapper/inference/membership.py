@@ -52,13 +52,15 @@ def memberships(
     """Membership columns of each star.
 
     The draws are computed for the stars whose p_member they can change: those with one above 1e-7, and those that the
-    draws reach (:mod:`stream_mapper.inference.reach`). Any other has its p_member as all quantiles. The 90 % band is
-    stretched to p_member where no draw goes so far.
+    draws reach (:mod:`stream_mapper.inference.reach`), and their memberships are the means over the draws: what the
+    data say of a star, whatever the functions are. Any other star has the membership of the fit's own functions, which
+    is all its quantiles too. The 90 % band is stretched to p_member where it lies beyond.
 
     Arguments:
         model: The fitted mixture.
         stars: N stars.
-        draw: Draws of the parameter functions; without it there are no quantiles.
+        draw: Draws of the parameter functions; without it there are no quantiles, and memberships are those of the
+            fit's own functions.
         draws: Number of draws.
         known: The stars' frozen densities; by default they are computed, for the stars inside the window.
         fits: The fits of an ensemble; their mean is given.
@@ -97,15 +99,18 @@ def _columns(
     found = threads.map(find, parts) if len(fits(model)) == 1 else map(find, parts)  # fits take turns in the model
     chunks = list(progress(found, "memberships", len(parts)))
     inside, p = (torch.cat([getattr(chunk, name) for chunk in chunks]).cpu() for name in ("inside", "p"))
+    rows = torch.cat([chunk.uncertain for chunk in chunks]).nonzero()[:, 0].cpu()
+    bands = None
+    if draw is not None and len(rows):
+        open_ones = Batch.cat([chunk.open_ones for chunk in chunks if chunk.open_ones is not None])
+        means, bands = _spread(model, open_ones, draw, draws, resampled, threads)
+        p = p.index_copy(0, rows, means.to(p))
     columns = {f"p_{name}": p[:, i] for i, name in enumerate(model.components)}
     columns["p_member"] = p_member(model, p)
     spread = columns["p_member"] if draw is not None else torch.full((len(p),), torch.nan)
     spread = spread.expand(len(QUANTILE_NAMES), -1)
-    rows = torch.cat([chunk.uncertain for chunk in chunks]).nonzero()[:, 0].cpu()
-    if draw is not None and len(rows):
-        open_ones = Batch.cat([chunk.open_ones for chunk in chunks if chunk.open_ones is not None])
-        bands = _spread(model, open_ones, draw, draws, resampled, threads).to(spread)
-        spread = spread.index_copy(1, rows, _stretched(bands, columns["p_member"][rows]))
+    if bands is not None:
+        spread = spread.index_copy(1, rows, _stretched(bands.to(p), columns["p_member"][rows]))
     return columns | {f"p_member_{q}": spread[i] for i, q in enumerate(QUANTILE_NAMES)} | {"in_window": inside}
 
 
@@ -158,27 +163,30 @@ def _at_once(device: torch.device) -> int:
 
 def _spread(
     model: MixtureModel, batch: Batch, draw: Draw, draws: int, resampled: Resampled | None, threads: Threads
-) -> Tensor:
-    """Quantiles of p_member over the draws, (Q, N)."""
+) -> tuple[Tensor, Tensor]:
+    """Means of the memberships over the draws, (N, K), and quantiles of p_member, (Q, N)."""
     size = min(_BLOCK, max(1, _LARGEST // draws))
     blocks = progress(batch.split(size), "quantiles of the memberships")
-    return torch.cat([_bands(model, block, draw, draws, resampled, threads) for block in blocks], -1)
+    found = [pair for block in blocks for pair in _of_block(model, block, draw, draws, resampled, threads)]
+    means, bands = zip(*found, strict=True)
+    return torch.cat(means), torch.cat(bands, -1)
 
 
-def _bands(
+def _of_block(
     model: MixtureModel, batch: Batch, draw: Draw, draws: int, resampled: Resampled | None, threads: Threads
-) -> Tensor:
-    """The same of few stars: the parameters draw by draw, then the densities, then the quantiles, (Q, N)."""
+) -> list[tuple[Tensor, Tensor]]:
+    """The same of few stars, in parts: the parameters draw by draw, then the densities, means and quantiles."""
     drawn, size = drawn_params(model, draw, range(draws), batch.stars), _at_once(batch.stars.device) // draws + 1
     known = with_copies(model, batch, resampled)  # of all at once: a flow of few stars is slow
 
-    def found(first: int) -> Tensor:
+    def found(first: int) -> tuple[Tensor, Tensor]:
         rows = slice(first, first + size)
         some = drawn_of(known[rows], range(draws))
         params = {name: values[:, rows].flatten() for name, values in drawn.items()}
-        return quantiles(p_member(model, model.membership(params, some.stars, some.known)).view(draws, -1))
+        p = model.membership(params, some.stars, some.known)
+        return p.view(draws, -1, p.shape[-1]).mean(0), quantiles(p_member(model, p).view(draws, -1))
 
-    return torch.cat(list(threads.map(found, range(0, len(batch), size))), -1)
+    return list(threads.map(found, range(0, len(batch), size)))
 
 
 def p_member(model: MixtureModel, p: Tensor) -> Tensor:
