@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import combinations
 from typing import NamedTuple
 
@@ -10,12 +11,13 @@ from torch import Tensor
 
 from stream_mapper.builtin.isochrone.whitening import Noise, Whitening, whiten
 from stream_mapper.devices import sync_is_cheap
-from stream_mapper.distributions._stable import ln_normal_mean
+from stream_mapper.distributions._stable import HALF_LN_2PI, ln_normal_mean
 from stream_mapper.distributions._tilt import with_slope_in_tilt
 
 _SMALLEST_STEP = 1e-8  # mag, for one of no length has no direction
 _SMALLEST_LENGTH2 = 1e-20
 _NEGLIGIBLE = {torch.float32: 20.0, torch.float64: 40.0}  # nats below a star's best segment: beneath all rounding
+_LN_2 = math.log(2)
 _ROUNDINGS = 64  # by which two ways to the same number may differ
 _CHUNK = 4096  # stars compared with all segments at once: what a core's cache holds
 
@@ -74,6 +76,12 @@ def ln_isochrone(
     residual = magnitudes - distmod[:, None] * applies
     ln_p = (_ln_near if sync_is_cheap(residual.device) else _ln_all)(residual, star, curve)
     return torch.where(where.any(-1), ln_p, 0)
+
+
+def ln_most(noise: Noise) -> Tensor:
+    """More than `ln_isochrone` of any magnitudes, whatever the curve, (N,), in nats; 0 for a star with none."""
+    most = whiten(noise).ln_norm.amax(-1) - HALF_LN_2PI + _LN_2  # a segment's density is at most twice its mean
+    return torch.where(noise.where.any(-1), most, 0)
 
 
 class _Curve(NamedTuple):
