@@ -10,6 +10,7 @@ from stream_mapper.builtin import IsochroneMVNorm
 from stream_mapper.builtin.compat import ZukoFlowModel, flow
 from stream_mapper.builtin.isochrone import Isochrone
 from stream_mapper.data import Data
+from stream_mapper.devices import without_sync
 from stream_mapper.utils import StandardScaler
 
 
@@ -52,3 +53,28 @@ def test_a_flow_is_nowhere_below_its_limit(lacking):
     assert (found - least).max() <= 0 if len(lacking) == 2 else (found - least).max() > math.log(2)
     model.broad = None
     assert model.ln_least({}, far) is None
+
+
+@pytest.mark.parametrize("windows", [{}, {"r": (16.0, 19.5)}])
+@pytest.mark.parametrize("scatter", [0.0, 0.05, "along"])
+@pytest.mark.parametrize("spread", [0.003, 0.3])
+def test_many_draws_at_once_are_one_after_the_other(windows, scatter, spread):
+    curve = Isochrone.synthetic()
+    given = make_stars(curve, n=200, errors=(0.001, 0.1), dtype=torch.float64)
+    if scatter == "along":
+        scatter = [[0.01 * (1 + i % 7), 0.02] for i in range(len(curve.magnitudes))]
+    model = IsochroneMVNorm(
+        isochrone=curve, phot_err_names=["g_err", "r_err"], scatter=scatter, phot_bounds=windows, phot_names=["g", "r"]
+    ).double()
+    values = torch.where(given["where"], given["magnitudes"], torch.nan)
+    values[:20] = torch.nan
+    columns = {"phi1": values.new_zeros(200), "g": values[:, 0], "r": values[:, 1]}
+    data = Data({**columns, "g_err": given["errors"][:, 0], "r_err": given["errors"][:, 1]})
+    torch.manual_seed(0)
+    noise = spread * torch.randn(2, 12, 1, dtype=torch.float64) * (1 + torch.rand(200, dtype=torch.float64))
+    params = {"distmod.mu": given["distmod"] + noise[0], "distmod.ln-sigma": given["ln_spread"] + 3 * noise[1]}
+    found = model.ln_draws(params, data)
+    each = [model.ln_likelihood({name: v[i] for name, v in params.items()}, data) for i in range(12)]
+    torch.testing.assert_close(found, torch.stack(each), rtol=1e-12, atol=1e-11)
+    with without_sync():
+        assert model.ln_draws(params, data) is None

@@ -16,7 +16,7 @@ from stream_mapper.builtin.isochrone.mass import MassFunction, default_mass_func
 from stream_mapper.builtin.isochrone.parameters import OFFSET, REDDENING, check_names, shift
 from stream_mapper.builtin.isochrone.population import Population
 from stream_mapper.builtin.isochrone.populations import Populations, populations_of
-from stream_mapper.builtin.isochrone.segments import ln_isochrone, ln_most
+from stream_mapper.builtin.isochrone.segments import ln_draws, ln_isochrone, ln_most
 from stream_mapper.builtin.isochrone.selection import ln_least_selection, ln_selection
 from stream_mapper.builtin.isochrone.whitening import Noise, bands
 from stream_mapper.builtin.measured import MeasuredModel
@@ -211,6 +211,25 @@ class IsochroneMVNorm(MeasuredModel):
             f"IsochroneMVNorm.simulate: {_ROUNDS} draws of each of {len(out)} stars were all outside the windows "
             f"{self.coord_bounds}, at moduli from {distmod[out].min():.2f} to {distmod[out].max():.2f}; widen them."
         )
+
+    def ln_draws(self, params: Params, data: Data) -> Tensor | None:
+        """Log density under each of D draws, (D, N), in nats; None where the isochrone is another for each star."""
+        first = {name: values[0] for name, values in params.items()}
+        moves = shift(first, self.coord_names, self.reddening) is not None
+        if self.populations is not None or moves or not sync_is_cheap(self.applies.device):
+            return None
+        data = self.measured(data)
+        noise, distmod = self._noise(first, data, data.where[self.coord_names]), params["distmod.mu"]
+        ln_spread = params["distmod.ln-sigma"]
+        population = self._population(first)
+        ln_p = ln_draws(data[self.coord_names], noise, distmod, ln_spread, population)
+        if cut := self._cut(data, None, distmod):
+            again = torch.arange(len(data), device=distmod.device).repeat(len(distmod))
+            few, there = cut.of(noise.stars(again)._replace(ln_spread=ln_spread.flatten()), population)
+            low, high = (edge[again] for edge in cut.edges)
+            ln_p = ln_p - ln_selection(low, high, distmod.flatten(), few, there).view(distmod.shape)
+            ln_p = torch.where(noise.where.any(-1), ln_p, 0)
+        return torch.where(self._in_own_window(data), ln_p, -torch.inf) if len(self.windows) else ln_p
 
     def _cut(self, data: Data, moved: Tensor | None, distmod: Tensor) -> _Cut | None:
         """The windows of the magnitudes of a population that is moved by so much, (N, F); None without any."""
