@@ -14,6 +14,7 @@ from small_models import state_of
 import stream_mapper as sml
 from stream_mapper.catalog import read_table
 from stream_mapper.fit import main as fit
+from stream_mapper.inference.draws import drawn_params, over_draws
 from stream_mapper.inference.ensemble import Ensemble
 from stream_mapper.inference.membership import memberships
 from stream_mapper.inference.screening import repeated, screened, skipped_by_each
@@ -247,6 +248,23 @@ def test_draws_go_round_the_fits():
     assert max(drawn[0::2]) < min(drawn[1::2])
     assert len(set(drawn)) == 20
     assert module.model(place)["stream.phi2.mu"].item() < min(drawn[1::2])
+
+
+@pytest.mark.parametrize("branches", [False, True])
+def test_parameters_of_all_draws_at_once_are_those_of_one_after_the_other(branches, monkeypatch):
+    module, stars = finished()
+    model, draw = module.model, module.ensemble.draw_of(module.model)
+    calls, forward = [], type(model).forward
+    monkeypatch.setattr(type(model), "forward", lambda own, data: (calls.append(1), forward(own, data))[1])
+    if branches:
+        model.unpack_params_hooks = (lambda p: p if p["stream.phi2.mu"].max() > 5 else shared_width(p),)
+    with torch.no_grad():
+        found, count = drawn_params(model, draw, range(3, 10), stars), len(calls)
+        each = over_draws(model, draw, range(3, 10), lambda _: model(stars))
+    assert count == (2 + 7 if branches else 2)
+    for name, values in found.items():
+        expected = torch.stack([params[name].expand(len(stars)) for params in each])
+        torch.testing.assert_close(values, expected, rtol=1e-6, atol=1e-6)
 
 
 def test_fits_with_dropout_have_masks_of_their_own():

@@ -28,6 +28,7 @@ from stream_mapper import cluster
 from stream_mapper.catalog import find_parts, read_table, write_table
 from stream_mapper.cluster import Workers
 from stream_mapper.commands import run as as_command
+from stream_mapper.devices import without_sync
 from stream_mapper.errors import InputError
 from stream_mapper.fit import main as fit
 from stream_mapper.inference import membership
@@ -504,6 +505,7 @@ def test_warnings_of_the_model_are_counted(best, catalogue, tmp_path, caplog, mo
         return known_densities(model, stars)
 
     monkeypatch.setattr(membership, "known_densities", known)
+    monkeypatch.setattr(membership, "have_limits", lambda _: False)  # so that it is computed of every star
     source = folder(catalogue, tmp_path / "in")
     predict(best, str(source), str(tmp_path / "out"), draws=1, chunk_size=100)
     said = [record.getMessage() for record in caplog.records if "uncertain" in record.getMessage()]
@@ -528,6 +530,28 @@ def test_draws_are_computed_where_they_matter_and_change_nothing_elsewhere(best,
         assert off.max() < 1e-3
     assert (found["p_member_05"] <= p).all()
     assert (found["p_member_95"] >= p).all()
+
+
+@pytest.mark.parametrize("draws", [0, 8])
+@pytest.mark.parametrize("broad", [True, False])
+def test_limits_change_no_bit(best, catalogue, monkeypatch, draws, broad):
+    own = Predictor(best, draws)
+    table, computed = stars_of(own, catalogue), []
+    known = membership.known_densities
+    monkeypatch.setattr(membership, "known_densities", lambda model, s: (computed.append(len(s)), known(model, s))[1])
+    if not broad:
+        for name in ("parallax", "photometric"):
+            monkeypatch.setitem(own.fit.model[f"background.{name}"]._modules, "broad", None)
+    found = own(table)
+    some, _ = sum(computed), computed.clear()
+    with without_sync():
+        expected = own(table)
+    assert (some < 0.9 * sum(computed)) == broad
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name].astype(float), values.astype(float), atol=1e-5, err_msg=name)
+    monkeypatch.setattr(membership, "have_limits", lambda _: False)
+    for name, values in own(table).items():
+        np.testing.assert_array_equal(found[name], values, err_msg=name)
 
 
 def test_threads_change_no_bit(best, catalogue, expected, monkeypatch):

@@ -13,7 +13,7 @@ from torch.func import functional_call, vmap
 
 from stream_mapper.data import Data
 from stream_mapper.errors import InputError, check_at_least
-from stream_mapper.inference.draws import Draw
+from stream_mapper.inference.draws import Draw, FunctionDraws
 from stream_mapper.inference.laplace import FunctionPosterior
 from stream_mapper.inference.resampled import Resampled
 from stream_mapper.inference.scores import trained_parts
@@ -112,7 +112,9 @@ class Ensemble(nn.Module):
             return self._in_turn([draw_dropout] * len(self))
         posteriors = cast("list[FunctionPosterior]", list(self.posteriors))
         fitted = all(posterior.is_fitted for posterior in posteriors)
-        return self._in_turn([posterior.draw for posterior in posteriors]) if fitted else None
+        if not fitted:
+            return None
+        return FunctionDraws(self._in_turn([posterior.draw for posterior in posteriors]), len(self))
 
     def _in_turn(self, draws: Sequence[Draw]) -> Draw:
         @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -12,10 +13,13 @@ from stream_mapper.devices import sync_is_cheap
 from stream_mapper.inference.draws import Draw, drawn_params, quantiles
 from stream_mapper.inference.ensemble import Fits, alone, mean_over
 from stream_mapper.inference.frozen import known_densities
+from stream_mapper.inference.limits import have_limits, is_of_background, limits
 from stream_mapper.inference.reach import REACHED, Reach, reach_of
 from stream_mapper.inference.resampled import Resampled, drawn_of, with_copies
 from stream_mapper.inference.screening import screened
 from stream_mapper.inference.threads import Threads, threads_on
+from stream_mapper.models.base import Params, scope
+from stream_mapper.models.components import leaves
 from stream_mapper.models.known import Batch, KnownDensities
 from stream_mapper.models.mixture import BACKGROUND, MixtureModel
 from stream_mapper.progress import progress
@@ -24,6 +28,7 @@ from stream_mapper.quantiles import QUANTILE_NAMES
 _CHUNK, _CHUNK_ELSEWHERE = 16_384, 1 << 19  # stars whose densities are computed at once: what a CPU's cache holds
 _BLOCK = 16_384  # stars whose draws are in memory at once
 _NEGLIGIBLE = 1e-7  # membership of a fit below which only draws that reach far may raise it
+_NO_REACH = math.log(1e-6 * REACHED)  # of the ratio of the others to the background: beside REACHED a rounding
 _LARGEST = 1 << 24  # numbers that torch finds quantiles of at once
 
 
@@ -115,25 +120,65 @@ def _columns(
 
 
 def _of_chunk(model: MixtureModel, chunk: Data | Batch, fits: Fits, reach: Reach | None) -> _Chunk:
-    """Where there is a background, the stars outside the window belong to it, and nothing is computed for them."""
+    """Where there is a background, the stars outside the window belong to it, and nothing is computed for them.
+
+    Nor for those inside that limits of the densities show to be of it.
+    """
     stars = chunk.stars if isinstance(chunk, Batch) else chunk
     inside = model.in_window(stars)
     wanted = inside if BACKGROUND in model.components else torch.ones_like(inside)
     outside = torch.tensor([float(name == BACKGROUND) for name in model.components], device=inside.device)
     p, uncertain = outside.repeat(len(stars), 1), torch.zeros_like(inside)
-    if not wanted.any():
+    at, batch = _undecided(model, chunk, wanted.nonzero()[:, 0], fits, reach)
+    if not len(batch):
         return _Chunk(inside, p, uncertain, None)
-    at = wanted.nonzero()[:, 0]
-    computed = chunk if wanted.all() else chunk[at]
-    batch = computed if isinstance(computed, Batch) else Batch(computed, known_densities(model, computed))
     p_computed = mean_over(fits, model, lambda: model.membership(model(batch.stars), batch.stars, batch.known))
     p = p.to(p_computed).index_copy(0, at, p_computed)
     if reach is None or BACKGROUND not in model.components:
         return _Chunk(inside, p, uncertain, None)
-    farthest = model.membership(reach(batch.stars), batch.stars, batch.known)
+    farthest = _farthest(model, batch, reach, p_computed)
     rows = _uncertain(model, p_computed, farthest).nonzero()[:, 0]
     open_ones = _screened(model, batch[rows], torch.maximum(farthest, p_computed)[rows]) if len(rows) else None
     return _Chunk(inside, p, uncertain.index_fill(0, at[rows], True), open_ones)
+
+
+def _undecided(
+    model: MixtureModel, chunk: Data | Batch, wanted: Tensor, fits: Fits, reach: Reach | None
+) -> tuple[Tensor, Batch]:
+    """Those of the wanted stars whose densities are needed, by their places, and they with the frozen ones."""
+    some = chunk[wanted]
+    if len(wanted) and BACKGROUND in model.components and sync_is_cheap(wanted.device) and have_limits(model):
+        stars = some.stars if isinstance(some, Batch) else some
+        known = some.known if isinstance(some, Batch) else limits(model, model.measured(stars))
+        if known is None:
+            some = Batch(stars, known_densities(model, stars))
+            known = some.known
+        rows = _is_open(model, Batch(stars, known), fits, reach).nonzero()[:, 0]
+        wanted, some = wanted[rows], some[rows]
+    if isinstance(some, Batch):
+        return wanted, some
+    return wanted, Batch(some, known_densities(model, some) if len(some) else KnownDensities())
+
+
+def _is_open(model: MixtureModel, batch: Batch, fits: Fits, reach: Reach | None) -> Tensor:
+    """Whether limits of the densities, or these themselves, leave a star to others than the background, (N,)."""
+    is_open = torch.zeros(len(batch), dtype=torch.bool, device=batch.stars.device)
+    for fit in fits(model):
+        with fit:
+            is_open |= ~is_of_background(model, model(batch.stars), batch)
+    return is_open if reach is None else is_open | ~is_of_background(model, reach(batch.stars), batch, _NO_REACH)
+
+
+def _farthest(model: MixtureModel, batch: Batch, reach: Reach, p: Tensor) -> Tensor:
+    """Memberships (N, K) where the draws reach; of stars that are uncertain without, by (N, K), these may do."""
+    open_already = p_member(model, p) > _NEGLIGIBLE
+    if len(model.components) > 2 or not sync_is_cheap(p.device):
+        return model.membership(reach(batch.stars), batch.stars, batch.known)
+    rows = (~open_already).nonzero()[:, 0]
+    if not len(rows):
+        return p
+    rest = batch[rows]
+    return p.index_copy(0, rows, model.membership(reach(rest.stars), rest.stars, rest.known).to(p))
 
 
 def _uncertain(model: MixtureModel, p: Tensor, farthest: Tensor) -> Tensor:
@@ -181,12 +226,32 @@ def _of_block(
 
     def found(first: int) -> tuple[Tensor, Tensor]:
         rows = slice(first, first + size)
-        some = drawn_of(known[rows], range(draws))
-        params = {name: values[:, rows].flatten() for name, values in drawn.items()}
+        few, some = known[rows], drawn_of(known[rows], range(draws))
+        each = {name: values[:, rows] for name, values in drawn.items()}
+        some = Batch(some.stars, some.known.with_frozen(_of_draws(model, each, few)))
+        params = {name: values.flatten() for name, values in each.items()}
         p = model.membership(params, some.stars, some.known)
         return p.view(draws, -1, p.shape[-1]).mean(0), quantiles(p_member(model, p).view(draws, -1))
 
     return list(threads.map(found, range(0, len(batch), size)))
+
+
+def _of_draws(model: MixtureModel, params: Params, batch: Batch) -> dict[str, Tensor]:
+    """Densities of the N stars under D draws of the parameters, (D, N), that are quicker for all draws at once, (D N,).
+
+    Zero where the component they are of is skipped.
+    """
+    found, stars = {}, model.measured(batch.stars)
+    for path, part in leaves(model).items():
+        skipped = batch.known.skipped.get(path.partition(".")[0])
+        rows = torch.arange(len(stars), device=stars.device) if skipped is None else skipped.isnan().nonzero()[:, 0]
+        each = scope(params, path)
+        if path in batch.known.frozen or not len(rows):
+            continue
+        ln_p = part.ln_draws({name: values[:, rows] for name, values in each.items()}, stars[rows])
+        if ln_p is not None:
+            found[path] = ln_p.new_zeros(len(ln_p), len(stars)).index_copy(1, rows, ln_p).flatten()
+    return found
 
 
 def p_member(model: MixtureModel, p: Tensor) -> Tensor:

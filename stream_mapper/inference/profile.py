@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from stream_mapper.data import Data
-from stream_mapper.inference.draws import Draw, over_draws, quantiles, with_quantiles
+from stream_mapper.inference.draws import Draw, drawn_params, quantiles, with_quantiles
 from stream_mapper.inference.ensemble import Fits, mean_over
 from stream_mapper.models.base import Params
 from stream_mapper.models.mixture import BACKGROUND, MixtureModel
@@ -41,15 +41,16 @@ def profiles(
     """
     grid, names = places(model, at), streams(model)
 
-    def of_all(index: int | None = None) -> Tensor:
+    def of_all(params: Params, index: int | None = None) -> Tensor:
         """The columns of all components, one after the other, (C, G)."""
-        params = model(grid)
         return torch.stack([value for q in names for value in functions(params, q, index).values()])
 
     columns = {q: list(functions(model(grid), q, None)) for q in names}
-    best = mean_over(fits, model, of_all)
-    drawn = None if draw is None else torch.stack(over_draws(model, draw, range(draws), of_all))
-    spread = None if drawn is None else quantiles(drawn)
+    best, spread = mean_over(fits, model, lambda: of_all(model(grid))), None
+    if draw is not None:
+        each = drawn_params(model, draw, range(draws), grid)
+        drawn = [of_all({name: values[i] for name, values in each.items()}, i) for i in range(draws)]
+        spread = quantiles(torch.stack(drawn))
     out, start = {}, 0
     for q, named in columns.items():
         rows = slice(start, start + len(named))

@@ -120,6 +120,21 @@ class Model(Described, nn.Module, ABC):
         Densities that are normalised over the window are -inf outside it; those that are not say so.
         """
 
+    def ln_least(self, params: Params, data: Data) -> Tensor | None:  # noqa: ARG002
+        """A lower limit of the log density of stars inside the window, (N,), in nats; None where none is quicker."""
+        return None
+
+    def ln_most(self, params: Params, data: Data) -> Tensor | None:  # noqa: ARG002
+        """An upper limit of the log density of stars, (N,), in nats; None where none is quicker than the density."""
+        return None
+
+    def ln_draws(self, params: Params, data: Data) -> Tensor | None:  # noqa: ARG002
+        """Log density of N stars under each of D draws of the parameters (D, N), in that shape, in nats.
+
+        None where it is no quicker than one draw after the other.
+        """
+        return None
+
     @abstractmethod
     def simulate(self, params: Params, data: Data) -> dict[str, Tensor]:
         """One draw of each of the model's coordinates for each star, (N,) by name, errors and window included."""

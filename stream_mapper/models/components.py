@@ -138,6 +138,16 @@ def frozen_parts(model: Model, path: str = "") -> dict[str, Model]:
     return frozen
 
 
+def leaves(model: Model, path: str = "") -> dict[str, Model]:
+    """The densities in a model that are not made of others, by their names in `KnownDensities`."""
+    if not isinstance(model, ComponentModel):
+        return {path: model}
+    found: dict[str, Model] = {}
+    for name, part in model.components.items():
+        found |= leaves(part, f"{path}.{name}" if path else name)
+    return found
+
+
 def _ln_unskipped(model: Model, params: Params, batch: Batch, skipped: Tensor) -> Tensor:
     """Log density of a component (N,), computed for the stars for which it is not skipped."""
     rows = skipped.isnan().nonzero()[:, 0]

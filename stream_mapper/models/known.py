@@ -67,6 +67,10 @@ class KnownDensities:
         """The frozen densities, with these of components that need not be computed, in place of any before."""
         return replace(self, skipped=skipped)
 
+    def with_frozen(self, frozen: Mapping[str, Tensor]) -> KnownDensities:
+        """The same, with more densities."""
+        return replace(self, frozen={**self.frozen, **frozen})
+
     def with_differences(self, differences: Mapping[str, Tensor]) -> KnownDensities:
         """The same, with the differences of the densities' copies."""
         return replace(self, differences=differences)

@@ -69,8 +69,12 @@ class Broad(nn.Module):
 
     def mixed(self, ln_narrow: Tensor, ln_broad: Tensor) -> Tensor:
         """Log of the mixture from the logarithms of both densities, (N,) each."""
-        narrow, broad = logsigmoid(-self.logit) + ln_narrow, logsigmoid(self.logit) + ln_broad
+        narrow, broad = logsigmoid(-self.logit) + ln_narrow, self.ln_share(ln_broad)
         return torch.stack([narrow, broad.to(narrow.dtype)]).logsumexp(0)
+
+    def ln_share(self, ln_broad: Tensor) -> Tensor:
+        """The part of the mixture that is of the broad law, from the logarithm of its density, (N,)."""
+        return logsigmoid(self.logit) + ln_broad
 
     def drawn(self, narrow: Tensor, broad: Tensor) -> Tensor:
         """Draws of the mixture from draws of both, (N, F) each."""

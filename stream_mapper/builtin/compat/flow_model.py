@@ -165,6 +165,18 @@ class FlowModel(SeenFlow, BoxedModel):
         ln_p = self._by_pattern(self._values(data), context, data.where[self.coord_names], part)
         return torch.where(self.in_window(data), ln_p + self.windows.ln_slope(data), -torch.inf)
 
+    def ln_least(self, params: Params, data: Data) -> Tensor | None:  # noqa: ARG002
+        """The share of the broad density, (N,), in nats; None without one, or with a footprint."""
+        if self.broad is None or self.footprint is not None:
+            return None
+        data = self.measured(data)
+        u, ln_jacobian = self._standardised(self._values(data))
+        terms = ln_normals(u, self._broad_law()) + ln_jacobian
+        ln_broad = torch.where(data.where[self.coord_names], terms, 0.0).sum(-1)
+        measured = data.where[self.coord_names].any(-1)
+        ln_p = torch.where(measured, self.broad.ln_share(ln_broad), 0.0)
+        return torch.where(self.in_window(data), ln_p + self.windows.ln_slope(data), -torch.inf)
+
     def ln_complete(self, data: Data) -> Tensor:
         """Log density of stars that lack no coordinate, shape (N,), in nats: on a GPU, to look for one is to wait."""
         data = self.measured(data)

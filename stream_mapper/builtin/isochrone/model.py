@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +16,8 @@ from stream_mapper.builtin.isochrone.mass import MassFunction, default_mass_func
 from stream_mapper.builtin.isochrone.parameters import OFFSET, REDDENING, check_names, shift
 from stream_mapper.builtin.isochrone.population import Population
 from stream_mapper.builtin.isochrone.populations import Populations, populations_of
-from stream_mapper.builtin.isochrone.segments import ln_isochrone
-from stream_mapper.builtin.isochrone.selection import ln_selection
+from stream_mapper.builtin.isochrone.segments import ln_draws, ln_isochrone, ln_most
+from stream_mapper.builtin.isochrone.selection import ln_least_selection, ln_selection
 from stream_mapper.builtin.isochrone.whitening import Noise, bands
 from stream_mapper.builtin.measured import MeasuredModel
 from stream_mapper.data import Data
@@ -176,12 +177,17 @@ class IsochroneMVNorm(MeasuredModel):
             **population._asdict(),
             correlation=noise.correlation,
         )
-        cut = [i for i, name in enumerate(self.coord_names) if name in self.windows]
-        if not cut:
-            return ln_p
-        edges = [e if moved is None else e - moved for e in self._edges(data, distmod.dtype)]
-        low, high = (bands(edge, cut) for edge in edges)
-        return ln_p - ln_selection(low, high, distmod, noise.bands(cut), population.bands(cut))
+        cut = self._cut(data, moved, distmod)
+        return ln_p if cut is None else ln_p - ln_selection(*cut.edges, distmod, *cut.of(noise, population))
+
+    def ln_most(self, params: Params, data: Data) -> Tensor:
+        """That of a star on the curve, with all of the population there, (N,), in nats."""
+        data = self.measured(data)
+        noise, distmod = self._noise(params, data, data.where[self.coord_names]), params["distmod.mu"]
+        cut = self._cut(data, shift(params, self.coord_names, self.reddening), distmod)
+        if cut is None:
+            return ln_most(noise)
+        return ln_most(noise) - ln_least_selection(*cut.edges, distmod, *cut.of(noise, self._population(params)))
 
     def simulate(self, params: Params, data: Data) -> dict[str, Tensor]:
         """One draw of each magnitude for each star, (N,) by name, errors and windows included.
@@ -205,6 +211,33 @@ class IsochroneMVNorm(MeasuredModel):
             f"IsochroneMVNorm.simulate: {_ROUNDS} draws of each of {len(out)} stars were all outside the windows "
             f"{self.coord_bounds}, at moduli from {distmod[out].min():.2f} to {distmod[out].max():.2f}; widen them."
         )
+
+    def ln_draws(self, params: Params, data: Data) -> Tensor | None:
+        """Log density under each of D draws, (D, N), in nats; None where the isochrone is another for each star."""
+        first = {name: values[0] for name, values in params.items()}
+        moves = shift(first, self.coord_names, self.reddening) is not None
+        if self.populations is not None or moves or not sync_is_cheap(self.applies.device):
+            return None
+        data = self.measured(data)
+        noise, distmod = self._noise(first, data, data.where[self.coord_names]), params["distmod.mu"]
+        ln_spread = params["distmod.ln-sigma"]
+        population = self._population(first)
+        ln_p = ln_draws(data[self.coord_names], noise, distmod, ln_spread, population)
+        if cut := self._cut(data, None, distmod):
+            again = torch.arange(len(data), device=distmod.device).repeat(len(distmod))
+            few, there = cut.of(noise.stars(again)._replace(ln_spread=ln_spread.flatten()), population)
+            low, high = (edge[again] for edge in cut.edges)
+            ln_p = ln_p - ln_selection(low, high, distmod.flatten(), few, there).view(distmod.shape)
+            ln_p = torch.where(noise.where.any(-1), ln_p, 0)
+        return torch.where(self._in_own_window(data), ln_p, -torch.inf) if len(self.windows) else ln_p
+
+    def _cut(self, data: Data, moved: Tensor | None, distmod: Tensor) -> _Cut | None:
+        """The windows of the magnitudes of a population that is moved by so much, (N, F); None without any."""
+        index = [i for i, name in enumerate(self.coord_names) if name in self.windows]
+        if not index:
+            return None
+        low, high = (e if moved is None else e - moved for e in self._edges(data, distmod.dtype))
+        return _Cut(index, (bands(low, index), bands(high, index)))
 
     def _edges(self, data: Data, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Edges of every magnitude's window at each star, each (N, F)."""
@@ -274,6 +307,17 @@ class IsochroneMVNorm(MeasuredModel):
         sharp = [name for name, q in zip(self.coord_names, quiet, strict=True) if q and name not in self.error_names]
         if sharp and (len(self.coord_names) > 1 or not bool(self.applies.all())):
             raise InputError(f"IsochroneMVNorm: {sharp} have neither errors nor scatter; give either.")
+
+
+class _Cut(NamedTuple):
+    """The bands that have a window, and the edges of these, (N, C) each."""
+
+    bands: list[int]
+    edges: tuple[Tensor, Tensor]
+
+    def of(self, noise: Noise, population: Population) -> tuple[Noise, Population]:
+        """Noise and population in these bands."""
+        return noise.bands(self.bands), population.bands(self.bands)
 
 
 def _same_size(first: str, a: Sequence[object], second: str, b: Sequence[object]) -> int:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from itertools import combinations
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from stream_mapper.builtin.isochrone.population import Population
 from stream_mapper.builtin.isochrone.whitening import Noise, Whitening, whiten
 from stream_mapper.devices import sync_is_cheap
-from stream_mapper.distributions._stable import ln_normal_mean
+from stream_mapper.distributions._stable import HALF_LN_2PI, ln_normal_mean
 from stream_mapper.distributions._tilt import with_slope_in_tilt
 
 _SMALLEST_STEP = 1e-8  # mag, for one of no length has no direction
 _SMALLEST_LENGTH2 = 1e-20
 _NEGLIGIBLE = {torch.float32: 20.0, torch.float64: 40.0}  # nats below a star's best segment: beneath all rounding
+_LN_2 = math.log(2)
 _ROUNDINGS = 64  # by which two ways to the same number may differ
 _CHUNK = 4096  # stars compared with all segments at once: what a core's cache holds
 
@@ -68,12 +71,43 @@ def ln_isochrone(
         Nats, shape (N,).
     """
     star = whiten(Noise(errors, where, ln_spread, applies, scatter, correlation))
-    steps = nodes.diff(dim=-2)
-    steps = torch.where(steps.abs() < _SMALLEST_STEP, _SMALLEST_STEP, steps)
-    curve = _Curve(0.5 * (nodes[..., 1:, :] + nodes[..., :-1, :]), steps, ln_weights, tilts)
+    curve = _curve(nodes, ln_weights, tilts)
     residual = magnitudes - distmod[:, None] * applies
     ln_p = (_ln_near if sync_is_cheap(residual.device) else _ln_all)(residual, star, curve)
     return torch.where(where.any(-1), ln_p, 0)
+
+
+def ln_draws(magnitudes: Tensor, noise: Noise, distmod: Tensor, ln_spread: Tensor, population: Population) -> Tensor:
+    """The density of :func:`ln_isochrone` for each of D moduli and spreads of every star, in nats, (D, N).
+
+    Which segments matter is found once a star, for all its moduli.
+
+    Arguments:
+        magnitudes: Apparent magnitudes, shape (N, F); any finite number where not measured.
+        noise: What scatters them; its own spread is not read.
+        distmod: Distance moduli, shape (D, N), in mag.
+        ln_spread: ln of their spreads, shape (D, N).
+        population: The isochrone, the same for all stars.
+    """
+    nodes, ln_weights, tilts, _ = population
+    curve = _curve(nodes, ln_weights, tilts)
+    least, most = distmod.aminmax(dim=0)
+    residual, room = magnitudes - (0.5 * (least + most))[:, None] * noise.applies, 0.5 * (most - least)
+    narrow, wide = (whiten(noise._replace(ln_spread=spread)) for spread in ln_spread.aminmax(dim=0))
+    rows, segments = _matters_in_some(residual, room, narrow, wide, noise.applies, curve).nonzero().unbind(-1)
+    first = torch.arange(len(distmod), device=rows.device) * len(magnitudes)
+    again = torch.arange(len(magnitudes), device=rows.device).repeat(len(distmod))
+    star = whiten(noise.stars(again)._replace(ln_spread=ln_spread.flatten()))
+    residual = magnitudes[again] - distmod.flatten()[:, None] * noise.applies
+    pairs = (first[:, None] + rows).flatten(), segments.repeat(len(first))
+    ln_p = _ln_of_pairs(residual, star, curve, *pairs).view(distmod.shape)
+    return torch.where(noise.where.any(-1), ln_p, 0)
+
+
+def ln_most(noise: Noise) -> Tensor:
+    """More than `ln_isochrone` of any magnitudes, whatever the curve, (N,), in nats; 0 for a star with none."""
+    most = whiten(noise).ln_norm.amax(-1) - HALF_LN_2PI + _LN_2  # a segment's density is at most twice its mean
+    return torch.where(noise.where.any(-1), most, 0)
 
 
 class _Curve(NamedTuple):
@@ -97,6 +131,12 @@ class _Curve(NamedTuple):
         """The curve of each chunk of so many of the stars, of which there are ``count``."""
         starts = range(0, max(count, 1), size)
         return [_Curve(*(_rows(v, i, size, n) for v, n in zip(self, (3, 3, 2, 2), strict=True))) for i in starts]  # type: ignore[arg-type]
+
+
+def _curve(nodes: Tensor, ln_weights: Tensor, tilts: Tensor | None) -> _Curve:
+    steps = nodes.diff(dim=-2)
+    steps = torch.where(steps.abs() < _SMALLEST_STEP, _SMALLEST_STEP, steps)
+    return _Curve(0.5 * (nodes[..., 1:, :] + nodes[..., :-1, :]), steps, ln_weights, tilts)
 
 
 def of_pairs(values: Tensor, rows: Tensor, segments: Tensor, axes: int) -> Tensor:
@@ -131,7 +171,11 @@ def _ln_all(residual: Tensor, star: Whitening, curve: _Curve) -> Tensor:
 
 def _ln_near(residual: Tensor, star: Whitening, curve: _Curve) -> Tensor:
     """Log density (N,) from the segments that matter."""
-    rows, segments = _pairs(residual, star, curve)
+    return _ln_of_pairs(residual, star, curve, *_pairs(residual, star, curve))
+
+
+def _ln_of_pairs(residual: Tensor, star: Whitening, curve: _Curve, rows: Tensor, segments: Tensor) -> Tensor:
+    """Log density (N,) from pairs of a star and a segment, (P,) and (P,), by star."""
     stretch = curve.at(rows, segments)
     matrix, ln_norm = (_at(values, rows, segments) for values in star)
     terms = _place(residual.index_select(0, rows), matrix, stretch).ln_mean(stretch.tilts) + (
@@ -174,6 +218,43 @@ def _matters(residual: Tensor, star: Whitening, curve: _Curve) -> Tensor:
     least = best - torch.log1p(length * (1 + distance)) + flattest
     least -= _NEGLIGIBLE.get(most.dtype, 20.0) + _ROUNDINGS * torch.finfo(most.dtype).eps * best.abs()
     return ~(most < least)  # kept if unknown
+
+
+@torch.no_grad()
+def _matters_in_some(
+    residual: Tensor, room: Tensor, narrow: Whitening, wide: Whitening, pull: Tensor, curve: _Curve
+) -> Tensor:
+    r"""Whether a segment counts beside the star's best wherever the modulus is, (N, K).
+
+    In the metric of the largest spread all distances are least, in that of the least spread largest; a modulus that is
+    off by r changes a distance by no more than :math:`r |W a|`.
+
+    Arguments:
+        residual: Magnitudes less the middle modulus, (N, F).
+        room: Largest difference of a modulus from the middle one, (N,).
+        narrow: The whitening with the least spread.
+        wide: That with the largest.
+        pull: How the modulus enters each column, (F,).
+        curve: The segments.
+    """
+    (near, _), (far, length) = (_distances(residual, whitening, curve) for whitening in (wide, narrow))
+    off_wide, off_narrow = (room[:, None] * (w.matrix * pull).sum(-1).square().sum(-1).sqrt() for w in (wide, narrow))
+    near, far = (near - off_wide).clamp(min=0), far + off_narrow
+    tilt = torch.zeros_like(curve.ln_weights) if curve.tilts is None else curve.tilts.abs()
+    by_segment = narrow.ln_norm.shape[1] > 1  # else it is the same for all of a star
+    norm_most, norm_least = (narrow.ln_norm, wide.ln_norm) if by_segment else (0.0, 0.0)
+    most = -0.5 * near.square() + (curve.ln_weights + tilt.log1p() + norm_most)
+    flattest = curve.ln_weights + ((1 - tilt) / (1 + tilt)).log() + norm_least
+    least = (-0.5 * far.square() - torch.log1p(length * (1 + far)) + flattest).amax(-1, keepdim=True)
+    least = least - _NEGLIGIBLE.get(most.dtype, 20.0) - _ROUNDINGS * torch.finfo(most.dtype).eps * least.abs()
+    return ~(most < least)  # kept if unknown
+
+
+def _distances(residual: Tensor, star: Whitening, curve: _Curve) -> tuple[Tensor, Tensor]:
+    """Whitened distances of stars from segments, and the lengths of these, (N, K) each."""
+    place = _place(residual[:, None], star.matrix, curve)
+    beyond = torch.add(place.along.abs(), place.length, alpha=-0.5).clamp_(min=0)
+    return torch.addcmul(place.across2, beyond, beyond).sqrt(), place.length
 
 
 def _place(residual: Tensor, matrix: Tensor, curve: _Curve) -> _Place:

@@ -23,6 +23,7 @@ from stream_mapper.distributions._tilt import with_slope_in_tilt
 
 _OPEN = 1e6  # mag: an open edge
 _SETTLED = 5.0  # sigma inside a window, where no star is lost: 3e-7
+_WELL_INSIDE, _LN_HALF = 3.0, math.log(0.5)  # sigma; outside are 0.3 % for each band: of any number, no half
 _APART = 17.0  # sigma between two edges, of which the further one then takes nothing: 1e-17
 _NEGLIGIBLE = 16.0  # nats below the segment that contributes most: 1e-7
 _ACROSS = 12  # nodes in each band but the last, twice as many if what a band leaves open of another is narrow
@@ -71,6 +72,20 @@ def ln_selection(low: Tensor, high: Tensor, distmod: Tensor, noise: Noise, popul
     if len(sides) > 1:
         ln_p = _with_corners(ln_p, matters, sides, box)
     return torch.logsumexp(ln_p + population.ln_weights, -1)
+
+
+def ln_least_selection(low: Tensor, high: Tensor, distmod: Tensor, noise: Noise, population: Population) -> Tensor:
+    """Less than `ln_selection`, (N,): half of what is on the segments that are well inside all windows."""
+    place = distmod[:, None] * noise.applies
+    lower = cholesky(noise.covariance(depth=True))
+    inside: list[Tensor] = []
+    for f, nodes in enumerate(population.nodes.unbind(-1)):
+        room = _WELL_INSIDE * torch.stack([entry.square() for entry in lower[f]]).sum(0).sqrt()
+        bottom, top = (edge[..., f, None] - place[:, f, None] for edge in (low, high))
+        ends = nodes[..., 1:], nodes[..., :-1]
+        fits = (torch.minimum(*ends) > bottom + room) & (torch.maximum(*ends) < top - room)
+        inside.append(fits | ~noise.where[:, f, None])
+    return torch.where(torch.stack(inside).all(0), population.ln_weights, -torch.inf).logsumexp(-1) + _LN_HALF
 
 
 def _with_corners(ln_p: Tensor, matters: Tensor, sides: list[_Side], box: _Box) -> Tensor:
