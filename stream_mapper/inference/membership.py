@@ -242,7 +242,7 @@ def _of_draws(model: MixtureModel, params: Params, batch: Batch) -> dict[str, Te
     Zero where the component they are of is skipped.
     """
     found, stars = {}, model.measured(batch.stars)
-    for path, part in leaves(model).items():
+    for path, part in leaves(model).items() if sync_is_cheap(stars.device) else ():
         skipped = batch.known.skipped.get(path.partition(".")[0])
         rows = torch.arange(len(stars), device=stars.device) if skipped is None else skipped.isnan().nonzero()[:, 0]
         each = scope(params, path)
