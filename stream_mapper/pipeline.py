@@ -42,7 +42,7 @@ from stream_mapper.inference.density import stars_behind
 from stream_mapper.inference.ensemble import Ensemble, draws_by_dropout
 from stream_mapper.inference.frozen import known_densities
 from stream_mapper.inference.kernels import Kernel
-from stream_mapper.inference.membership import p_member
+from stream_mapper.inference.membership import drawn_memberships, p_member
 from stream_mapper.inference.screening import screened, together
 from stream_mapper.models.base import Model
 from stream_mapper.models.components import frozen_parts, part_name
@@ -68,6 +68,7 @@ from stream_mapper.training.screening import SKIP_BELOW
 from stream_mapper.training.start import dry_run, start_from_guides
 from stream_mapper.training.trainer import make_trainer, only_warnings
 from stream_mapper.training.whole_files import beside_nothing, write_whole
+from stream_mapper.utils import floats
 
 if TYPE_CHECKING:
     from stream_mapper.inference.laplace import FunctionPosterior
@@ -84,6 +85,7 @@ _COMPARED = (
 )
 """Numbers by which TensorBoard compares runs."""
 _BATCH = 20_000  # stars whose densities are computed at once
+_MAYBE = 1e-3  # membership below which a star is none of those that the order of members is about
 
 _log = logging.getLogger("stream_mapper")
 
@@ -482,7 +484,18 @@ def evidence(fitted: Fit, stars: FitStars, pretrained: Pretrained, trained: Trai
     schedule = Schedule(trained.asked, trained.epochs, trained.learning_rate)
     off_stream = pretrained.off_stream if frozen_parts(model) else None
     steps = {names: one.steps for names, one in pretrained.learned.items()}
-    return Evidence(model, here.stars, here.known, off_stream, schedule, steps, each)
+    drawn = _drawn(fitted, Batch(stars.stars, pretrained.known), stars.fitted)
+    return Evidence(model, here.stars, here.known, off_stream, schedule, steps, each, drawn)
+
+
+def _drawn(fitted: Fit, batch: Batch, chosen: Tensor) -> Tensor | None:
+    """``p_member`` (D, M) of the fitted stars that may be members, under each draw of the posterior."""
+    if fitted.draw is None or fitted.catalogue is None:
+        return None
+    p = torch.from_numpy(floats(fitted.catalogue.table["p_member"]))
+    rows = (chosen.cpu() & (p > _MAYBE)).nonzero()[:, 0].to(batch.stars.device)
+    resampled = fitted.ensemble.resampled
+    return drawn_memberships(fitted.model, batch[rows], fitted.draw, fitted.options.draws, resampled)
 
 
 @torch.no_grad()

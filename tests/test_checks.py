@@ -6,10 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torchmetrics.functional.classification import binary_average_precision
 
 import stream_mapper as sml
 from stream_mapper.inference.checks import CHECKS, Check, Evidence, Inspection, Schedule, inspection, judge, verdict
 from stream_mapper.inference.checks.flips import Comparison, counts, kolmogorov, tail
+from stream_mapper.inference.checks.knowledge import average_precision, of_the_best
 from stream_mapper.inference.checks.residuals import _scores
 from stream_mapper.inference.checks.terms import terms
 from stream_mapper.nn import Constant
@@ -362,3 +364,26 @@ def test_verdicts():
     assert verdict([check("detection", "ok"), check("guides", "fail")]) == "doubtful"
     assert verdict([check("detection", "fail"), check("guides", "fail")]) == "no stream"
     assert verdict([check("detection", "fail"), check("detection", "ok")]) == "doubtful"
+
+
+def test_the_average_precision_that_is_expected_is_that_of_drawn_labels():
+    p = torch.rand(300, generator=torch.Generator().manual_seed(2)).square()
+    labels = torch.rand(4000, 300, generator=torch.Generator().manual_seed(3)) < p
+    scores = torch.linspace(1, 0, 300)
+    each = [binary_average_precision(scores, label.long()) for label in labels]
+    assert average_precision(p).item() == pytest.approx(torch.stack(each).mean().item(), abs=0.003)
+
+
+@pytest.mark.parametrize(("noise", "low", "high"), [(0.0, 1 - 1e-6, 1 + 1e-6), (1.0, 0.9, 0.98), (4.0, 0.4, 0.8)])
+def test_a_stream_of_which_too_little_is_known_fails(stars, noise, low, high):
+    """Log odds that differ from draw to draw by so much."""
+    generator = torch.Generator().manual_seed(0)
+    odds = 4 * torch.randn(1, 500, generator=generator) - 4 + noise * torch.randn(32, 500, generator=generator)
+    assert low < of_the_best(odds.sigmoid()) < high
+    said = fails("knowledge", Evidence(mixture(), stars, drawn=odds.sigmoid()))
+    assert bool(said) == (high < 0.9)
+
+
+def test_without_draws_or_members_nothing_is_asked_of_their_order(stars):
+    for drawn in (None, torch.zeros(32, 0), torch.full((32, 10), 1e-3)):
+        assert not fails("knowledge", Evidence(mixture(), stars, drawn=drawn))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -24,6 +26,8 @@ from stream_mapper.models.known import Batch, KnownDensities
 from stream_mapper.models.mixture import BACKGROUND, MixtureModel
 from stream_mapper.progress import progress
 from stream_mapper.quantiles import QUANTILE_NAMES
+
+Told = TypeVar("Told")
 
 _CHUNK, _CHUNK_ELSEWHERE = 16_384, 1 << 19  # stars whose densities are computed at once: what a CPU's cache holds
 _BLOCK = 16_384  # stars whose draws are in memory at once
@@ -212,26 +216,47 @@ def _spread(
     """Means of the memberships over the draws, (N, K), and quantiles of p_member, (Q, N)."""
     size = min(_BLOCK, max(1, _LARGEST // draws))
     blocks = progress(batch.split(size), "quantiles of the memberships")
-    found = [pair for block in blocks for pair in _of_block(model, block, draw, draws, resampled, threads)]
+
+    def told(p: Tensor) -> tuple[Tensor, Tensor]:
+        return p.mean(0), quantiles(p_member(model, p))
+
+    found = [pair for block in blocks for pair in _of_block(model, block, draw, draws, resampled, threads, told)]
     means, bands = zip(*found, strict=True)
     return torch.cat(means), torch.cat(bands, -1)
 
 
+@torch.no_grad()
+def drawn_memberships(
+    model: MixtureModel, batch: Batch, draw: Draw, draws: int = 32, resampled: Resampled | None = None
+) -> Tensor:
+    """The p_member of N stars under each of D draws, (D, N), on the CPU; arguments as of :func:`memberships`."""
+    device = next(model.parameters()).device
+    with threads_on(device) as threads:
+        tell = partial(p_member, model)
+        parts = [_of_block(model, b.to(device), draw, draws, resampled, threads, tell) for b in batch.split(_BLOCK)]
+    return torch.cat([found.cpu() for part in parts for found in part], -1)
+
+
 def _of_block(
-    model: MixtureModel, batch: Batch, draw: Draw, draws: int, resampled: Resampled | None, threads: Threads
-) -> list[tuple[Tensor, Tensor]]:
-    """The same of few stars, in parts: the parameters draw by draw, then the densities, means and quantiles."""
+    model: MixtureModel,
+    batch: Batch,
+    draw: Draw,
+    draws: int,
+    resampled: Resampled | None,
+    threads: Threads,
+    tell: Callable[[Tensor], Told],
+) -> list[Told]:
+    """What is told of the memberships of few stars, in parts, from those of some of the stars by draw, (D, n, K)."""
     drawn, size = drawn_params(model, draw, range(draws), batch.stars), _at_once(batch.stars.device) // draws + 1
     known = with_copies(model, batch, resampled)  # of all at once: a flow of few stars is slow
 
-    def found(first: int) -> tuple[Tensor, Tensor]:
+    def found(first: int) -> Told:
         rows = slice(first, first + size)
         few, some = known[rows], drawn_of(known[rows], range(draws))
         each = {name: values[:, rows] for name, values in drawn.items()}
         some = Batch(some.stars, some.known.with_frozen(_of_draws(model, each, few)))
         params = {name: values.flatten() for name, values in each.items()}
-        p = model.membership(params, some.stars, some.known)
-        return p.view(draws, -1, p.shape[-1]).mean(0), quantiles(p_member(model, p).view(draws, -1))
+        return tell(model.membership(params, some.stars, some.known).view(draws, len(few), -1))
 
     return list(threads.map(found, range(0, len(batch), size)))
 
@@ -255,5 +280,5 @@ def _of_draws(model: MixtureModel, params: Params, batch: Batch) -> dict[str, Te
 
 
 def p_member(model: MixtureModel, p: Tensor) -> Tensor:
-    """Probability (N,) of any component but the background, from (N, K), without the rounding of one minus it."""
-    return p[:, [i for i, name in enumerate(model.components) if name != BACKGROUND]].sum(-1)
+    """Probability (..., N) of any component but the background, from (..., N, K), without the rounding of 1 - p."""
+    return p[..., [i for i, name in enumerate(model.components) if name != BACKGROUND]].sum(-1)

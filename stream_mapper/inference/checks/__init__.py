@@ -16,6 +16,7 @@ from stream_mapper.inference.checks.detection import detection
 from stream_mapper.inference.checks.footprint import footprint
 from stream_mapper.inference.checks.guides import guides, overlap
 from stream_mapper.inference.checks.inspection import Inspection
+from stream_mapper.inference.checks.knowledge import knowledge
 from stream_mapper.inference.checks.predictive import predictive
 from stream_mapper.inference.checks.residuals import residuals
 from stream_mapper.inference.checks.schedule import schedule
@@ -36,6 +37,7 @@ CHECKS = (
     footprint,
     schedule,
     agreement,
+    knowledge,
 )
 """The checks, in the order of the table; each takes an inspection and returns a list."""
 

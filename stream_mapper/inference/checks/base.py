@@ -68,6 +68,7 @@ class Evidence:
         steps: Steps of the training of each density that was trained beforehand, by its coordinates with commas
             between; none of one that takes no steps.
         ensemble: ``p_member`` (N,) by each fit of an ensemble, if there are several.
+        drawn: ``p_member`` (D, M) of the stars that may be members under each draw of the posterior, if there is one.
         seed: Seed of the draws that the checks make.
     """
 
@@ -78,6 +79,7 @@ class Evidence:
     schedule: Schedule | None = None
     steps: Mapping[str, int] = field(default_factory=dict)
     ensemble: Sequence[Tensor] | None = None
+    drawn: Tensor | None = None
     seed: int = 0
 
     @property
