@@ -395,7 +395,7 @@ def test_a_prediction_reads_as_the_fit_did(tmp_path):
     write_table(Table(columns), tmp_path / "stars.parquet")
     (tmp_path / "config.yaml").write_text(FIT.format(tracks=tracks))
     given = ["--config", str(tmp_path / "config.yaml"), "--data.path", str(tmp_path / "stars.parquet")]
-    quick = ["--trainer.max_epochs=2", "--results.draws=2", "--results.track_draws=2"]
+    quick = ["--trainer.max_epochs=2", "--results.draws=2", "--results.track_draws=2", "--results.figures=false"]
     fit([*given, "--trainer.default_root_dir", str(tmp_path / "runs"), *quick])
     run = tmp_path / "runs" / "version_0"
     for path in tracks.iterdir():

@@ -24,7 +24,13 @@ from stream_mapper.training.cli import StreamCLI
 ROOT = Path(__file__).parent.parent
 # Odd numbers of stars in the batches of the flows, of the mixture and held out: the processes' shares differ.
 SMALL = "{class_path: stream_mapper.mock.TailoredMock, init_args: {n_stream: 100, n_background: 412, seed: 3}}"
-QUICK = ["--background.max_epochs=2", "--trainer.max_epochs=4", "--results.draws=2", "--results.track_draws=2"]
+QUICK = [
+    "--background.max_epochs=2",
+    "--trainer.max_epochs=4",
+    "--results.draws=2",
+    "--results.track_draws=2",
+    "--results.figures=false",
+]
 CONFIG = ROOT / "experiments" / "mock" / "config.yaml"
 ARGUMENTS = ["--config", str(CONFIG), "--data.simulator", SMALL, "--background.copies=1", *QUICK]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
@@ -42,10 +48,7 @@ def runs(tmp_path_factory):
     """Run folders of one process and of two, and what the two said."""
     root = tmp_path_factory.mktemp("runs")
     batches = ["--data.batch_size=92"]
-    with pytest.MonkeyPatch.context() as quick:  # nobody looks at the pictures of the one
-        quick.setattr("stream_mapper.results.run_folder.RunTables.figures", lambda *_: {})
-        quick.setattr("stream_mapper.fitted._write_page", lambda *_: None)
-        fit([*ARGUMENTS, *batches, "--trainer.default_root_dir", str(root / "one"), "--trainer.accelerator=cpu"])
+    fit([*ARGUMENTS, *batches, "--trainer.default_root_dir", str(root / "one"), "--trainer.accelerator=cpu"])
     two = on_two(*batches, "--trainer.default_root_dir", str(root / "two"))
     assert two.returncode == 0, two.stderr
     return root / "one" / "version_0", root / "two" / "version_0", two

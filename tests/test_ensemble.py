@@ -300,7 +300,13 @@ def test_a_checkpoint_holds_the_ensemble(tmp_path):
     stars = tmp_path / "stars.parquet"
     simulate(["--simulator", SMALL, "--output", str(stars)])
     arguments = ["--config", MOCK, "--data.path", str(stars), "--trainer.default_root_dir", str(tmp_path)]
-    quick = ["--background.max_epochs=2", "--trainer.max_epochs=12", "--results.draws=5", "--results.track_draws=5"]
+    quick = [
+        "--background.max_epochs=2",
+        "--trainer.max_epochs=12",
+        "--results.draws=5",
+        "--results.track_draws=5",
+        "--results.figures=false",
+    ]
     fit([*arguments, *quick, "--model.ensemble_size=2"])
     run, output = tmp_path / "version_0", tmp_path / "again.parquet"
     checkpoint = str(run / "checkpoints" / "best.ckpt")

@@ -14,7 +14,7 @@ from stream_mapper.mock import TrackMock
 from stream_mapper.pipeline import read
 from stream_mapper.training.cli import StreamCLI
 
-FEW = ["--background.copies=0", "--results.draws=4", "--results.track_draws=4"]
+FEW = ["--background.copies=0", "--results.draws=4", "--results.track_draws=4", "--results.figures=false"]
 QUICK = ["--trainer.max_epochs=8", "--data.batch_size=512", "--background.max_epochs=40", "--background.batch_size=512"]
 
 

@@ -89,7 +89,13 @@ def run(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
         root = tmp_path_factory.mktemp("pal5")
-        quick = ["--background.max_epochs=2", "--trainer.max_epochs=4", "--results.draws=2", "--results.track_draws=2"]
+        quick = [
+            "--background.max_epochs=2",
+            "--trainer.max_epochs=4",
+            "--results.draws=2",
+            "--results.track_draws=2",
+            "--results.figures=false",
+        ]
         fewer = "--data.simulator.init_args.n_background=4000"
         fit(["--config", str(PAL5 / "config.yaml"), "--trainer.default_root_dir", str(root), fewer, *quick])
     return root / "version_0"

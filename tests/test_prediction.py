@@ -44,7 +44,13 @@ from stream_mapper.simulate import main as simulate
 ROOT = Path(__file__).parent.parent
 MOCK = str(ROOT / "experiments" / "mock" / "config.yaml")
 SMALL = "{class_path: stream_mapper.mock.TailoredMock, init_args: {n_stream: 300, n_background: 900, seed: 3}}"
-QUICK = ["--background.max_epochs=1", "--trainer.max_epochs=2", "--results.draws=2", "--results.track_draws=2"]
+QUICK = [
+    "--background.max_epochs=1",
+    "--trainer.max_epochs=2",
+    "--results.draws=2",
+    "--results.track_draws=2",
+    "--results.figures=false",
+]
 DRAWS = 4
 
 load_once = cache(load)

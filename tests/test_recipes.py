@@ -333,7 +333,13 @@ def test_coordinates_that_are_trained_beforehand_have_no_hole():
 
 def small(path, root):
     """A configuration of an experiment with few stars and steps."""
-    quick = ["--background.max_epochs=1", "--trainer.max_epochs=2", "--results.draws=2", "--results.track_draws=2"]
+    quick = [
+        "--background.max_epochs=1",
+        "--trainer.max_epochs=2",
+        "--results.draws=2",
+        "--results.track_draws=2",
+        "--results.figures=false",
+    ]
     return ["--config", str(path), "--trainer.default_root_dir", str(root), *quick]
 
 

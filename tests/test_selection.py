@@ -254,7 +254,13 @@ def run(tmp_path_factory):
     ]
     config["data"]["selection"] = {"class_path": "stream_mapper.selection.All", "init_args": {"selections": cuts}}
     (root / "config.yaml").write_text(yaml.safe_dump(config))
-    quick = ["--background.max_epochs=2", "--trainer.max_epochs=3", "--results.draws=2", "--results.track_draws=2"]
+    quick = [
+        "--background.max_epochs=2",
+        "--trainer.max_epochs=3",
+        "--results.draws=2",
+        "--results.track_draws=2",
+        "--results.figures=false",
+    ]
     arguments = ["--config", str(root / "config.yaml"), "--data.path", str(root / "stars.parquet")]
     fit([*arguments, "--trainer.default_root_dir", str(root / "runs"), *quick])
     cli = StreamCLI(arguments)

@@ -162,7 +162,7 @@ def fit_of(config: Config, table: Table, folder: Path) -> Fit:
     config["data"]["path"] = str(folder / "stars.parquet")
     config["trainer"] |= {"default_root_dir": str(folder), "logger": False}
     (folder / "given.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    fit = fit_command(["--config", str(folder / "given.yaml")])
+    fit = fit_command(["--config", str(folder / "given.yaml"), "--results.figures=false"])
     if fit is None:
         raise RuntimeError(f"{folder}: this process has no fit.")
     return fit

@@ -47,6 +47,7 @@ class ResultOptions:
         formats: Formats of the membership table: parquet, ecsv, fits, votable.
         best: Members in the short table for a paper, ``members.ecsv`` and ``members.tex``.
         name: Name of the stream, for the metadata of the tables.
+        figures: Whether the figures and the page are drawn, which takes a few seconds; ``report`` draws them later.
 
     Raises:
         InputError: If a number is below 1, the share is not between 0 and 1, or a format is not known.
@@ -58,6 +59,7 @@ class ResultOptions:
     formats: Sequence[str] = ("parquet",)
     best: int = 50
     name: str = ""
+    figures: bool = True
 
     def __post_init__(self) -> None:
         """Refuse what cannot be done."""
@@ -186,7 +188,7 @@ def write_run(
         page: Writes the page of the run, given its tables by name.
 
     Returns:
-        The figures.
+        The figures, if they are asked for.
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_memberships(tables.memberships, folder, options.formats)
@@ -203,11 +205,12 @@ def write_run(
     members = _write_members(folder, tables, options)
     reading = tables.intake.reading
     write_galstreams(tables.track, reading.frame, options.name, folder, reading.columns)
-    drawn = tables.figures()
-    (folder / "figures").mkdir(exist_ok=True)
+    drawn = tables.figures() if options.figures else {}
     for name, figure in progress(drawn.items(), "figures", len(drawn)):
+        (folder / "figures").mkdir(exist_ok=True)
         replace_file(folder / "figures" / f"{name}.png", partial(figure.savefig, dpi=130, format="png"))
-    page({name: table for name, table in found.items() if table is not None} | {"members": members})
+    if options.figures:
+        page({name: table for name, table in found.items() if table is not None} | {"members": members})
     text = json.dumps(metrics, indent=2) + "\n"
     replace_file(folder / "metrics.json", lambda new: new.write_text(text))
     return drawn

@@ -33,7 +33,7 @@ def summary(metrics: Mapping[str, Any], folder: Path) -> str:
         ("memberships", ", ".join(map(str, sorted(folder.glob("memberships.*"))))),
         ("track", str(folder / "track.ecsv")),
         *((("checks", str(folder / "checks.ecsv")),) if "verdict" in metrics else ()),
-        ("figures", str(folder / "figures")),
+        *((("figures", str(folder / "figures")),) if (folder / "figures").is_dir() else ()),
         ("checkpoint", str(folder / "checkpoints" / "best.ckpt")),
     ]
     lines = [f"{name:<22} {value}" for name, value in rows]
