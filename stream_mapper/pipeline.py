@@ -56,6 +56,7 @@ from stream_mapper.results.provenance import VERSIONS, facts_of, versions
 from stream_mapper.results.run_folder import ResultOptions, RunTables, show
 from stream_mapper.results.stages import MIXTURE, POLISH, POSTERIOR, Stages, digest_of
 from stream_mapper.results.tables import checks_table
+from stream_mapper.selection import Selection
 from stream_mapper.training.background import BackgroundStage, Hardware, off_stream, train_background, train_copies
 from stream_mapper.training.datamodule import CatalogueDataModule, FitStars
 from stream_mapper.training.goes_on import GoesOn
@@ -281,18 +282,18 @@ def pretrain(
     if not draws_by_dropout(model):
         ensemble.resampled = train_copies(model, source, stage, hardware, stages)
     model.fit_scalers(stars.train)
-    count_unjudged(model, stars, stage)
+    count_unjudged(model, stars, stage, intake.selection)
     known = known_densities(model, stars.stars, hardware.device, gather_rows)
     off = off_stream(source, stage)
     return Pretrained(known, source[off], stars.train_rows[off] if stage.path is None else None, found)
 
 
-def count_unjudged(model: Model, stars: FitStars, stage: BackgroundStage) -> None:
+def count_unjudged(model: Model, stars: FitStars, stage: BackgroundStage, selection: Selection | None) -> None:
     """Count the stars that lack coordinates, which their windows did not judge: off the stream, if that is known."""
     if not isinstance(model, MixtureModel):
         return
-    selected = stars.stars[stars.selected]
-    model.unjudged.count(model, selected[off_stream(selected, stage)] if stage.path is None else selected)
+    source = stars.stars
+    model.unjudged.count(model, source[off_stream(source, stage)] if stage.path is None else source, selection)
     for text in model.unjudged.told():
         _log.info("%s", text)
 

@@ -15,6 +15,7 @@ from stream_mapper.inference.density import stars_behind
 from stream_mapper.models.unjudged import Unjudged
 from stream_mapper.nn import Constant
 from stream_mapper.params import ModelParameter, ModelParameters
+from stream_mapper.selection import Cut
 
 WINDOWS = {"phi2": (-2.0, 2.0), "pm_phi1": (-1.0, 1.0), "pm_phi2": (-1.0, 1.0)}
 FIELD, STREAM = 40_000, 400  # stars, before the windows
@@ -73,6 +74,21 @@ def test_the_numbers_are_those_of_the_windows():
     np.testing.assert_allclose(mixture.unjudged.ln_more, right, atol=0.15)
     assert mixture.unjudged.ln_more[0] == 0
     assert all("of the stars off the stream are in its window" in text for text in mixture.unjudged.told())
+
+
+@pytest.mark.parametrize(("together", "factor"), [(1.0, 1 / 0.7), (0.5, 1.0)])
+def test_a_cut_in_what_is_missing_too_is_counted(together, factor):
+    """Three in ten of the field are cut in parallax, which most stars without motions lack, or only some."""
+    data, _ = stars()
+    rng = np.random.default_rng(1)
+    lost = ~data.where["pm_phi1"].numpy() & (rng.random(len(data)) < together)
+    parallax = np.where(lost, NAN, rng.uniform(0, 1, len(data)))
+    data, cut = data.with_columns({"parallax": torch.tensor(parallax)}), Cut({"parallax": (0.3, None)})
+    mixture = model()
+    mixture.unjudged.count(mixture, off_stream(data), cut)
+    with_both = mixture.unjudged.ln_more[1 + 2].exp().item()
+    assert with_both == pytest.approx(factor * WIDE["pm_phi1"] * WIDE["pm_phi2"], rel=0.2)
+    assert mixture.unjudged.ln_more[2].exp().item() == pytest.approx(WIDE["pm_phi2"], rel=0.2)
 
 
 def weighed(mixture, data):

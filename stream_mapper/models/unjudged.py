@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,20 @@ from stream_mapper.data import Data
 from stream_mapper.models.base import Model
 
 _MOST = 6  # coordinates; each doubles the numbers
+_TOGETHER = (
+    0.9  # share of the stars without a coordinate that lack a column, too, above which both are missing together
+)
+
+
+class Selection(Protocol):
+    """What says whether each of N stars is selected, (N,), and which columns it reads."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns it reads."""
+
+    def __call__(self, data: Data, /) -> Tensor:
+        """Whether each star is selected."""
 
 
 class Unjudged(nn.Module):
@@ -54,22 +69,37 @@ class Unjudged(nn.Module):
         return [text % (name, share) for name, share in zip(self.counted, shares, strict=True)]
 
     @torch.no_grad()
-    def count(self, model: Model, stars: Data) -> None:
+    def count(self, model: Model, stars: Data, selection: Selection | None = None) -> None:
         """Count the stars.
+
+        A selection is a window, too: a column in which it cuts, and that is missing in nine of ten stars that lack some
+        coordinates, could not be judged either, as the parallaxes of stars without proper motions.
 
         Arguments:
             model: The whole model, whose windows they are.
-            stars: Stars of the background, inside its windows or not.
+            stars: Stars of the background, inside its windows or not, selected or not.
+            selection: Whether each of some stars is selected, and the columns that it reads.
         """
         stars = model.measured(stars)
+
+        def ln_more(names: Sequence[str], had: Sequence[str] = ()) -> float:
+            """Log of v of stars that lack some coordinates and have others, from those that have all."""
+            lacking = ~torch.stack([stars.where[name] for name in names] + [~stars.where[name] for name in had]).any(0)
+            others = () if selection is None else [name for name in selection.columns if name not in names]
+            lost = [name for name in others if _share(~stars.where[name][lacking]) > _TOGETHER]
+            having = stars[stars.where[[*names, *lost]].all(-1)]
+            blank = having.with_columns({name: torch.full_like(having[name], torch.nan) for name in [*names, *lost]})
+            without, inside = (int(_passes(model, selection, data).sum()) for data in (blank, having))
+            return math.log((without + 0.5) / (inside + 0.5))
+
         lacked = [name for name in self.names if name in stars and not bool(stars.where[name].all())]
-        ln_more = {name: _ln_more(model, stars, [name]) for name in lacked}
-        weight = {name: value * int((~stars.where[name]).sum()) for name, value in ln_more.items() if value > 0}
+        alone = {name: ln_more([name]) for name in lacked}
+        weight = {name: value * int((~stars.where[name]).sum()) for name, value in alone.items() if value > 0}
         chosen = sorted(sorted(weight, key=lambda name: -weight[name])[:_MOST], key=self.names.index)
         values = torch.zeros(2 ** len(chosen))
         for pattern in range(1, len(values)):
             missing = [name for bit, name in enumerate(chosen) if pattern >> bit & 1]
-            values[pattern] = _ln_more(model, stars, missing)
+            values[pattern] = ln_more(missing, [name for name in chosen if name not in missing])
         self._set(torch.tensor([self.names.index(name) for name in chosen], dtype=torch.long), values)
 
     def _set(self, columns: Tensor, ln_more: Tensor) -> None:
@@ -86,10 +116,11 @@ class Unjudged(nn.Module):
         )
 
 
-def _ln_more(model: Model, stars: Data, names: Sequence[str]) -> float:
-    """Log of v for some coordinates, from the stars that have all of them."""
-    having = stars[stars.where[list(names)].all(-1)]
-    blank = {name: torch.full_like(having[name], torch.nan) for name in names}
-    without = int(model.in_window(having.with_columns(blank)).sum())
-    inside = int(model.in_window(having).sum())
-    return float(torch.tensor((without + 0.5) / (inside + 0.5)).log())
+def _passes(model: Model, selection: Selection | None, stars: Data) -> Tensor:
+    """Whether each star is inside the windows and selected, (N,)."""
+    inside = model.in_window(stars)
+    return inside if selection is None else inside & selection(stars)
+
+
+def _share(mask: Tensor) -> float:
+    return mask.double().mean().item() if len(mask) else 0.0
