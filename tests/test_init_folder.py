@@ -47,6 +47,9 @@ def test_a_fit_of_what_is_written_finds_the_stream(tracks, table, tmp_path):
     assert metrics["true_members"] == 400
     assert metrics["average_precision"] > 0.6
     assert fit.folder.parent == tmp_path
+    assert not (fit.folder / "figures").exists()  # by results.figures
+    assert not (fit.folder / "report.html").exists()
+    assert (fit.folder / "track.ecsv").is_file()
 
 
 def test_a_query_is_written_where_there_is_no_table(tracks, tmp_path, capsys):
