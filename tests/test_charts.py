@@ -289,6 +289,16 @@ def test_the_folder_of_another_atlas_is_refused(make, fit, tmp_path):
         make("file")
 
 
+def test_stars_that_changed_since_are_refused(make, fit, fields, tmp_path):
+    """Half of the atlas would be of other stars."""
+    shutil.copytree(fields, tmp_path / "mine")
+    make(fields=str(tmp_path / "mine"))
+    make(fields=str(tmp_path / "mine"))
+    write_table(Table({"ra": [150.0, 151.0, 152.0], "dec": [25.0, 26.0, 25.5]}), tmp_path / "mine" / "one.parquet")
+    with pytest.raises(InputError, match="the files of the stars have changed since; give what it was begun with"):
+        make(fields=str(tmp_path / "mine"))
+
+
 def test_all_streams_are_one_track_of_each(tracks, fields):
     assert set(made_plan("all", archive="gaia", tracks=tracks).streams) == set(STREAMS)
     assert made_plan("one-m20", archive="gaia", tracks=tracks).streams == STREAMS[:1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -21,7 +22,7 @@ MANIFEST, OUTCOME = "atlas.yaml", "outcome.json"
 """The file by which the folder of an atlas is known, and that by which a stream in it is done."""
 
 ALL, GAIA, SYNTHETIC = "all", "gaia", "synthetic"
-_STREAMS = "streams"
+_STREAMS, _FILES = "streams", "files"
 _SHOWN = 60  # letters of a value that differs
 
 Settings = dict[str, Any]
@@ -59,7 +60,14 @@ class Plan:
 
     def settings(self) -> Settings:
         """What two atlases must have in common for one to go on where the other stopped."""
-        return {"version": __version__, **json.loads(json.dumps(asdict(self)))}
+        return {"version": __version__, **json.loads(json.dumps(asdict(self))), _FILES: self._files()}
+
+    def _files(self) -> str:
+        """What tells the files of the stars from others that take their place: names, sizes and times."""
+        catalogue = Path(self.catalogue).rglob("*.parquet") if self.catalogue is not None else ()
+        files = sorted([*catalogue, *map(Path, self.fields.values())])
+        told = [(str(path), path.stat().st_size, int(path.stat().st_mtime)) for path in files]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16] if told else ""
 
     def folder(self, output: Path, stream: str) -> Path:
         """The folder of a stream, in that of the atlas."""
@@ -198,6 +206,8 @@ def _differences(before: Settings, now: Settings) -> list[str]:
 
 
 def _difference(name: str, before: Any, now: Any) -> str:
+    if name == _FILES:
+        return "the files of the stars have changed since"
     if isinstance(before, list) and isinstance(now, list):
         more, less = [one for one in now if one not in before], [one for one in before if one not in now]
         said = [f"{word} {', '.join(map(str, ones[:3]))}" for word, ones in (("with", more), ("without", less)) if ones]
