@@ -91,6 +91,20 @@ def test_a_cut_in_what_is_missing_too_is_counted(together, factor):
     assert mixture.unjudged.ln_more[2].exp().item() == pytest.approx(WIDE["pm_phi2"], rel=0.2)
 
 
+@pytest.mark.parametrize(("faint", "counted"), [(0.3, True), (0.95, False)])
+def test_what_faint_stars_lack_says_nothing(faint, counted):
+    """Gaia's motions of the stars of a deep survey: those without are others than those with."""
+    data, _ = stars(lacking=0)
+    rng = np.random.default_rng(2)
+    g = rng.uniform(16, 23, len(data))
+    lost = rng.random(len(data)) < np.where(g > 20, faint, 0.02)
+    columns = {name: torch.where(torch.tensor(lost), torch.nan, data[name]) for name in WIDE}
+    data = data.with_columns({**columns, "g": torch.tensor(g)})
+    unjudged = Unjudged(tuple(WINDOWS), ["g"])
+    unjudged.count(model(), off_stream(data))
+    assert unjudged.counted == (tuple(WIDE) if counted else ())
+
+
 def weighed(mixture, data):
     """The likeliest weight, by scipy, set in the model."""
 

@@ -109,8 +109,8 @@ class MixtureModel(ComponentModel):
         self._ends = dict(ends or {})
         self.ends = parameters_of(self._ends, data_scaler, indep_coord_names)
         self.unpack_params_hooks = tuple(unpack_params_hooks)
-        magnitudes = {name for part in self.parts() if part.curve() is not None for name in part.coord_names}
-        self.unjudged = Unjudged([name for name in coord_names if name not in magnitudes])
+        magnitudes = dict.fromkeys(n for part in self.parts() if part.curve() is not None for n in part.coord_names)
+        self.unjudged = Unjudged([name for name in coord_names if name not in magnitudes], list(magnitudes))
 
     def forward(self, data: Data) -> Params:
         """Parameters of every part and the ln-weights of all, the background's included."""

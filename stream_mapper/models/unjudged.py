@@ -13,9 +13,8 @@ from stream_mapper.data import Data
 from stream_mapper.models.base import Model
 
 _MOST = 6  # coordinates; each doubles the numbers
-_TOGETHER = (
-    0.9  # share of the stars without a coordinate that lack a column, too, above which both are missing together
-)
+_TOGETHER = 0.9  # share of the stars that lack a coordinate above which they lack a column, too
+_QUARTERS, _MOSTLY = 4, 0.5
 
 
 class Selection(Protocol):
@@ -39,17 +38,18 @@ class Unjudged(nn.Module):
     .. math:: v(M) = \frac{\text{stars that have M and are inside the windows of all else}}
         {\text{those of them that are inside the windows of M, too}}.
 
-    It is counted off the stream, a coordinate being missing by chance. Magnitudes are left out: their windows take the
-    faint stars of the stream as they take those of the background.
+    It is counted off the stream, a coordinate being missing by chance. One that most stars of some magnitude lack is
+    not: they are of another kind than those that have it, and what they lack says nothing. Magnitudes are left out, for
+    their windows take the faint stars of the stream as they take those of the background.
     """
 
     ln_more: Tensor
     columns: Tensor
 
-    def __init__(self, names: Sequence[str]) -> None:
-        """Take the names of the coordinates that may be counted, in an order that stays."""
+    def __init__(self, names: Sequence[str], magnitudes: Sequence[str] = ()) -> None:
+        """Take the names of the coordinates that may be counted, in an order that stays, and of the magnitudes."""
         super().__init__()
-        self.names = tuple(names)
+        self.names, self.magnitudes = tuple(names), tuple(magnitudes)
         self.counted: tuple[str, ...] = ()
         self.register_buffer("columns", torch.zeros(0, dtype=torch.long))  # places of those counted in names, (K,)
         self.register_buffer("ln_more", torch.zeros(1))  # ln v, (2^K,); coordinate k is missing where bit k is set
@@ -93,6 +93,7 @@ class Unjudged(nn.Module):
             return math.log((without + 0.5) / (inside + 0.5))
 
         lacked = [name for name in self.names if name in stars and not bool(stars.where[name].all())]
+        lacked = [name for name in lacked if not any(_goes_with(stars, name, other) for other in self.magnitudes)]
         alone = {name: ln_more([name]) for name in lacked}
         weight = {name: value * int((~stars.where[name]).sum()) for name, value in alone.items() if value > 0}
         chosen = sorted(sorted(weight, key=lambda name: -weight[name])[:_MOST], key=self.names.index)
@@ -114,6 +115,15 @@ class Unjudged(nn.Module):
             torch.zeros(0, dtype=torch.long) if columns is None else columns.clone(),
             torch.zeros(1) if ln_more is None else ln_more.clone(),
         )
+
+
+def _goes_with(stars: Data, name: str, magnitude: str) -> bool:
+    """Whether most stars of some quarter in a magnitude lack a coordinate."""
+    known = stars.where[magnitude]
+    if int(known.sum()) < _QUARTERS:
+        return False
+    lacking = (~stars.where[name][known])[stars[magnitude][known].argsort()]
+    return any(_share(quarter) > _MOSTLY for quarter in lacking.chunk(_QUARTERS))
 
 
 def _passes(model: Model, selection: Selection | None, stars: Data) -> Tensor:
