@@ -345,7 +345,7 @@ def test_track_of_a_fit_lies_on_the_sky(run):
 @pytest.mark.parametrize("ending", FORMATS)
 def test_predict_says_what_it_is_by(run, ending, tmp_path):
     path, best = tmp_path / f"members.{ending}", run / "checkpoints" / "best.ckpt"
-    arguments = ["--checkpoint", str(best), "--output", str(path), "--draws", "2", "--catalogue"]
+    arguments = ["--checkpoint", str(best), "--output", str(path), "--draws", "3", "--catalogue"]
     predict([*arguments, str(run / "memberships.parquet" if ending == "parquet" else run.parents[1] / "stars.fits")])
     table, fitted = read_table(path), read_table(run / "memberships.parquet")
     for key in ("OBJECT", "MODEL", "FRAME", "CREATOR", "CONFHASH", "CKPTHASH"):
