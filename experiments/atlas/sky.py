@@ -30,9 +30,11 @@ from stream_mapper.catalog import SkyFrame, read_table, replace_file, to_table, 
 from stream_mapper.catalog.sky.library import Library
 from stream_mapper.charts import short_name
 from stream_mapper.errors import InputError
+from stream_mapper.inference.checks import CHECKS
 from stream_mapper.init import init
 
 _MEMBERS = (100, 1000)
+_CHECKS = [check.__name__ for check in CHECKS]
 _COLUMNS = (
     *("track", "members", "expected (90 %)", "average precision", "oracle's", "ratio", "distance [kpc] (90 %)"),
     *("verdict", "checks that fail"),
@@ -125,9 +127,14 @@ def lines(table: Table) -> Iterator[str]:
             f"{ratio(row):.3f}" if has_truth else "",
             banded(row, "distance"),
             row["verdict"],
-            ", ".join(dict.fromkeys(doubt.partition(":")[0] for doubt in row["doubts"].split("; ") if ":" in doubt)),
+            ", ".join(name for name in _CHECKS if f"{name}: " in said(row["doubts"])),
         )
         yield f"| {' | '.join(map(str, words))} |"
+
+
+def said(value: object) -> str:
+    """A text of a table, in which an empty one is masked."""
+    return "" if np.ma.is_masked(value) else str(value)
 
 
 def banded(row: object, name: str) -> str:
