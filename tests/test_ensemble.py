@@ -16,7 +16,8 @@ from stream_mapper.catalog import read_table
 from stream_mapper.fit import main as fit
 from stream_mapper.inference.draws import drawn_params, over_draws
 from stream_mapper.inference.ensemble import Ensemble
-from stream_mapper.inference.membership import memberships
+from stream_mapper.inference.frozen import known_densities
+from stream_mapper.inference.membership import drawn_memberships, memberships
 from stream_mapper.inference.screening import repeated, screened, skipped_by_each
 from stream_mapper.inference.track import track
 from stream_mapper.models import Batch
@@ -234,6 +235,9 @@ def test_memberships_are_means_over_the_draws():
     mean = torch.stack(each).mean(0)
     for i, name in enumerate(model.components):
         torch.testing.assert_close(found[f"p_{name}"], mean[:, i], atol=2e-6, rtol=0)
+    drawn = drawn_memberships(model, Batch(stars, known_densities(model, stars)), draw, 20)
+    torch.testing.assert_close(drawn, torch.stack(each)[..., 0], atol=2e-6, rtol=0)
+    assert drawn_memberships(model, Batch(stars[:0], known_densities(model, stars[:0])), draw, 20).shape == (20, 0)
     assert (found["p_member_05"] <= found["p_member"]).all()
     assert (found["p_member"] <= found["p_member_95"]).all()
 

@@ -230,6 +230,8 @@ def drawn_memberships(
     model: MixtureModel, batch: Batch, draw: Draw, draws: int = 32, resampled: Resampled | None = None
 ) -> Tensor:
     """The p_member of N stars under each of D draws, (D, N), on the CPU; arguments as of :func:`memberships`."""
+    if not len(batch):
+        return torch.zeros(draws, 0)
     device = next(model.parameters()).device
     with threads_on(device) as threads:
         tell = partial(p_member, model)
