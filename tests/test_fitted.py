@@ -291,6 +291,7 @@ def test_the_command_predicts_with_a_fit_from_python(fit, saved, tmp_path):
 
 
 def test_processes_of_a_prediction_know_what_is_allowed(saved, tmp_path, monkeypatch):
+    pytest.importorskip("distributed")
     (tmp_path / "in").mkdir()
     table = sml.load(saved).catalogue.table["phi1", "phi2", "g", "r", "g_err", "r_err"]
     for name, rows in (("a", slice(0, 300)), ("b", slice(300, 500))):
