@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stream_mapper.data import Data
 from stream_mapper.models.base import Model, Params, scope
-from stream_mapper.models.components import frozen_parts, leaves
+from stream_mapper.models.components import frozen_parts, undivided_parts
 from stream_mapper.models.known import Batch, KnownDensities
 from stream_mapper.models.mixture import BACKGROUND, MixtureModel
 
@@ -49,7 +49,7 @@ def is_of_background(model: MixtureModel, params: Params, batch: Batch, below: f
             the memberships have no trace.
     """
     stars, frozen = model.measured(batch.stars), dict(batch.known.frozen)
-    for path, part in leaves(model).items():
+    for path, part in undivided_parts(model).items():
         if path not in frozen:
             limit = _limit(path, part, scope(params, path), stars)
             frozen |= {} if limit is None else {path: limit}
@@ -62,10 +62,12 @@ def is_of_background(model: MixtureModel, params: Params, batch: Batch, below: f
 
 def have_limits(model: MixtureModel) -> bool:
     """Whether any density of a mixture has limits that are quicker than itself."""
-    names = {path: "ln_least" if _in_background(path) else "ln_most" for path in leaves(model)}
-    return any(
-        getattr(type(part), names[path]) is not getattr(Model, names[path]) for path, part in leaves(model).items()
-    )
+
+    def has_own(path: str, part: Model) -> bool:
+        name = "ln_least" if _in_background(path) else "ln_most"
+        return getattr(type(part), name) is not getattr(Model, name)
+
+    return any(has_own(path, part) for path, part in undivided_parts(model).items())
 
 
 def _limit(path: str, part: Model, params: Params, stars: Data) -> Tensor | None:

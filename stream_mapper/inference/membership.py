@@ -21,7 +21,7 @@ from stream_mapper.inference.resampled import Resampled, drawn_of, with_copies
 from stream_mapper.inference.screening import screened
 from stream_mapper.inference.threads import Threads, threads_on
 from stream_mapper.models.base import Params, scope
-from stream_mapper.models.components import leaves
+from stream_mapper.models.components import undivided_parts
 from stream_mapper.models.known import Batch, KnownDensities
 from stream_mapper.models.mixture import BACKGROUND, MixtureModel
 from stream_mapper.progress import progress
@@ -269,7 +269,7 @@ def _of_draws(model: MixtureModel, params: Params, batch: Batch) -> dict[str, Te
     Zero where the component they are of is skipped.
     """
     found, stars = {}, model.measured(batch.stars)
-    for path, part in leaves(model).items() if sync_is_cheap(stars.device) else ():
+    for path, part in undivided_parts(model).items() if sync_is_cheap(stars.device) else ():
         skipped = batch.known.skipped.get(path.partition(".")[0])
         rows = torch.arange(len(stars), device=stars.device) if skipped is None else skipped.isnan().nonzero()[:, 0]
         each = scope(params, path)

@@ -138,13 +138,13 @@ def frozen_parts(model: Model, path: str = "") -> dict[str, Model]:
     return frozen
 
 
-def leaves(model: Model, path: str = "") -> dict[str, Model]:
+def undivided_parts(model: Model, path: str = "") -> dict[str, Model]:
     """The densities in a model that are not made of others, by their names in `KnownDensities`."""
     if not isinstance(model, ComponentModel):
         return {path: model}
     found: dict[str, Model] = {}
     for name, part in model.components.items():
-        found |= leaves(part, f"{path}.{name}" if path else name)
+        found |= undivided_parts(part, f"{path}.{name}" if path else name)
     return found
 
 
