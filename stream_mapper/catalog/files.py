@@ -39,6 +39,12 @@ def check_target(path: Path) -> str:
     return table_format(path)
 
 
+def stamp(path: Path) -> list[int]:
+    """Size [bytes] and time of a file, in whole seconds, which tell it from one that takes its place."""
+    told = path.stat()
+    return [told.st_size, int(told.st_mtime)]
+
+
 def replace_file(target: Path, write: Callable[[Path], Any]) -> None:
     """Let ``write`` fill a temporary file in the same folder, then put it in the place of ``target``.
 

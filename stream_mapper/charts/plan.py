@@ -13,7 +13,7 @@ import yaml
 
 from stream_mapper import __version__
 from stream_mapper.catalog import is_hats, replace_file
-from stream_mapper.catalog.files import FORMATS
+from stream_mapper.catalog.files import FORMATS, stamp
 from stream_mapper.catalog.sky.library import PREFIX, Entry, Library, plain
 from stream_mapper.decisions.light import survey_of
 from stream_mapper.errors import InputError
@@ -66,7 +66,7 @@ class Plan:
         """What tells the files of the stars from others that take their place: names, sizes and times."""
         catalogue = Path(self.catalogue).rglob("*.parquet") if self.catalogue is not None else ()
         files = sorted([*catalogue, *map(Path, self.fields.values())])
-        told = [(str(path), path.stat().st_size, int(path.stat().st_mtime)) for path in files]
+        told = [(str(path), *stamp(path)) for path in files]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16] if told else ""
 
     def folder(self, output: Path, stream: str) -> Path:
@@ -84,12 +84,13 @@ class Plan:
         manifest = output / MANIFEST
         if not manifest.is_file() and output.is_dir() and any(output.iterdir()):
             raise InputError(f"{output}: exists and is not the folder of an atlas, which has {MANIFEST}; give another.")
-        if manifest.is_file() and (odd := _differences(_read(manifest), self.settings())):
+        settings = self.settings()
+        if manifest.is_file() and (odd := _differences(_read(manifest), settings)):
             text = f"holds an atlas of another configuration: {'; '.join(odd)}"
             raise InputError(f"{output}: {text}; give what it was begun with to go on, or another output.")
         output.mkdir(parents=True, exist_ok=True)
-        text = yaml.safe_dump(self.settings(), sort_keys=False, width=120)
         if not manifest.is_file():
+            text = yaml.safe_dump(settings, sort_keys=False, width=120)
             replace_file(manifest, lambda new: new.write_text(text))
 
 

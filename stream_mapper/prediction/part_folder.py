@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stream_mapper.catalog import Part, replace_file
+from stream_mapper.catalog.files import stamp
 from stream_mapper.errors import InputError
 
 MANIFEST = "_stream_mapper.json"
@@ -26,7 +27,7 @@ def digest_of(checkpoint: str) -> str:
 
 def manifest(checkpoint: str, parts: Sequence[Part], **arguments: Any) -> Manifest:
     """What two predictions must have in common for one to go on where the other stopped."""
-    inputs = {part.place: [part.path.name, part.path.stat().st_size, int(part.path.stat().st_mtime)] for part in parts}
+    inputs = {part.place: [part.path.name, *stamp(part.path)] for part in parts}
     return {"checkpoint": digest_of(checkpoint), **arguments, "inputs": inputs}
 
 
