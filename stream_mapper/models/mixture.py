@@ -110,7 +110,8 @@ class MixtureModel(ComponentModel):
         self.ends = parameters_of(self._ends, data_scaler, indep_coord_names)
         self.unpack_params_hooks = tuple(unpack_params_hooks)
         magnitudes = dict.fromkeys(n for part in self.parts() if part.curve() is not None for n in part.coord_names)
-        self.unjudged = Unjudged([name for name in coord_names if name not in magnitudes], list(magnitudes))
+        counted = [name for name in coord_names if name not in magnitudes] if BACKGROUND in components else []
+        self.unjudged = Unjudged(counted, list(magnitudes))
 
     def forward(self, data: Data) -> Params:
         """Parameters of every part and the ln-weights of all, the background's included."""
@@ -194,7 +195,7 @@ class MixtureModel(ComponentModel):
         if self.has_footprint:
             seen = [self.ln_seen_component(q, params, data, known) for q in self.components]
             terms = terms + torch.stack(seen, -1)
-        if self.unjudged.counted and BACKGROUND in self.components:
+        if self.unjudged.counted:
             of_background = torch.tensor([float(q == BACKGROUND) for q in self.components], device=terms.device)
             terms = terms + of_background * self.unjudged(data)[:, None]
         return terms
