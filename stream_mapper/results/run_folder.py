@@ -205,11 +205,12 @@ def write_run(
     members = _write_members(folder, tables, options)
     reading = tables.intake.reading
     write_galstreams(tables.track, reading.frame, options.name, folder, reading.columns)
-    drawn = tables.figures() if options.figures else {}
-    for name, figure in progress(drawn.items(), "figures", len(drawn)):
-        (folder / "figures").mkdir(exist_ok=True)
-        replace_file(folder / "figures" / f"{name}.png", partial(figure.savefig, dpi=130, format="png"))
+    drawn: dict[str, Figure] = {}
     if options.figures:
+        drawn = tables.figures()
+        (folder / "figures").mkdir(exist_ok=True)
+        for name, figure in progress(drawn.items(), "figures", len(drawn)):
+            replace_file(folder / "figures" / f"{name}.png", partial(figure.savefig, dpi=130, format="png"))
         page({name: table for name, table in found.items() if table is not None} | {"members": members})
     text = json.dumps(metrics, indent=2) + "\n"
     replace_file(folder / "metrics.json", lambda new: new.write_text(text))
