@@ -289,6 +289,12 @@ def test_the_folder_of_another_atlas_is_refused(make, fit, tmp_path):
         make("file")
 
 
+def test_a_fit_without_figures_has_no_report_to_lead_to(make, fit):
+    page = lambda found: found["index.html"].decode()  # noqa: E731
+    assert "report.html" in page(make("with"))
+    assert "report.html" not in page(make("without", fit={"results": {"figures": False}}))
+
+
 def test_stars_that_changed_since_are_refused(make, fit, fields, tmp_path):
     """Half of the atlas would be of other stars."""
     shutil.copytree(fields, tmp_path / "mine")

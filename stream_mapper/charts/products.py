@@ -140,7 +140,8 @@ def _write(table: Table, output: Path, name: str) -> None:
 
 def _report(plan: Plan, stream: str, row: Row) -> str:
     """Where the report of a stream is, seen from the folder of the atlas; nothing where there is none."""
-    return (plan.folder(Path(), stream) / row["run"] / NAME).as_posix() if "run" in row else ""
+    is_drawn = "run" in row and plan.fit.get("results.figures", True)
+    return (plan.folder(Path(), stream) / row["run"] / NAME).as_posix() if is_drawn else ""
 
 
 def _row(plan: Plan, output: Path, made: Chart) -> Row:
