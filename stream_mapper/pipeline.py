@@ -1,7 +1,7 @@
 """A fit from the table to the run folder, step by step.
 
     table --read--> stars --pretrain--> background --start--> guides --train (Lightning)--> weights
-    --polish--> middle of the posterior --posterior--> draws --judge--> checks --write--> run folder
+    --polish--> top of the posterior --posterior--> its middle, and draws --judge--> checks --write--> run folder
 
 Each step takes what it needs and returns what it found; :func:`run` is all of them. What each leaves in the run folder,
 so that a fit that was stopped goes on, is in :mod:`stream_mapper.results.stages`.
@@ -35,7 +35,6 @@ from stream_mapper.description import describe
 from stream_mapper.errors import InputError
 from stream_mapper.fitted import Catalogue, Fit, profile_of
 from stream_mapper.inference.ascent import ascend
-from stream_mapper.inference.centre import centre
 from stream_mapper.inference.checks import Evidence, Schedule, verdict
 from stream_mapper.inference.checks import judge as judged
 from stream_mapper.inference.density import stars_behind
@@ -375,7 +374,7 @@ def training_batches(module: StreamModule, stars: FitStars, known: KnownDensitie
 
 
 def polish(model: Model, ensemble: Ensemble, batches: Sequence[Sequence[Batch]]) -> list[list[Kernel]]:
-    """Bring the functions of every fit to the middle of their posterior, unless the model draws by dropout.
+    """Bring the functions of every fit to the top of their posterior, unless the model draws by dropout.
 
     Returns:
         The priors of each fit, which its stars chose.
@@ -385,9 +384,7 @@ def polish(model: Model, ensemble: Ensemble, batches: Sequence[Sequence[Batch]])
     priors = []
     for one, fit_batches in progress(zip(ensemble.fits(model), batches, strict=True), "polish, fits", len(ensemble)):
         with one:
-            kernels = ascend(model, fit_batches)
-            centre(model, fit_batches, kernels)
-            priors.append(kernels)
+            priors.append(ascend(model, fit_batches))
     return priors
 
 
@@ -399,7 +396,7 @@ def _plain(priors: Sequence[Sequence[Kernel]]) -> list[list[tuple[float, ...]]]:
 def posterior(
     model: Model, ensemble: Ensemble, batches: Sequence[Sequence[Batch]], priors: Sequence[Sequence[Kernel]]
 ) -> None:
-    """Fit the posterior of every fit about where it is, unless the model draws by dropout."""
+    """Fit the posterior of every fit, and bring it to the middle of that, unless the model draws by dropout."""
     if draws_by_dropout(model):
         return
     posteriors = cast("list[FunctionPosterior]", list(ensemble.posteriors))

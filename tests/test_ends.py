@@ -12,12 +12,13 @@ from small_models import mixture, phi2_at, state_of
 import stream_mapper as sml
 from stream_mapper import Data
 from stream_mapper.description import build, describe
-from stream_mapper.inference.ascent import PRIOR_WIDTH
-from stream_mapper.inference.edges import _ln_likelihood
+from stream_mapper.inference.ascent import PRIOR_WIDTH, ascend
+from stream_mapper.inference.edges import Edge, _Grid, _stars_of
 from stream_mapper.inference.ensemble import Ensemble
-from stream_mapper.inference.kernels import candidates
+from stream_mapper.inference.kernels import Kernel, candidates
 from stream_mapper.inference.laplace import FunctionPosterior
 from stream_mapper.models import Batch
+from stream_mapper.models.base import scope
 from stream_mapper.nn import Constant, on_grid, sequential
 from stream_mapper.params import ModelParameters
 from stream_mapper.training import StreamModule
@@ -56,7 +57,7 @@ def test_the_weight_falls_off_as_a_logistic_function(dtype):
     place(model, **edges())
     phi1 = np.linspace(-45, 50, 400)
     expected = 0.3 * expit((phi1 + 20) / 0.1) * expit((30 - phi1) / 1.0)
-    params = model.to(dtype)(Data({"phi1": torch.tensor(phi1, dtype=dtype)}))
+    params = model.to(dtype)(Data({"phi1": torch.tensor(phi1, dtype=torch.float64)}))
     np.testing.assert_allclose(params["stream.ln-weight"].detach().exp(), expected, rtol=2e-3, atol=1e-30)
     np.testing.assert_allclose(params["background.ln-weight"].detach().exp(), 1 - expected, rtol=1e-4)
 
@@ -221,9 +222,8 @@ def model_of_sky(ends):
     )
 
 
-@pytest.mark.parametrize("side", ["begin", "end"])
-def test_the_likelihood_of_an_edge_is_that_of_the_model_with_it(side):
-    """With stars of no component, of this one and of another, whose density there is large."""
+def sky_of_three():
+    """A stream with ends, a spur whose density is large where it is, and stars of all, some of them in both."""
     model = model_of_sky(sml.Ends(**BOTH))
     stream, background = model.components.values()
     spur = sml.builtin.Normal(
@@ -237,17 +237,85 @@ def test_the_likelihood_of_an_edge_is_that_of_the_model_with_it(side):
     model.weights.net.value.data = torch.tensor([3.0, 0.0], dtype=torch.float64)
     stars = sky(300, 3).to(dtype=torch.float64)
     stars = stars.with_columns({"phi2": torch.where(torch.arange(len(stars)) % 50 == 0, 1.5, stars["phi2"])})
-    places, ln_widths = torch.tensor([-25.0, -12.0] if side == "begin" else [22.0, 35.0]), torch.tensor([-2.0, 0.5])
     place(model, **edges())
-    of_grid = _ln_likelihood(model, Batch(stars), f"stream.{side}", f"stream.ln-{side}-width", places, ln_widths)
-    direct = torch.zeros_like(of_grid)
-    for i, at in enumerate(places):
+    return model, stars
+
+
+def with_unjudged(model, stars):
+    """Every fifth star lacks phi2, and is of the background seven times as likely."""
+    model.unjudged.counted, model.unjudged.ln_more = ("phi2",), torch.tensor([0.0, math.log(7)])
+    measured = torch.arange(len(stars)) % 5 > 0
+    return stars.with_columns({"phi2": torch.where(measured, stars["phi2"], math.nan)})
+
+
+@pytest.mark.parametrize("unjudged", [False, True])
+@pytest.mark.parametrize("side", ["begin", "end"])
+def test_the_likelihood_of_an_edge_is_that_of_the_model_with_it(side, unjudged):
+    """With stars of no component, of this one and of another, and with some whose window did not judge them."""
+    model, stars = sky_of_three()
+    stars = with_unjudged(model, stars) if unjudged else stars
+    edge = Edge(f"stream.{side}", f"stream.ln-{side}-width")
+    grid = _Grid.of(model, edge)
+    with torch.no_grad():
+        of_grid, pairs = grid.ln_likelihood(_stars_of(model, Batch(stars), edge)), grid.pairs()
+    some, direct = [300, 305, 800, 811, 1300, 1310], []
+    for at, ln_width in pairs[some].tolist():
+        place(model, **{**edges(), side: at, f"ln-{side}-width": ln_width})
+        with torch.no_grad():
+            direct.append(model.ln_likelihood(model(stars), stars).sum())
+    direct = torch.stack(direct)
+    torch.testing.assert_close(of_grid[some] - of_grid[some[0]], direct - direct[0], atol=0.05, rtol=0)
+    assert (direct - direct[0]).abs().max() > 10
+
+
+def of_one_weight():
+    """A stream of 80 stars with a beginning, of known place and width, and of a weight that is one number."""
+    ends = {"stream": sml.Ends(begin=(-30.0, -10.0))}
+    plain = model_of_sky(ends["stream"])
+    plain.components["stream"].net.value.data = torch.tensor([0.0, -0.9])
+    model = sml.MixtureModel(plain.components, Constant(1), params=plain.weights.params, ends=ends).double()
+    model.components["stream"].requires_grad_(False)
+    return model, sky(80, 5, background=800).to(dtype=torch.float64)
+
+
+def by_quadrature(model, stars, kernel):
+    """Means, deviations and correlation of the beginning and the weight's output, of their posterior on a grid."""
+    places, ln_widths = np.linspace(-30, -10, 161), np.linspace(math.log(0.05), math.log(3.0), 24)
+    outputs = np.linspace(-5, 9, 113)
+    with torch.no_grad():
+        params = model(stars)
+        stream, background = (m.ln_likelihood(scope(params, q), stars).numpy() for q, m in model.components.items())
+    gain, at = np.expm1(stream - background), stars["phi1"].numpy()
+    weights = np.exp(-12 + 11.5 * expit(outputs))
+    ln_p = np.empty((len(places), len(ln_widths), len(outputs)))
+    for i, begin in enumerate(places):
         for j, ln_width in enumerate(ln_widths):
-            place(model, **{**edges(), side: at.item(), f"ln-{side}-width": ln_width.item()})
-            with torch.no_grad():
-                direct[i, j] = model.ln_likelihood(model(stars), stars).sum()
-    torch.testing.assert_close(of_grid - of_grid[0, 0], direct - direct[0, 0], atol=0.02, rtol=0)
-    assert (direct - direct[0, 0]).abs().max() > 10
+            share = expit((at - begin) / math.exp(ln_width)) * gain
+            ln_p[i, j] = [np.log1p(weight * share).sum() for weight in weights]
+    ln_p += -0.5 * ((outputs - kernel.centre) / kernel.offset) ** 2
+    p = np.exp(ln_p - ln_p.max()).sum(1)
+    values = np.stack(np.meshgrid(places, outputs, indexing="ij")).reshape(2, -1)
+    return np.average(values, axis=1, weights=p.ravel()), np.cov(values, aweights=p.ravel())
+
+
+def test_edge_and_weight_are_drawn_together():
+    """As by quadrature of both: of few stars an edge further out goes with less weight."""
+    model, stars = of_one_weight()
+    kernels = [Kernel(1.2, centre=0.8), Kernel(2.0), Kernel(2.0)]
+    ascend(model, [Batch(stars)], kernels=kernels)
+    posterior = FunctionPosterior()
+    posterior.fit(model, [Batch(stars)], kernels)
+    drawn = []
+    with torch.no_grad():
+        for index in range(512):
+            with posterior.draw(model, index):
+                weight = (model.weights(stars[:1])["stream.ln-weight"].item() + 12) / 11.5
+                drawn.append([model(stars[:1])["stream.begin"].item(), math.log(weight / (1 - weight))])
+    mean, covariance = by_quadrature(model, stars, kernels[0])
+    deviation = np.sqrt(np.diag(covariance))
+    np.testing.assert_allclose((np.mean(drawn, 0) - mean) / deviation, 0, atol=0.2)
+    np.testing.assert_allclose(np.std(drawn, 0) / deviation, 1, atol=0.15)
+    assert np.corrcoef(np.transpose(drawn))[0, 1] == pytest.approx(covariance[0, 1] / deviation.prod(), abs=0.12)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -272,7 +340,7 @@ def test_a_fit_finds_ends_from_starts_several_degrees_off(seed):
     for name, truth in (("begin", -20), ("end", 30)):
         assert found[name] == pytest.approx(truth, abs=0.8)
         assert found[f"ln-{name}-width"] < math.log(0.6)
-    assert (np.std(drawn, axis=0) < 0.8).all()
+    assert (np.std(drawn, axis=0) < 1.2).all()
 
 
 def _places(model, posterior, index):

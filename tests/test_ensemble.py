@@ -135,7 +135,7 @@ def test_each_member_is_trained_as_if_it_were_alone():
     assert curves[0].unique().numel() == 3
 
 
-POSTERIOR = ("factor", "moves", "edges", "edge_rows")
+POSTERIOR = ("factor", "moves", "edges", "edge_rows", "weights", "weight_rows")
 
 
 def test_one_member_is_the_fit_it_always_was():

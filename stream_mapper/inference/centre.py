@@ -36,18 +36,21 @@ _NUDGE = 0.05  # of what a star moves the functions, over which the change of it
 _FAR = 1e30  # what is no number
 
 
-def centre(model: Model, batches: Sequence[Batch], kernels: Sequence[Kernel]) -> None:
+def centre(
+    model: Model, batches: Sequence[Batch], kernels: Sequence[Kernel], expansion: Expansion | None = None
+) -> None:
     """Bring the outputs of the networks from the top of their posterior to its mean.
 
     Arguments:
         model: The model, at the top for these priors; the corrections of its networks are set.
         batches: All the training stars.
         kernels: The priors, one an output.
+        expansion: That of the functions as they are, if it is known.
     """
     functions = Functions(model, batches)
     if len(functions):
         with evaluating(model):
-            _Posterior(model, functions, batches, kernels).climb()
+            _Posterior(model, functions, batches, kernels).climb(expansion)
 
 
 @dataclass
@@ -63,12 +66,12 @@ class _Posterior:
         self.prior = Prior.of(self.kernels, self.functions.size)
         self.parts = list(self.functions.parts.values())
 
-    def climb(self) -> None:
+    def climb(self, expansion: Expansion | None = None) -> None:
         """Raise the log posterior less half the logarithm of the information's determinant.
 
         The unknowns are those in which the posterior is that of independent normal numbers at the top.
         """
-        start, expansion, root = self._start()
+        start, expansion, root = self._start(expansion)
         moved = torch.zeros(len(start), dtype=start.dtype, requires_grad=True)
         optimizer = torch.optim.LBFGS(
             [moved],
@@ -87,14 +90,14 @@ class _Posterior:
             moved.grad = torch.linalg.solve_triangular(root, slope[:, None], upper=False)[:, 0]
             return torch.tensor(value, dtype=start.dtype)
 
-        with counted("polish, to the middle", _EVALUATIONS) as step:
+        with counted("posterior, to the middle", _EVALUATIONS) as step:
             optimizer.step(closure)
         _, best = min(tried, key=lambda one: one[0])
         self.functions.set(self.prior.values(best))
 
-    def _start(self) -> tuple[Tensor, Expansion, Tensor]:
+    def _start(self, expansion: Expansion | None = None) -> tuple[Tensor, Expansion, Tensor]:
         """The functions as they are, in the priors' coordinates, the expansion there, and the root of the precision."""
-        expansion = expand(self.model, self.functions, self.batches)
+        expansion = expansion or expand(self.model, self.functions, self.batches)
         gradient = expansion.gradient + expansion.pull(self.functions.values() - self.prior.centres)
         return self.prior.top(expansion, gradient), expansion, self.prior.precision(expansion)
 

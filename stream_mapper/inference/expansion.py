@@ -65,6 +65,16 @@ class Expansion:
         diagonal = gradient.new_zeros(functions, functions, nodes)
         return cls(gradient, diagonal, diagonal[..., 1:].clone())
 
+    @classmethod
+    def mean(cls, expansions: Sequence[Expansion]) -> Expansion:
+        """The mean of several."""
+        count, out = len(expansions), cls.zero(*expansions[0].gradient.shape)
+        for one in expansions:
+            out.gradient += one.gradient / count
+            out.diagonal += one.diagonal / count
+            out.beside += one.beside / count
+        return out
+
     def add(self, at: Places, rising: Tensor, slopes: Tensor) -> None:
         """Add terms with the information of the outer products of their slopes.
 
@@ -98,6 +108,13 @@ class Expansion:
         diagonal = self.diagonal[where, where].diagonal()  # (G, Q), a view
         diagonal.index_add_(0, left, information * near.square()).index_add_(0, left + 1, information * far.square())
         self.beside[where, where].diagonal().index_add_(0, left, information * near * far)
+
+    def without(self, rows: Sequence[int]) -> Expansion:
+        """The same of terms that say nothing of some functions."""
+        kept = torch.ones(len(self.gradient), dtype=self.gradient.dtype)
+        kept[list(rows)] = 0
+        both = (kept[:, None] * kept)[..., None]
+        return Expansion(kept[:, None] * self.gradient, both * self.diagonal, both * self.beside)
 
     def between(self, f: int, g: int, left: Tensor, right: Tensor) -> Tensor:
         """The information of function f in a basis (G, R) and function g in another (G, S), (R, S)."""

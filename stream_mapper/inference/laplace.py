@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from stream_mapper.inference.ascent import PRIOR_WIDTH, Prior, ascend
-from stream_mapper.inference.edges import edge_draws
-from stream_mapper.inference.expansion import expand
-from stream_mapper.inference.functions import Functions, correction_of
+from stream_mapper.inference.centre import centre
+from stream_mapper.inference.edges import EdgeDraws, edge_draws, rows_of_edges
+from stream_mapper.inference.expansion import Expansion, expand
+from stream_mapper.inference.functions import GRID, Functions, correction_of
 from stream_mapper.inference.kernels import Kernel
 from stream_mapper.inference.resampled import Resampled, shares_of, with_differences
 from stream_mapper.inference.scores import evaluating
@@ -23,20 +24,28 @@ from stream_mapper.models.mixture import MixtureModel
 from stream_mapper.nn import GridFunction
 from stream_mapper.utils import with_dots, without_dots
 
-_EDGES = 1000  # draws of them that are kept
+_OVER = 8  # draws over which the information is averaged
+_EDGES = 512  # draws of them that are kept
+_NEXT_TO_NOTHING = 1e-3  # information, over what there is, that changes no draw
+_SEED = 1 << 41  # where the seeds of their noise begin, away from those of the functions and the copies
 
 
 class FunctionPosterior(nn.Module):
-    r"""Laplace approximation of the outputs of all networks, as functions of the coordinate along the stream.
+    r"""Normal approximation of the posterior of the outputs of all networks, as functions along the stream.
 
     With :math:`K = R R^T` the covariance of the Gaussian process prior of the functions on a grid (see
     :class:`stream_mapper.inference.kernels.Kernel`) and H the information of the stars (see
     :func:`stream_mapper.inference.expansion.expand`), their covariance is
-    :math:`(K^{-1} + H)^{-1} = R (1 + R^T H R)^{-1} R^T`. A draw adds one function to each network's output, before the
-    bounds. Where densities were trained again on resampled stars, the functions move with each copy, by one step of
-    Newton's; a draw has its share of these, as of the copies (:class:`stream_mapper.inference.resampled.Resampled`).
+    :math:`(K^{-1} + H)^{-1} = R (1 + R^T H R)^{-1} R^T`. H is the mean over draws of the functions: the normal law
+    nearest to a posterior has its mean curvature (Opper & Archambeau 2009, equation 7), and squared scores, too small
+    at the top, for the functions there follow the stars, are right on average over the posterior.
 
-    The edges of components, which are sharp, are drawn from the likelihood: :mod:`stream_mapper.inference.edges`.
+    A draw adds one function to each network's output, before the bounds. Where densities were trained again on
+    resampled stars, the functions move with each copy, by one step of Newton's; a draw has its share of these, as of
+    the copies (:class:`stream_mapper.inference.resampled.Resampled`).
+
+    The edges of components, which are sharp, are drawn from the likelihood, and the smooth weights move with them:
+    :mod:`stream_mapper.inference.edges`. All else is drawn as it is beside the edges as fitted.
     Networks of more than one independent coordinate stay as they are. Guides that are kept are flat.
 
     Arguments:
@@ -47,14 +56,18 @@ class FunctionPosterior(nn.Module):
     moves: Tensor
     edges: Tensor
     edge_rows: Tensor
+    weights: Tensor
+    weight_rows: Tensor
 
     def __init__(self, prior_width: float = PRIOR_WIDTH) -> None:
         super().__init__()
         self.prior_width = prior_width
         self.register_buffer("factor", torch.zeros(0, 0))
         self.register_buffer("moves", torch.zeros(0, 0))
-        self.register_buffer("edges", torch.zeros(0, 0))  # draws of the rows of the corrections that are of edges
+        self.register_buffer("edges", torch.zeros(0, 0))  # draws (S, E) of rows of the corrections, those of edges
         self.register_buffer("edge_rows", torch.zeros(0, dtype=torch.long))
+        self.register_buffer("weights", torch.zeros(0, 0, 0))  # what those of weights move by with these, (S, W, G)
+        self.register_buffer("weight_rows", torch.zeros(0, dtype=torch.long))
         self.kernels = nn.Module()  # a buffer (F, 6) for each network, by the path of its part
 
     @property
@@ -69,10 +82,10 @@ class FunctionPosterior(nn.Module):
         kernels: Sequence[Kernel] | None = None,
         resampled: Resampled | None = None,
     ) -> None:
-        """Fit the posterior about the functions as they are.
+        """Fit the posterior, and bring the functions to its mean.
 
         Arguments:
-            model: The model, at the top for these priors, or in the middle of the posterior.
+            model: The model, at the top for these priors.
             batches: All the training stars.
             kernels: The priors, one an output; by default the top is looked for, with those of the most evidence.
             resampled: Copies of the densities that were trained beforehand.
@@ -82,31 +95,63 @@ class FunctionPosterior(nn.Module):
         functions = Functions(model, batches)
         if not len(functions):
             return
-        prior = Prior.of(kernels, functions.size)
+        prior, edges = Prior.of(kernels, functions.size), rows_of_edges(model, functions)
         root = torch.block_diag(*prior.roots)
         with evaluating(model):
             functions.set(functions.values())
-            precision = prior.precision(expand(model, functions, batches))
+            of_top = expand(model, functions, batches)
             pulls = _pulls(model, functions, batches, resampled) if resampled else []
-            self._keep_edges(model, functions, batches)
+            centre(model, batches, kernels, of_top)
+            self._spread(prior.precision(of_top.without(edges)), root)
+            self._keep(functions, kernels)
+            precision = prior.precision(self._mean_information(model, functions, batches, of_top).without(edges))
+            self._spread(precision, root)
+            moves = [root @ torch.cholesky_solve(root.T @ pull.flatten()[:, None], precision) for pull in pulls]
+            self.moves = torch.cat([root.new_zeros(len(root), 0), *moves], -1).float()
+            if isinstance(model, MixtureModel):
+                self._keep_edges(functions, edge_draws(model, batches, functions, prior, _EDGES))
+
+    def _spread(self, precision: Tensor, root: Tensor) -> None:
+        """Take the root of the precision of the priors' coordinates, and what the functions are of these."""
         self.factor = torch.linalg.solve_triangular(precision, root.T, upper=False).T.float()
-        moves = [root @ torch.cholesky_solve(root.T @ pull.flatten()[:, None], precision) for pull in pulls]
-        self.moves = torch.cat([root.new_zeros(len(root), 0), *moves], -1).float()
-        self._keep(functions, kernels)
+
+    def _mean_information(
+        self, model: Model, functions: Functions, batches: Sequence[Batch], nearby: Expansion
+    ) -> Expansion:
+        """What the stars say of the functions, on average over draws of them with the edges as fitted."""
+        edges = rows_of_edges(model, functions)
+        middle, each = functions.values(), []
+        for index in range(_OVER // 2):
+            noise = self._noise(index).double().cpu()
+            noise[edges] = 0
+            for sign in (-1, 1):
+                functions.set(middle + sign * noise)
+                each.append(expand(model, functions, batches, nearby))
+        functions.set(middle)
+        return Expansion.mean(each)
+
+    def _noise(self, index: int) -> Tensor:
+        """What draw number ``index`` adds to the functions, (F, G), beside the edges as fitted."""
+        noise = torch.randn(self.factor.shape[1], generator=torch.Generator().manual_seed(index))
+        return (self.factor @ noise.to(self.factor)).view(-1, GRID)
 
     @contextmanager
     def draw(self, model: Model, index: int) -> Iterator[None]:
-        """Inside, every network of ``model`` gives draw number ``index``; the same index, the same draw anywhere."""
+        """Inside, every network of ``model`` gives draw number ``index``; the same index, the same draw anywhere.
+
+        Where edges are drawn there are 512 draws, and these again.
+        """
         if not self.is_fitted:
             raise RuntimeError("the posterior has not been fitted.")
-        noise = torch.randn(self.factor.shape[1], generator=torch.Generator().manual_seed(index)).to(self.factor)
         corrections = self._corrections(model)
+        which = index % len(self.edges) if len(self.edges) else index
         moved = self.moves @ shares_of(index, self.moves.shape[1]).to(self.moves)
-        shifts = (self.factor @ noise + moved).view(sum(len(c.values) for c in corrections), -1)
         before = [correction.values for correction in corrections]
+        shifts = self._noise(which) + moved.view(-1, GRID)
         values = torch.cat([v.to(shifts) for v in before]) + shifts
         if len(self.edges):
-            values[self.edge_rows] = self.edges[index % len(self.edges)][:, None]
+            values[self.weight_rows] += self.weights[which]
+            values[self.edge_rows] = self.edges[which][:, None]
         for correction, block in zip(corrections, values.split([len(v) for v in before]), strict=True):
             correction.values = block.to(correction.values)
         try:
@@ -135,12 +180,36 @@ class FunctionPosterior(nn.Module):
             {path: torch.tensor([next(rows) for _ in p.params.names]) for path, p in functions.parts.items()}
         )
 
-    def _keep_edges(self, model: Model, functions: Functions, batches: Sequence[Batch]) -> None:
-        drawn = edge_draws(model, batches, _EDGES) if isinstance(model, MixtureModel) else {}
-        rows = [i for i, (path, name) in enumerate(functions.names) if path == "ends" and name in drawn]
-        columns = [drawn[functions.names[row][1]] - torch.cat(functions.networks)[row, 0] for row in rows]
-        self.edges = torch.stack(columns, -1).float() if columns else self.factor.new_zeros(0, 0)
-        self.edge_rows = torch.tensor(rows, dtype=torch.long)
+    def _keep_edges(self, functions: Functions, drawn: EdgeDraws) -> None:
+        rows = {name: row for row, (path, name) in enumerate(functions.names) if path in ("ends", "weights")}
+        networks = torch.cat(functions.networks)
+        edges = {rows[name]: values - networks[rows[name], 0] for name, values in drawn.edges.items()}
+        moved = {
+            rows[n]: by + self._better_known(rows[n], drawn.more[n]) for n, by in drawn.weights.items() if n in rows
+        }
+        self.edge_rows, self.weight_rows = (torch.tensor(list(x), dtype=torch.long) for x in (edges, moved))
+        self.edges = torch.stack(list(edges.values()), -1).float() if edges else self.factor.new_zeros(0, 0)
+        self.weights = self.factor.new_zeros(len(self.edges), len(moved), functions.size)
+        for column, values in enumerate(moved.values()):
+            self.weights[:, column] = values.float()
+
+    def _better_known(self, row: int, more: Tensor) -> Tensor:
+        """What each draw of a function changes by when the stars say so much more of it about the nodes, (S, G).
+
+        A draw x of a normal law of mean zero and covariance C becomes one that knows, with the information d, of a
+        value of zero by :math:`x - C (C + d^{-1})^{-1} (x + d^{-1/2} e)`, e of independent normal numbers (Matheron's
+        rule; Wilson et al. 2020, equation 12).
+        """
+        factor = self.factor.view(-1, more.shape[1], self.factor.shape[1])[row].double()
+        covariance, out = factor @ factor.T, torch.zeros_like(more)
+        noise = torch.randn(more.shape, dtype=more.dtype, generator=torch.Generator().manual_seed(_SEED + row))
+        for index, information in enumerate(more):
+            at = (information * covariance.diagonal() > _NEXT_TO_NOTHING).nonzero()[:, 0]
+            if len(at):
+                error = information[at].rsqrt()
+                off = self._noise(index)[row, at].double() + error * noise[index, at]
+                out[index] = -covariance[:, at] @ torch.linalg.solve(covariance[at][:, at] + error.square().diag(), off)
+        return out
 
     def _set_kernels(self, kernels: dict[str, Tensor]) -> None:
         self.kernels = nn.Module()
@@ -148,8 +217,11 @@ class FunctionPosterior(nn.Module):
             self.kernels.register_buffer(without_dots(path), rows)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
-        """Load the state of a posterior of any networks."""
-        for name in ("factor", "moves", "edges", "edge_rows"):
+        """Load the state of a posterior of any networks; in older ones no weights moved with the edges."""
+        edges = state_dict.get(f"{prefix}edges", self.edges)
+        state_dict.setdefault(f"{prefix}weights", edges.new_zeros(len(edges), 0, GRID))
+        state_dict.setdefault(f"{prefix}weight_rows", self.weight_rows[:0])
+        for name in ("factor", "moves", "edges", "edge_rows", "weights", "weight_rows"):
             if f"{prefix}{name}" in state_dict:
                 setattr(self, name, torch.zeros_like(state_dict[f"{prefix}{name}"], device=self.factor.device))
         below = f"{prefix}kernels."
