@@ -122,6 +122,36 @@ def test_draws_restore_the_functions_and_repeat():
     torch.testing.assert_close(dict(model.state_dict()), dict(before), rtol=0, atol=0, equal_nan=True)
 
 
+def test_noise_becomes_that_of_a_function_of_which_the_stars_say_more():
+    """Its covariance is the inverse of the precision with the information added."""
+    _, posterior = fitted(symmetric())
+    size = posterior.factor.shape[0] // 2
+    more = torch.zeros(512, size, dtype=torch.float64)
+    more[:, 80:90], more[:, 150] = 2.0, 30.0
+    before = torch.stack([posterior._noise(i)[0] for i in range(512)]).double()
+    after = before + posterior._better_known(0, more)
+    factor = posterior.factor[:size].double()
+    covariance = factor @ factor.T
+    known = torch.eye(size, dtype=torch.float64) + more[0][:, None] * covariance
+    expected = covariance @ torch.linalg.inv(known)
+    some = [20, 60, 85, 110, 150, 199]
+    scale = expected.diagonal()[some].sqrt()
+    assert (covariance.diagonal()[[85, 150]] > 2 * expected.diagonal()[[85, 150]]).all()
+    torch.testing.assert_close(after.std(0)[some] / scale, torch.ones(6, dtype=torch.float64), atol=0.1, rtol=0)
+    off = (after.T.cov() - expected)[some][:, some] / scale / scale[:, None]
+    assert off.abs().max() < 0.22  # of 512 draws, five standard deviations
+    assert (posterior._better_known(0, torch.zeros(3, size)) == 0).all()
+
+
+def test_an_older_state_has_no_weights_that_move_with_edges():
+    posterior, again = FunctionPosterior(), FunctionPosterior()
+    posterior.edges, posterior.edge_rows = torch.randn(5, 1), torch.tensor([1])
+    state = {name: values for name, values in state_of(posterior).items() if "weight" not in name}
+    again.load_state_dict(state)
+    assert again.weights.shape == (5, 0, Functions(normal(), [Batch(phi2_at(0.0))]).size)
+    assert torch.equal(again.edges, posterior.edges)
+
+
 def test_a_model_built_anew_takes_top_and_draws_from_their_state():
     data = symmetric()
     model, posterior = fitted(data)
