@@ -25,6 +25,7 @@ from stream_mapper.nn import GridFunction
 from stream_mapper.utils import with_dots, without_dots
 
 _OVER = 8  # draws over which the information is averaged
+_NEARBY = 0.5  # how far from the middle they may be: where nearly no posterior is, the stars say much against it
 _EDGES = 512  # draws of them that are kept
 _NEXT_TO_NOTHING = 1e-3  # information, over what there is, that changes no draw
 _SEED = 1 << 41  # where the seeds of their noise begin, away from those of the functions and the copies
@@ -36,9 +37,11 @@ class FunctionPosterior(nn.Module):
     With :math:`K = R R^T` the covariance of the Gaussian process prior of the functions on a grid (see
     :class:`stream_mapper.inference.kernels.Kernel`) and H the information of the stars (see
     :func:`stream_mapper.inference.expansion.expand`), their covariance is
-    :math:`(K^{-1} + H)^{-1} = R (1 + R^T H R)^{-1} R^T`. H is the mean over draws of the functions: the normal law
-    nearest to a posterior has its mean curvature (Opper & Archambeau 2009, equation 7), and squared scores, too small
-    at the top, for the functions there follow the stars, are right on average over the posterior.
+    :math:`(K^{-1} + H)^{-1} = R (1 + R^T H R)^{-1} R^T`. H is the mean over draws of the functions near the middle: the
+    normal law nearest to a posterior has its mean curvature (Opper & Archambeau 2009, equation 7), and squared scores,
+    too small at the top, for the functions there follow the stars, are right on average over the posterior. Further
+    than 0.5 from the middle, before the bounds, no draw goes for this: the stars say much against what is nearly
+    excluded, and a width that is hardly known would seem to be known well.
 
     A draw adds one function to each network's output, before the bounds. Where densities were trained again on
     resampled stars, the functions move with each copy, by one step of Newton's; a draw has its share of these, as of
@@ -124,6 +127,7 @@ class FunctionPosterior(nn.Module):
         for index in range(_OVER // 2):
             noise = self._noise(index).double().cpu()
             noise[edges] = 0
+            noise = noise.clamp(-_NEARBY, _NEARBY)
             for sign in (-1, 1):
                 functions.set(middle + sign * noise)
                 each.append(expand(model, functions, batches, nearby))
