@@ -186,6 +186,14 @@ def test_the_prior_makes_places_about_as_likely_anywhere():
     np.testing.assert_allclose(np.quantile(shares, [0.1, 0.25, 0.5, 0.75, 0.9]), [0.1, 0.25, 0.5, 0.75, 0.9], atol=0.05)
 
 
+def test_without_stars_the_posterior_of_an_edge_is_even_too():
+    model, nothing = ended({"stream": sml.Ends(**BOTH)}), phi2_at()
+    posterior = FunctionPosterior()
+    posterior.fit(model, [Batch(nothing)])
+    assert posterior.edges.shape == (512, 4)
+    assert torch.equal(posterior.edges.isfinite().all(), torch.tensor(True))
+
+
 def test_the_posterior_of_an_edge_without_stars_is_even_within_its_interval():
     """The logit of an even law is logistic."""
     model = ended({"stream": sml.Ends(begin=(-30.0, -10.0))})

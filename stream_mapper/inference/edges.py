@@ -50,9 +50,9 @@ class Edge(NamedTuple):
         return self.place.rpartition(".")[0]
 
     def ln_shares(self, at: Tensor, places: Tensor, ln_widths: Tensor) -> Tensor:
-        """Log of the share (C, N) of the weight that C edges at these places leave, at (N,)."""
+        """Log of the share of the weight that edges at these places leave at others; the arguments broadcast."""
         sign = 1.0 if self.place.endswith("begin") else -1.0
-        return logsigmoid(sign * (at - places[:, None]) / ln_widths.exp()[:, None])
+        return logsigmoid(sign * (at - places) / ln_widths.exp())
 
 
 class EdgeDraws(NamedTuple):
@@ -155,7 +155,7 @@ class _Grid(NamedTuple):
         nothing = (near.gain == -1) & (near.rest <= 1)
         for some in near.binned(nothing, _CELL * ln_widths[0].exp().item()).split(_AT_ONCE):
             for j, ln_width in enumerate(ln_widths):
-                total[:, j] += some.ln_p(self.edge.ln_shares(some.place, places, ln_width[None])) @ some.number
+                total[:, j] += some.ln_p(self.edge.ln_shares(some.place, places[:, None], ln_width)) @ some.number
         return total.flatten()
 
     def beside(self, stars: EdgeStars, weight: SmoothWeight) -> _Beside:
@@ -165,7 +165,7 @@ class _Grid(NamedTuple):
         places, ln_widths = torch.cartesian_prod(*axes).T
 
         def ln_shares(at: Tensor) -> Tensor:
-            return self.edge.ln_shares(at, places, ln_widths)
+            return self.edge.ln_shares(at, places[:, None], ln_widths[:, None])
 
         best = weight.best(few, ln_shares, len(places))
         return _Beside(axes, best._replace(ln_p=best.ln_p - few.ln_p(ln_shares(few.place)) @ few.number))
@@ -226,8 +226,7 @@ def _stars_of(model: MixtureModel, batch: Batch, edge: Edge) -> EdgeStars:
     ratio = torch.where(ratio < _NOTHING, 0.0, ratio)
     rest, rest_seen = (1 + (f * (x[:, others] - 1)).sum(-1) for x in (ratio, seen))
     at = batch.stars[model.weights.indep_coord_names[0]].double().cpu()
-    place, ln_width = (params[name].double().cpu().expand_as(at)[:1] for name in edge)
-    smooth = ln_weights[:, own] - edge.ln_shares(at, place, ln_width)[0]
+    smooth = ln_weights[:, own] - edge.ln_shares(at, *(params[name].double().cpu() for name in edge))
     return EdgeStars(at, smooth, rest, ratio[:, own] - 1, rest_seen, seen[:, own] - 1, torch.ones_like(at))
 
 
