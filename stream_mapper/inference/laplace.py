@@ -222,9 +222,10 @@ class FunctionPosterior(nn.Module):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         """Load the state of a posterior of any networks; in older ones no weights moved with the edges."""
-        edges = state_dict.get(f"{prefix}edges", self.edges)
-        state_dict.setdefault(f"{prefix}weights", edges.new_zeros(len(edges), 0, GRID))
-        state_dict.setdefault(f"{prefix}weight_rows", self.weight_rows[:0])
+        if not any(f"{prefix}{name}" in state_dict for name in ("weights", "weight_rows")):
+            edges = state_dict.get(f"{prefix}edges", self.edges)
+            state_dict[f"{prefix}weights"] = edges.new_zeros(len(edges), 0, GRID)
+            state_dict[f"{prefix}weight_rows"] = self.weight_rows[:0]
         for name in ("factor", "moves", "edges", "edge_rows", "weights", "weight_rows"):
             if f"{prefix}{name}" in state_dict:
                 setattr(self, name, torch.zeros_like(state_dict[f"{prefix}{name}"], device=self.factor.device))

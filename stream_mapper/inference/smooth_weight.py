@@ -20,7 +20,8 @@ from torch import Tensor
 from stream_mapper.nn import grid_position
 
 _STEPS = 12  # of Newton's at most
-_ENOUGH = 0.01  # a gain in nats not worth another step
+_ENOUGH = 0.02  # a gain in nats not worth another step
+_AS_GOOD_AS_NOTHING = 15.0  # nats by which the likelihood of an edge is below the best
 _MOST = 0.999  # weight of a component
 _SLIGHT = 0.01  # variance of the output about a node that is left out
 _NEIGHBOURHOOD = 0.015  # of the range
@@ -170,7 +171,8 @@ class SmoothWeight:
             z, size = torch.where(better, moved, z), torch.where(better, size, 0.5 * size)
             gradient, information = (torch.where(better, a, b) for a, b in zip(after[1:], now[1:], strict=True))
             now = _Slopes(torch.where(gain > 0, after.ln_p, now.ln_p), gradient, information)
-            if gain.max() < _ENOUGH:
+            near = now.ln_p > now.ln_p.max() - _AS_GOOD_AS_NOTHING
+            if gain[near].max() < _ENOUGH:
                 break
         volume = self._root_of_precision(now).diagonal(dim1=-2, dim2=-1).log().sum(-1)
         return Best(now.ln_p - 0.5 * z.square().sum(-1) - volume, (z - self.start) @ self.root.T, now.information)
