@@ -227,6 +227,7 @@ def _read(name: str) -> Config:
     config = yaml.safe_load((ROOT / "experiments" / name / "config.yaml").read_text())
     config["data"].pop("simulator")
     config["trainer"]["max_epochs"] = EPOCHS
+    config["background"].pop("max_epochs")  # as many as its steps take
     config["results"] = {"draws": 2, "track_draws": 2}
     return config
 
