@@ -57,7 +57,7 @@ def test_the_weight_falls_off_as_a_logistic_function(dtype):
     place(model, **edges())
     phi1 = np.linspace(-45, 50, 400)
     expected = 0.3 * expit((phi1 + 20) / 0.1) * expit((30 - phi1) / 1.0)
-    params = model.to(dtype)(Data({"phi1": torch.tensor(phi1, dtype=torch.float64)}))
+    params = model.to(dtype)(Data({"phi1": torch.tensor(phi1, dtype=dtype)}))
     np.testing.assert_allclose(params["stream.ln-weight"].detach().exp(), expected, rtol=2e-3, atol=1e-30)
     np.testing.assert_allclose(params["background.ln-weight"].detach().exp(), 1 - expected, rtol=1e-4)
 
@@ -190,8 +190,13 @@ def test_without_stars_the_posterior_of_an_edge_is_even_too():
     model, nothing = ended({"stream": sml.Ends(**BOTH)}), phi2_at()
     posterior = FunctionPosterior()
     posterior.fit(model, [Batch(nothing)])
-    assert posterior.edges.shape == (512, 4)
-    assert torch.equal(posterior.edges.isfinite().all(), torch.tensor(True))
+    with torch.no_grad():
+        drawn = []
+        for index in range(512):
+            with posterior.draw(model, index):
+                drawn.append(model(phi2_at(0.0))["stream.begin"].item())
+    shares = (np.array(drawn) + 30) / 20
+    np.testing.assert_allclose(np.quantile(shares, [0.1, 0.5, 0.9]), [0.1, 0.5, 0.9], atol=0.06)
 
 
 def test_the_posterior_of_an_edge_without_stars_is_even_within_its_interval():
@@ -272,7 +277,7 @@ def test_the_likelihood_of_an_edge_is_that_of_the_model_with_it(side, unjudged):
         with torch.no_grad():
             direct.append(model.ln_likelihood(model(stars), stars).sum())
     direct = torch.stack(direct)
-    torch.testing.assert_close(of_grid[some] - of_grid[some[0]], direct - direct[0], atol=0.05, rtol=0)
+    torch.testing.assert_close(of_grid[some] - of_grid[some[0]], direct - direct[0], atol=0.02, rtol=0)
     assert (direct - direct[0]).abs().max() > 10
 
 
