@@ -107,7 +107,8 @@ class FunctionPosterior(nn.Module):
             centre(model, batches, kernels, of_top)
             self._spread(prior.precision(of_top.without(edges)), root)
             self._keep(functions, kernels)
-            precision = prior.precision(self._mean_information(model, functions, batches, of_top).without(edges))
+            information = self._mean_information(model, functions, batches, of_top, edges)
+            precision = prior.precision(information.without(edges))
             self._spread(precision, root)
             moves = [root @ torch.cholesky_solve(root.T @ pull.flatten()[:, None], precision) for pull in pulls]
             self.moves = torch.cat([root.new_zeros(len(root), 0), *moves], -1).float()
@@ -119,14 +120,13 @@ class FunctionPosterior(nn.Module):
         self.factor = torch.linalg.solve_triangular(precision, root.T, upper=False).T.float()
 
     def _mean_information(
-        self, model: Model, functions: Functions, batches: Sequence[Batch], nearby: Expansion
+        self, model: Model, functions: Functions, batches: Sequence[Batch], nearby: Expansion, fixed: list[int]
     ) -> Expansion:
-        """What the stars say of the functions, on average over draws of them with the edges as fitted."""
-        edges = rows_of_edges(model, functions)
+        """What the stars say of the functions, on average over draws of all but some rows."""
         middle, each = functions.values(), []
         for index in range(_OVER // 2):
             noise = self._noise(index).double().cpu()
-            noise[edges] = 0
+            noise[fixed] = 0
             noise = noise.clamp(-_NEARBY, _NEARBY)
             for sign in (-1, 1):
                 functions.set(middle + sign * noise)
