@@ -160,9 +160,9 @@ def test_every_public_name_is_in_the_api():
 
 
 def _names_of(module, members):
-    """The names of an automodule: those listed, or those that the module gives, or all public ones."""
+    """The names of an automodule: those listed, or those that the module gives, or all public ones of its own."""
     made = importlib.import_module(module)
-    public = [name for name in vars(made) if not name.startswith("_")]
+    public = [name for name in vars(made) if not name.startswith("_") and _is_own(made, name)]
     return [one.strip() for one in members.split(",") if one.strip()] or getattr(made, "__all__", public)
 
 

@@ -113,9 +113,9 @@ def _of_moc(path: Path) -> IsSeen:
 
 def _of_map(path: Path, header: Any, table: Any, ordering: str, threshold: float) -> IsSeen:
     try:
-        from cdshealpix import nested, ring  # noqa: PLC0415 (mocpy needs it, too)
+        from cdshealpix import nested, ring  # noqa: PLC0415
     except ImportError as error:
-        raise InputError(f"{path}: a HEALPix map is read with cdshealpix, which mocpy brings: {_EXTRA}.") from error
+        raise InputError(f"{path}: a HEALPix map is read with cdshealpix: {_EXTRA}.") from error
     nside = header.get("NSIDE", 0)
     if not isinstance(nside, int) or nside < 1 or (ordering != "RING" and nside & (nside - 1)):
         raise InputError(f"{path}: a HEALPix map says its NSIDE, a power of two if nested; found {nside}.")
