@@ -570,3 +570,23 @@ def test_the_slope_in_the_tilt_equals_finite_differences(ln_mean):
         slope = torch.autograd.grad(value.sum(), tilt)[0]
         up, down = (ln_mean(middle, width, tilt.detach() + step) for step in (1e-5, -1e-5))
         torch.testing.assert_close(slope, (up - down) / 2e-5, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_window_that_holds_all_of_a_law_is_left_out_without_a_trace(dtype):
+    """Only without derivatives, and beside windows that cut: scipy's is the reference for both."""
+    loc = torch.tensor([0.0, 0.0, -4.9, 5.5, 80.0, 0.0], dtype=dtype)
+    scale = torch.tensor([0.5, 3.0, 0.1, 1.0, 2.0, 0.87], dtype=dtype)
+    law = TruncatedNormal(loc, scale, torch.full_like(loc, -5.0), torch.full_like(loc, 5.0))
+    value = torch.tensor([0.3, -4.0, -4.95, 4.9, 4.99, 4.0], dtype=dtype)
+    with torch.no_grad():
+        found = law.log_prob(value)
+    with torch.enable_grad():
+        torch.testing.assert_close(
+            found, law.log_prob(value), rtol=4 * torch.finfo(dtype).eps, atol=4 * torch.finfo(dtype).eps
+        )
+    a, b = ((edge - loc.double()) / scale.double() for edge in (-5.0, 5.0))
+    expected = stats.truncnorm(a.numpy(), b.numpy(), loc.double().numpy(), scale.double().numpy()).logpdf(value)
+    np.testing.assert_allclose(
+        found, expected, rtol=1e-12 if dtype == torch.float64 else 2e-6, atol=4 * torch.finfo(dtype).eps
+    )
