@@ -210,11 +210,11 @@ class MixtureModel(ComponentModel):
         A star outside the window belongs to the component called "background"; without one, a star that no component
         allows belongs evenly to all.
         """
-        joint = self.ln_joint(params, data, known)
-        nowhere = joint.isneginf().all(-1, keepdim=True)
+        joint = self.ln_joint(params, data, known).T.contiguous()  # rows as short as the components are few are slow
+        nowhere = joint.isneginf().all(0)
         if BACKGROUND in self.components:
-            nowhere = nowhere | ~self.in_window(data)[:, None]
-        return torch.where(nowhere, self._outside(joint), torch.where(nowhere, 0.0, joint).softmax(-1))
+            nowhere = nowhere | ~self.in_window(data)
+        return torch.where(nowhere, self._outside(joint), torch.where(nowhere, 0.0, joint).softmax(0)).T
 
     def simulate(self, params: Params, data: Data) -> dict[str, Tensor]:
         """One draw of each coordinate for each star, (N,) by name.
@@ -227,7 +227,9 @@ class MixtureModel(ComponentModel):
         return {**chosen, "component": which[:, 0]}
 
     def _outside(self, joint: Tensor) -> Tensor:
+        """Memberships of stars that no component allows, (K, N) as the terms of the mixture."""
         names = list(self.components)
         if BACKGROUND not in names:
             return torch.full_like(joint, 1 / len(names))
-        return torch.tensor([float(name == BACKGROUND) for name in names], device=joint.device).expand_as(joint)
+        of_background = torch.tensor([float(name == BACKGROUND) for name in names], device=joint.device)
+        return of_background[:, None].expand_as(joint)
