@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,13 +26,14 @@ from stream_mapper.models.mixture import BACKGROUND, MixtureModel
 from stream_mapper.progress import progress
 from stream_mapper.quantiles import QUANTILE_NAMES
 
-Told = TypeVar("Told")
-
 _CHUNK, _CHUNK_ELSEWHERE = 16_384, 1 << 19  # stars whose densities are computed at once: what a CPU's cache holds
-_BLOCK = 16_384  # stars whose draws are in memory at once
+_BLOCK = 16_384  # stars whose parameters under all draws are in memory at once
+_AT_ONCE = 4096  # stars whose memberships under all draws are: a flow of fewer is slow
+_LARGEST = 1 << 24  # numbers that torch finds quantiles of at once
 _NEGLIGIBLE = 1e-7  # membership of a fit below which only draws that reach far may raise it
 _NO_REACH = math.log(1e-6 * REACHED)  # of the ratio of the others to the background: beside REACHED a rounding
-_LARGEST = 1 << 24  # numbers that torch finds quantiles of at once
+_FIRST = 8  # draws that every uncertain star is given
+_ALIKE = 1e-4  # range of these over which more draws tell something
 
 
 class _Chunk(NamedTuple):
@@ -62,8 +62,9 @@ def memberships(
 
     The draws are computed for the stars whose p_member they can change: those with one above 1e-7, and those that the
     draws reach (:mod:`stream_mapper.inference.reach`), and their memberships are the means over the draws: what the
-    data say of a star, whatever the functions are. Any other star has the membership of the fit's own functions, which
-    is all its quantiles too. The 90 % band is stretched to p_member where it lies beyond.
+    data say of a star, whatever the functions are. Eight draws do for a star whose memberships vary by less than 1e-4
+    over them. Any other star has the membership of the fit's own functions, which is all its quantiles too. The 90 %
+    band is stretched to p_member where it lies beyond.
 
     Arguments:
         model: The fitted mixture.
@@ -214,15 +215,29 @@ def _spread(
     model: MixtureModel, batch: Batch, draw: Draw, draws: int, resampled: Resampled | None, threads: Threads
 ) -> tuple[Tensor, Tensor]:
     """Means of the memberships over the draws, (N, K), and quantiles of p_member, (Q, N)."""
-    size = min(_BLOCK, max(1, _LARGEST // draws))
-    blocks = progress(batch.split(size), "quantiles of the memberships")
-
-    def told(p: Tensor) -> tuple[Tensor, Tensor]:
-        return p.mean(0), quantiles(p_member(model, p))
-
-    found = [pair for block in blocks for pair in _of_block(model, block, draw, draws, resampled, threads, told)]
-    means, bands = zip(*found, strict=True)
+    spread: list[tuple[Tensor, Tensor]] = []
+    for block in progress(batch.split(_BLOCK), "quantiles of the memberships"):
+        drawn = drawn_params(model, draw, range(draws), block.stars)
+        spread += threads.map(partial(_spread_of, model, block, drawn, resampled), _slices(block, draws))
+    means, bands = zip(*spread, strict=True)
     return torch.cat(means), torch.cat(bands, -1)
+
+
+def _spread_of(
+    model: MixtureModel, block: Batch, drawn: Params, resampled: Resampled | None, rows: slice
+) -> tuple[Tensor, Tensor]:
+    """The same of few stars of a block: by a few draws, and by the others where these are not alike."""
+    batch, params = with_copies(model, block[rows], resampled), _of_rows(drawn, rows)
+    draws = len(next(iter(params.values())))
+    first = _of_draws(model, batch, params, range(min(_FIRST, draws)))
+    means, bands = first.mean(0), quantiles(p_member(model, first))
+    open_ones = ((first.amax(0) - first.amin(0)).amax(-1) >= _ALIKE).nonzero()[:, 0]
+    if draws <= _FIRST or not len(open_ones):
+        return means, bands
+    others = _of_draws(model, batch[open_ones], _of_rows(params, open_ones), range(_FIRST, draws))
+    every = torch.cat([first[:, open_ones], others])
+    bands = bands.index_copy(1, open_ones, quantiles(p_member(model, every)))
+    return means.index_copy(0, open_ones, every.mean(0)), bands
 
 
 @torch.no_grad()
@@ -234,36 +249,52 @@ def drawn_memberships(
         return torch.zeros(draws, 0)
     device = next(model.parameters()).device
     with threads_on(device) as threads:
-        tell = partial(p_member, model)
-        parts = [_of_block(model, b.to(device), draw, draws, resampled, threads, tell) for b in batch.split(_BLOCK)]
-    return torch.cat([found.cpu() for part in parts for found in part], -1)
+        blocks = [
+            _drawn_of_block(model, block.to(device), draw, draws, resampled, threads) for block in batch.split(_BLOCK)
+        ]
+    return torch.cat([found.cpu() for block in blocks for found in block], -1)
 
 
-def _of_block(
-    model: MixtureModel,
-    batch: Batch,
-    draw: Draw,
-    draws: int,
-    resampled: Resampled | None,
-    threads: Threads,
-    tell: Callable[[Tensor], Told],
-) -> list[Told]:
-    """What is told of the memberships of few stars, in parts, from those of some of the stars by draw, (D, n, K)."""
-    drawn, size = drawn_params(model, draw, range(draws), batch.stars), _at_once(batch.stars.device) // draws + 1
-    known = with_copies(model, batch, resampled)  # of all at once: a flow of few stars is slow
+def _drawn_of_block(
+    model: MixtureModel, block: Batch, draw: Draw, draws: int, resampled: Resampled | None, threads: Threads
+) -> list[Tensor]:
+    """The p_member of some stars under each draw, (D, n) of n after the others."""
+    drawn = drawn_params(model, draw, range(draws), block.stars)
 
-    def found(first: int) -> Told:
-        rows = slice(first, first + size)
-        few, some = known[rows], drawn_of(known[rows], range(draws))
-        each = {name: values[:, rows] for name, values in drawn.items()}
-        some = Batch(some.stars, some.known.with_frozen(_of_draws(model, each, few)))
+    def found(rows: slice) -> Tensor:
+        batch = with_copies(model, block[rows], resampled)
+        return p_member(model, _of_draws(model, batch, _of_rows(drawn, rows), range(draws)))
+
+    return list(threads.map(found, _slices(block, draws)))
+
+
+def _slices(block: Batch, draws: int) -> list[slice]:
+    """Which stars of a block are taken at once under all draws: what a thread does, elsewhere than on a CPU many."""
+    size = min(_AT_ONCE if sync_is_cheap(block.stars.device) else _BLOCK, max(1, _LARGEST // draws))
+    return [slice(first, first + size) for first in range(0, len(block), size)]
+
+
+def _of_rows(params: Params, rows: slice | Tensor) -> Params:
+    """Parameters by draw, (D, N), of some stars."""
+    return {name: values[:, rows] for name, values in params.items()}
+
+
+def _of_draws(model: MixtureModel, batch: Batch, drawn: Params, indices: range) -> Tensor:
+    """Memberships (D, N, K) of stars by those of their draws, whose parameters are (all draws, N)."""
+    size = max(1, _at_once(batch.stars.device) // len(indices))
+    places = [slice(first, first + size) for first in range(0, len(batch), size)]
+
+    def found(rows: slice) -> Tensor:
+        few, some = batch[rows], drawn_of(batch[rows], indices)
+        each = {name: values[indices.start : indices.stop] for name, values in _of_rows(drawn, rows).items()}
+        some = Batch(some.stars, some.known.with_frozen(_quick_densities(model, each, few)))
         params = {name: values.flatten() for name, values in each.items()}
-        return tell(model.membership(params, some.stars, some.known).view(draws, len(few), -1))
+        return model.membership(params, some.stars, some.known).view(len(indices), len(few), -1)
 
-    return list(threads.map(found, range(0, len(batch), size)))
+    return torch.cat([found(rows) for rows in places], 1)
 
 
-def _of_draws(model: MixtureModel, params: Params, batch: Batch) -> dict[str, Tensor]:
+def _quick_densities(model: MixtureModel, params: Params, batch: Batch) -> dict[str, Tensor]:
     """Densities of the N stars under D draws of the parameters, (D, N), that are quicker for all draws at once, (D N,).
 
     Zero where the component they are of is skipped.
