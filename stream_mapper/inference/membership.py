@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -25,6 +26,8 @@ from stream_mapper.models.known import Batch, KnownDensities
 from stream_mapper.models.mixture import BACKGROUND, MixtureModel
 from stream_mapper.progress import progress
 from stream_mapper.quantiles import QUANTILE_NAMES
+
+Told = TypeVar("Told")
 
 _CHUNK, _CHUNK_ELSEWHERE = 16_384, 1 << 19  # stars whose densities are computed at once: what a CPU's cache holds
 _BLOCK = 16_384  # stars whose parameters under all draws are in memory at once
@@ -215,19 +218,14 @@ def _spread(
     model: MixtureModel, batch: Batch, draw: Draw, draws: int, resampled: Resampled | None, threads: Threads
 ) -> tuple[Tensor, Tensor]:
     """Means of the memberships over the draws, (N, K), and quantiles of p_member, (Q, N)."""
-    spread: list[tuple[Tensor, Tensor]] = []
-    for block in progress(batch.split(_BLOCK), "quantiles of the memberships"):
-        drawn = drawn_params(model, draw, range(draws), block.stars)
-        spread += threads.map(partial(_spread_of, model, block, drawn, resampled), _slices(block, draws))
+    blocks, tell = progress(batch.split(_BLOCK), "quantiles of the memberships"), partial(_spread_of, model)
+    spread = [pair for block in blocks for pair in _told(model, block, draw, draws, resampled, threads, tell)]
     means, bands = zip(*spread, strict=True)
     return torch.cat(means), torch.cat(bands, -1)
 
 
-def _spread_of(
-    model: MixtureModel, block: Batch, drawn: Params, resampled: Resampled | None, rows: slice
-) -> tuple[Tensor, Tensor]:
-    """The same of few stars of a block: by a few draws, and by the others where these are not alike."""
-    batch, params = with_copies(model, block[rows], resampled), _of_rows(drawn, rows)
+def _spread_of(model: MixtureModel, batch: Batch, params: Params) -> tuple[Tensor, Tensor]:
+    """The same of few stars: by a few of their draws, and by the others where these are not alike."""
     draws = len(next(iter(params.values())))
     first = _of_draws(model, batch, params, range(min(_FIRST, draws)))
     means, bands = first.mean(0), quantiles(p_member(model, first))
@@ -248,30 +246,36 @@ def drawn_memberships(
     if not len(batch):
         return torch.zeros(draws, 0)
     device = next(model.parameters()).device
+    tell = lambda some, params: p_member(model, _of_draws(model, some, params, range(draws)))  # noqa: E731
     with threads_on(device) as threads:
-        blocks = [
-            _drawn_of_block(model, block.to(device), draw, draws, resampled, threads) for block in batch.split(_BLOCK)
-        ]
-    return torch.cat([found.cpu() for block in blocks for found in block], -1)
+        parts = [_told(model, b.to(device), draw, draws, resampled, threads, tell) for b in batch.split(_BLOCK)]
+    return torch.cat([found.cpu() for part in parts for found in part], -1)
 
 
-def _drawn_of_block(
-    model: MixtureModel, block: Batch, draw: Draw, draws: int, resampled: Resampled | None, threads: Threads
-) -> list[Tensor]:
-    """The p_member of some stars under each draw, (D, n) of n after the others."""
+def _told(
+    model: MixtureModel,
+    block: Batch,
+    draw: Draw,
+    draws: int,
+    resampled: Resampled | None,
+    threads: Threads,
+    tell: Callable[[Batch, Params], Told],
+) -> list[Told]:
+    """What is told of stars, with the copies of their densities, and of their parameters (D, n); some in each thread.
+
+    Elsewhere than on a CPU many are taken at once.
+    """
     drawn = drawn_params(model, draw, range(draws), block.stars)
-
-    def found(rows: slice) -> Tensor:
-        batch = with_copies(model, block[rows], resampled)
-        return p_member(model, _of_draws(model, batch, _of_rows(drawn, rows), range(draws)))
-
-    return list(threads.map(found, _slices(block, draws)))
-
-
-def _slices(block: Batch, draws: int) -> list[slice]:
-    """Which stars of a block are taken at once under all draws: what a thread does, elsewhere than on a CPU many."""
     size = min(_AT_ONCE if sync_is_cheap(block.stars.device) else _BLOCK, max(1, _LARGEST // draws))
-    return [slice(first, first + size) for first in range(0, len(block), size)]
+
+    def found(rows: slice) -> Told:
+        return tell(with_copies(model, block[rows], resampled), _of_rows(drawn, rows))
+
+    return list(threads.map(found, _slices(len(block), size)))
+
+
+def _slices(count: int, size: int) -> list[slice]:
+    return [slice(first, first + size) for first in range(0, count, size)]
 
 
 def _of_rows(params: Params, rows: slice | Tensor) -> Params:
@@ -282,7 +286,6 @@ def _of_rows(params: Params, rows: slice | Tensor) -> Params:
 def _of_draws(model: MixtureModel, batch: Batch, drawn: Params, indices: range) -> Tensor:
     """Memberships (D, N, K) of stars by those of their draws, whose parameters are (all draws, N)."""
     size = max(1, _at_once(batch.stars.device) // len(indices))
-    places = [slice(first, first + size) for first in range(0, len(batch), size)]
 
     def found(rows: slice) -> Tensor:
         few, some = batch[rows], drawn_of(batch[rows], indices)
@@ -291,7 +294,7 @@ def _of_draws(model: MixtureModel, batch: Batch, drawn: Params, indices: range) 
         params = {name: values.flatten() for name, values in each.items()}
         return model.membership(params, some.stars, some.known).view(len(indices), len(few), -1)
 
-    return torch.cat([found(rows) for rows in places], 1)
+    return torch.cat([found(rows) for rows in _slices(len(batch), size)], 1)
 
 
 def _quick_densities(model: MixtureModel, params: Params, batch: Batch) -> dict[str, Tensor]:
