@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from common import FIT, options, peak_memory, report
 
 import stream_mapper as sml
@@ -38,13 +39,13 @@ def write_stars(path: Path, count: int, without: tuple[str, ...]) -> None:
             writer.write_table(pa.table({**numbers, **{n: v[rows] for n, v in columns.items()}}))
 
 
-def parts(checkpoint: str, path: Path) -> dict[str, float]:
+def parts(checkpoint: str, path: Path, device: torch.device) -> dict[str, float]:
     """Seconds of reading, of the flows, of the memberships without draws, and of those with them."""
-    fit = sml.load(checkpoint)
+    fit = sml.load(checkpoint).to(device)
     clock = [time.perf_counter()]
     stars = fit.annotation.read(read_table(path), str(path))
     clock.append(time.perf_counter())
-    known = known_densities(fit.model, stars)
+    known = known_densities(fit.model, stars, device)
     clock.append(time.perf_counter())
     fit.membership_columns(stars, 0, known)
     clock.append(time.perf_counter())
@@ -65,11 +66,12 @@ def main() -> None:
         found = {"stars": asked.stars, "seconds": {}}
         for label, draws in (("predict", _DRAWS), ("predict without draws", 0)):
             start = time.perf_counter()
-            predict(asked.checkpoint, str(path), str(output), draws=draws, processes=asked.processes)
+            device = str(asked.device)
+            predict(asked.checkpoint, str(path), str(output), draws=draws, processes=asked.processes, device=device)
             found["seconds"][label] = time.perf_counter() - start
         found["peak_memory"] = peak_memory(asked.device)
         if asked.stars <= _IN_MEMORY:
-            found["seconds"] |= parts(asked.checkpoint, path)
+            found["seconds"] |= parts(asked.checkpoint, path, asked.device)
     report(found)
 
 
