@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from stream_mapper.inference.ascent import Prior, ln_likelihood
-from stream_mapper.inference.expansion import Expansion, Places, expand, places_of, stacked
+from stream_mapper.inference.expansion import Expansion, Places, expand, stacked
 from stream_mapper.inference.functions import Functions
 from stream_mapper.inference.kernels import Kernel
 from stream_mapper.inference.scores import evaluating, hooked, star_scores
@@ -107,36 +107,53 @@ class _Posterior:
         value = ln_likelihood(self.model, self.batches) - 0.5 * z.square().sum().item()
         if not math.isfinite(value):
             return _FAR, torch.zeros_like(z)
-        expansion = expand(self.model, self.functions, self.batches, nearby)
+        telling: list[_Telling] = []
+        weights = [where for where, _ in nearby.lacking]
+        expansion = expand(
+            self.model,
+            self.functions,
+            self.batches,
+            nearby,
+            lambda batch, at, slopes: telling.append(_Telling.among(batch, at, slopes, weights)),
+        )
         root = self.prior.precision(expansion)
         covariance = _Covariance.of(torch.cholesky_inverse(root), self.prior.roots)
-        leverage = self._leverage(covariance, [where for where, _ in nearby.lacking])
-        rising = self.prior.pull(expansion.gradient + leverage) - z
+        rising = self.prior.pull(expansion.gradient + self._leverage(covariance, telling)) - z
         return root.diagonal().log().sum().item() - value, -rising
 
-    def _leverage(self, nearby: _Covariance, weights: Sequence[slice]) -> Tensor:
-        """Gradient of minus half the logarithm of the determinant in the functions, (F, G).
-
-        Stars that say nothing but of the weights are of no component, and are left out.
-        """
+    def _leverage(self, nearby: _Covariance, telling: Sequence[_Telling]) -> Tensor:
+        """Gradient of minus half the logarithm of the determinant in the functions, (F, G)."""
         out = nearby.same.new_zeros(len(self.functions), self.functions.size)
-        for batch in self.batches:
-            scores = star_scores(self.model, self.parts, batch)
-            slopes = stacked(self.parts, scores)
-            of_parts = slopes.clone()
-            for columns in weights:
-                of_parts[:, columns] = 0
-            rows = (of_parts.abs().amax(-1) > _LEAST).nonzero()[:, 0]
-            if len(rows):
-                at = places_of(self.functions, self.parts, scores).of(rows)
-                change = self._change(batch[rows.to(batch.stars.device)], nearby.times(at, slopes[rows]))
-                out += at.summed(change, self.functions.size)
+        for stars in telling:
+            if len(stars.batch):
+                change = self._change(stars.batch, nearby.times(stars.at, stars.slopes))
+                out += stars.at.summed(change, self.functions.size)
         return out
 
     def _change(self, batch: Batch, moved: Tensor) -> Tensor:
         """What the scores (N, F) change to first order when the functions at each star are moved by minus (N, F)."""
         lower, upper = (_scores_moved(self.model, self.parts, batch, sign * _NUDGE * moved) for sign in (-1, 1))
         return ((lower - upper) / (2 * _NUDGE)).nan_to_num(0.0, 0.0, 0.0)
+
+
+class _Telling(NamedTuple):
+    """Stars that say something of more than the weights, with their places and scores (N, F).
+
+    The others are of no component.
+    """
+
+    batch: Batch
+    at: Places
+    slopes: Tensor
+
+    @classmethod
+    def among(cls, batch: Batch, at: Places, slopes: Tensor, weights: Sequence[slice]) -> _Telling:
+        """Those among stars; the weights are these of the functions."""
+        beside = torch.ones(slopes.shape[1], dtype=torch.bool)
+        for columns in weights:
+            beside[columns] = False
+        rows = (slopes[:, beside].abs() > _LEAST).any(-1).nonzero()[:, 0]
+        return cls(batch[rows.to(batch.stars.device)], at.of(rows), slopes[rows])
 
 
 class _Covariance(NamedTuple):
@@ -160,11 +177,14 @@ class _Covariance(NamedTuple):
 
     def times(self, at: Places, slopes: Tensor) -> Tensor:
         """The covariance of the functions at N places times slopes (N, F)."""
-        near, far = (1 - at.weight)[:, None], at.weight[:, None]
-        here, there, both = self.same[at.left], self.same[at.left + 1], self.next[at.left]
-        column = slopes[..., None]
-        mixed = (both @ column + both.mT @ column)[..., 0]
-        return near.square() * (here @ column)[..., 0] + far.square() * (there @ column)[..., 0] + near * far * mixed
+        out, order = torch.empty_like(slopes), at.left.argsort()
+        for node, rows in enumerate(order.split(at.left.bincount().tolist())):
+            if len(rows):
+                own, far = slopes[rows], at.weight[rows, None]
+                here, there = own @ self.same[node], own @ self.same[node + 1]
+                both = own @ (self.next[node] + self.next[node].T)
+                out[rows] = (1 - far).square() * here + far.square() * there + (1 - far) * far * both
+        return out
 
 
 def _scores_moved(model: Model, parts: list[ParametricModel], batch: Batch, by: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -146,7 +146,13 @@ def _blocks(slopes: Tensor) -> list[tuple[Tensor, Tensor]]:
     return [(rows, columns) for rows, columns in blocks if len(rows) and len(columns)]
 
 
-def expand(model: Model, functions: Functions, batches: Sequence[Batch], nearby: Expansion | None = None) -> Expansion:
+def expand(
+    model: Model,
+    functions: Functions,
+    batches: Sequence[Batch],
+    nearby: Expansion | None = None,
+    each: Callable[[Batch, Places, Tensor], None] | None = None,
+) -> Expansion:
     """Gradient and information of the log likelihood of all stars and of the guides, about the functions as they are.
 
     The information is the sum of the outer products of the stars' scores. A place without stars of a component has next
@@ -159,6 +165,7 @@ def expand(model: Model, functions: Functions, batches: Sequence[Batch], nearby:
         batches: All the training stars.
         nearby: An expansion of the same about other values not far off, of which what the weights' scores lack is taken
             over: to find it takes a third of the time.
+        each: Is told of stars, with their places and the derivatives of each in all functions, (N, F).
     """
     out = Expansion.zero(len(functions), functions.size)
     parts = list(functions.parts.values())
@@ -168,6 +175,8 @@ def expand(model: Model, functions: Functions, batches: Sequence[Batch], nearby:
         scores = star_scores(model, parts, chunk)
         at, slopes = places_of(functions, parts, scores), stacked(parts, scores)
         out.add(at, slopes, slopes)
+        if each is not None:
+            each(chunk, at, slopes)
         for where, values in out.lacking:
             out.add_diagonal(at, where, values[i])
     for residuals, scores in _guides(model, parts):
