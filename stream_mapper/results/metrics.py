@@ -9,12 +9,6 @@ import numpy as np
 import torch
 from astropy.table import Table
 from numpy.typing import NDArray
-from torchmetrics.functional.classification import (
-    binary_average_precision,
-    binary_calibration_error,
-    binary_precision,
-    binary_recall,
-)
 
 from stream_mapper.data import Data
 from stream_mapper.models.base import Model
@@ -75,16 +69,18 @@ def truth_metrics(table: Table, subsets: Mapping[str, Array] | None = None) -> d
 
 
 def _classification(p: Any, member: torch.Tensor, prefix: str) -> dict[str, float]:
+    from torchmetrics.functional import classification as measure  # noqa: PLC0415 (with scipy.signal it takes a while)
+
     scores = torch.from_numpy(np.asarray(p, dtype=np.float64))
     likely = scores > _LIKELY
     values = {
-        "completeness": binary_recall(scores, member, threshold=_CUT),
-        "purity": binary_precision(scores, member, threshold=_CUT),
+        "completeness": measure.binary_recall(scores, member, threshold=_CUT),
+        "purity": measure.binary_precision(scores, member, threshold=_CUT),
         "false_positives": ((scores > _CUT) & (member == 0)).sum(),
-        "average_precision": binary_average_precision(scores, member),
+        "average_precision": measure.binary_average_precision(scores, member),
     }
     if likely.any():
-        values["calibration_error"] = binary_calibration_error(scores[likely], member[likely])
+        values["calibration_error"] = measure.binary_calibration_error(scores[likely], member[likely])
     return {prefix + name: value.item() for name, value in values.items()}
 
 
