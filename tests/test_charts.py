@@ -244,7 +244,7 @@ def test_messages_of_a_fit_go_to_the_folder_of_its_stream(make, fit, tmp_path, c
 
 
 REFUSED = {
-    "an unknown name": ({"streams": ["Onee"]}, r"no track 'Onee'; there are .*One-M20"),
+    "an unknown name": ({"streams": ["Onee"]}, r"no track 'Onee'; there are One"),
     "no name": ({"streams": []}, "streams: give names of galstreams, or 'all'; got none"),
     "no stars": ({"fields": None}, "give the one that says where the stars are; got none of them"),
     "two places": ({"archive": "gaia"}, "where the stars are; got fields and archive"),
@@ -254,6 +254,7 @@ REFUSED = {
     "no survey": ({"survey": "sdss_17"}, "survey 'sdss_17' is unknown; there are gaia_dr2"),
     "no isochrone": ({"isochrone": "none.cmd"}, r"isochrone: .*none\.cmd does not exist"),
     "no bands": ({"isochrone": "tox.ini"}, r"bands: say which columns of .*tox\.ini are which bands"),
+    "no archive": ({"fields": None, "archive": "gaja"}, "archive: give 'gaia', or the address of another: url 'gaja'"),
     "no process": ({"processes": 0}, "processes must be 1 or more"),
 }
 

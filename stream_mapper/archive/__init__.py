@@ -1,7 +1,7 @@
 """Stars of a field from an archive that has Gaia's: the text of queries, the jobs, the slices on disk, their union."""
 
 from stream_mapper.archive.adql import CATALOGUES, Request
-from stream_mapper.archive.archive import GAIA_ARCHIVE, Archive, Patience
+from stream_mapper.archive.archive import GAIA_ARCHIVE, Archive, Patience, check_address
 from stream_mapper.archive.field import Field, Slice
 from stream_mapper.archive.merge import merge
 from stream_mapper.archive.services import CROSSMATCHES, DATA_LAB, SPECTRA
@@ -19,5 +19,6 @@ __all__ = [
     "Request",
     "Slice",
     "WorkingFolder",
+    "check_address",
     "merge",
 ]

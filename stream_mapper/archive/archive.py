@@ -64,6 +64,13 @@ class Patience:
         raise AssertionError("there is always an attempt")
 
 
+def check_address(url: str) -> None:
+    """Raise InputError if this is no address of a service."""
+    address = urlsplit(url)
+    if address.scheme not in ("http", "https") or not address.hostname:
+        raise InputError(f"url {url!r} is no address of a TAP service; an example is {GAIA_ARCHIVE}.")
+
+
 class Archive:
     """A TAP service.
 
@@ -76,9 +83,7 @@ class Archive:
     """
 
     def __init__(self, url: str = GAIA_ARCHIVE, patience: Patience | None = None) -> None:
-        address = urlsplit(url)
-        if address.scheme not in ("http", "https") or not address.hostname:
-            raise InputError(f"url {url!r} is no address of a TAP service; an example is {GAIA_ARCHIVE}.")
+        check_address(url)
         self.url, self.patience = url.rstrip("/"), patience or Patience()
         pyvo, http = _pyvo("pyvo"), _pyvo("stream_mapper.archive.session")
         self._failures, self._session = http.failures, http.Session(self.patience.timeout)

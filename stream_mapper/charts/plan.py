@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from stream_mapper import __version__
+from stream_mapper.archive import check_address
 from stream_mapper.catalog import is_hats, replace_file
 from stream_mapper.catalog.files import FORMATS, stamp
 from stream_mapper.catalog.sky.library import PREFIX, Entry, Library, plain
@@ -115,6 +116,8 @@ def made_plan(
         found = " and ".join(given) or "none of them"
         raise InputError(f"catalogue, fields, archive: give the one that says where the stars are; got {found}.")
     check_catalogue(places["catalogue"])
+    if places["archive"] not in (None, GAIA):
+        _check_archive(places["archive"])
     entries = _entries(streams, library)
     tables = {} if fields is None else _tables(Path(fields), entries)
     if streams == ALL and tables:
@@ -131,6 +134,14 @@ def check_catalogue(path: str | None) -> None:
     if path is not None and not is_hats(Path(path)):
         problem = "is no HATS catalogue or collection" if Path(path).exists() else "does not exist"
         raise InputError(f"catalogue: {path} {problem}; LSDB and hats-import write one. Single tables go as fields.")
+
+
+def _check_archive(given: str) -> None:
+    """Raise InputError if no stream could be fetched from there, before the first is tried."""
+    try:
+        check_address(given)
+    except InputError as error:
+        raise InputError(f"archive: give {GAIA!r}, or the address of another: {error}") from error
 
 
 def _check_photometry(survey: str | None, isochrone: str | None, bands: Mapping[str, str] | None) -> None:
