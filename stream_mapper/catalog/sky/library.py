@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,6 +16,7 @@ PREFIX, SUMMARY, SUFFIX = "track.", ".summary.ecsv", ".ecsv"
 _WIDTHS = {"phi2": 8, "pm_phi1": 10, "pm_phi2": 12}  # places in a row of master_log.txt
 _PLACES = 13  # of the first words of a row that are used
 _LEAST_PART = 3  # letters of a part of a name that is taken for the name
+_SHOWN = 12  # names to choose from
 
 
 @dataclass(frozen=True)
@@ -99,10 +101,14 @@ class Library:
         raise InputError(f"{self.folder}: no track {name!r}; there are {', '.join(self._close(name)) or 'none'}.")
 
     def _close(self, name: str) -> Sequence[str]:
-        """Names that begin like one that is not there; if none does, the first ones."""
+        """Names that begin like one that is not there; if none does, streams spelt alike, or the first names."""
         known = sorted({name for one in self.entries for name in (one.short, one.name)})
         stem = plain(re.split(r"[-_.\s\d]", name.strip(), maxsplit=1)[0])
-        return ([other for other in known if stem and stem in plain(other)] or known)[:12]
+        streams = {plain(part): one.stream for one in self.entries for part in (one.stream, *one.stream.split("-"))}
+        alike = list(dict.fromkeys(streams[other] for other in get_close_matches(plain(name), streams)))
+        found = [other for other in known if stem and stem in plain(other)] or alike or known
+        more = len(found) - _SHOWN
+        return [*found[:_SHOWN], *([f"{more} more"] if more > 0 else [])]
 
 
 def plain(name: str) -> str:
@@ -123,7 +129,9 @@ def _installed() -> Path:
     """Folder of the tracks of the galstreams that is installed, found without importing it."""
     spec = find_spec("galstreams")
     if spec is None or not spec.submodule_search_locations:
-        raise InputError("galstreams is not installed; pip install galstreams, or give the folder of its tracks.")
+        raise InputError(
+            "galstreams is not installed; pip install galstreams, or give the folder of its tracks as tracks."
+        )
     return Path(spec.submodule_search_locations[0]) / "tracks"
 
 
