@@ -24,6 +24,7 @@ _ENTRIES = 5_000_000  # of a configuration, aliases counted each time: more is a
 _DEPTH = 200
 _SEXAGESIMAL = re.compile(r"[-+]?([1-9][0-9_]*(:[0-5]?[0-9])+|[0-9][0-9_]*(:[0-5]?[0-9])+\.[0-9_]*)$")  # of YAML 1.1
 _OCTAL = re.compile(r"[-+]?0[0-9_]+$")
+_TABLES = (b"SIMPLE  =", b"PAR1", b"\x89HDF", b"\x1f\x8b", b"PK\x03\x04", b"<?xml")  # how files of these begin
 _BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 _FLOAT = re.compile(  # as jsonargparse has it, without sexagesimals: 1e3 is a number, too
     r"""^(?:[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?
@@ -137,6 +138,8 @@ def check_text(path: Path) -> None:
     """Raise InputError if a file of configuration is no text in UTF-8, or permits itself what only a user can."""
     if not path.is_file():
         return
+    if path.read_bytes().startswith(_TABLES):
+        raise InputError(f"{path}: is a table or an archive, and no configuration, which is YAML; stars are data.path.")
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:

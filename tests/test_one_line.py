@@ -137,6 +137,7 @@ def test_a_wrong_configuration_is_one_line(text, says, tmp_path, capsys):
 ENCODED = {
     "Latin-1": ("# L\u00e9o\n".encode("latin-1"), "is in another encoding, not in UTF-8 (line 1)"),
     "UTF-16": ("bounds: null\n".encode("utf-16"), "is in UTF-16, not in UTF-8"),
+    "a table": (b"SIMPLE  =                    T\xff", "is a table or an archive, and no configuration, which is YAML"),
     "a later line": (b"bounds: null\n# \xe9\n", "(line 2)"),
 }
 
