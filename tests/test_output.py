@@ -392,6 +392,7 @@ def test_report_is_one_page_that_needs_nothing_else(run, capsys):
     verdict = json.loads((run / "metrics.json").read_text())["verdict"]
     assert f'<strong data-testid="verdict">{verdict}</strong>' in page
     checks = read_table(run / "checks.ecsv")
+    assert not any("magnitude" in (checks[name].info.description or "") for name in checks.colnames)
     assert all(message in html.unescape(own) for message in checks["message"])
     assert page.count("<tr>") > 7 + 10
 

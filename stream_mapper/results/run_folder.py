@@ -31,6 +31,7 @@ from stream_mapper.results.provenance import Facts, internal_names, with_facts
 from stream_mapper.results.residual_figures import memberships, residual_maps
 
 _TOP = 20  # best members shown in TensorBoard
+_NOT_OF_STARS = ("selection", "checks")  # tables with columns called by words of their own
 
 Page = Callable[[Mapping[str, Table]], object]
 """What writes the page of a run from its tables."""
@@ -201,7 +202,8 @@ def write_run(
     found |= {"selection": tables.cuts, "checks": tables.checks}
     for name, table in found.items():
         if table is not None:
-            write_table(with_facts(table, facts, {n: n for n in table.colnames}), folder / f"{name}.ecsv")
+            of_stars = {} if name in _NOT_OF_STARS else {n: n for n in table.colnames}
+            write_table(with_facts(table, facts, of_stars), folder / f"{name}.ecsv")
     members = _write_members(folder, tables, options)
     reading = tables.intake.reading
     write_galstreams(tables.track, reading.frame, options.name, folder, reading.columns)
