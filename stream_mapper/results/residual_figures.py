@@ -57,8 +57,9 @@ def memberships(p: Array) -> Figure:
         p: Membership of each star, (N,).
     """
     p = np.sort(p[np.isfinite(p)])
-    figure = Figure(figsize=(TWO_COLUMNS, 2.8))
-    left, right = figure.subplots(1, 2, gridspec_kw={"left": 0.1, "right": 0.97, "bottom": 0.18, "wspace": 0.3})
+    figure = Figure(figsize=(TWO_COLUMNS, 3.0))
+    edges = {"left": 0.1, "right": 0.97, "bottom": 0.17, "top": 0.82, "wspace": 0.3}  # the legend is above
+    left, right = figure.subplots(1, 2, gridspec_kw=edges)
     left.hist(p, bins=_BINS, range=(0, 1), color="0.6")
     left.set(yscale="log", xlabel="membership p", ylabel="stars in a bin")
     above = np.arange(len(p), 0, -1)
@@ -67,5 +68,5 @@ def memberships(p: Array) -> Figure:
     right.step(p, others, where="pre", color="C1", ls="--", label="of these expected not to be members")
     right.set(yscale="log", xlabel="membership p", ylabel="stars above", xlim=(0, 1))
     right.set_ylim(bottom=0.3)
-    right.legend(fontsize="small")
+    right.legend(fontsize="small", loc="lower right", bbox_to_anchor=(1, 1), frameon=False)
     return figure
