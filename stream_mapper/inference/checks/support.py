@@ -117,6 +117,11 @@ def _where(names: tuple[str, ...], known: Data, stars: Data) -> str:
     """The coordinate in which the unsupported stars stand out most, and what to do."""
     beyond = {n: ((stars[n] < known[n].min()) | (stars[n] > known[n].max())).float().mean().item() for n in names}
     name = max(beyond, key=lambda n: beyond[n])
+    if not beyond[name]:
+        return (
+            f"Their {', '.join(names)} are within the range of its training stars, where few of these are. Members "
+            "there rest on the tail of a density: train on more stars, or cut the field to where there are some"
+        )
     low, high = stars[name].aminmax()
     seen = known[name].aminmax()
     return (
