@@ -50,7 +50,7 @@ def init(
         isochrone: File of an isochrone, old and metal-poor if nothing is known; or "synthetic", for simulated stars.
             Without one the model has no photometry.
         bands: Columns of that file, by band, such as {g: PS_g, r: PS_r}.
-        phi1: First and last place of the field [deg].
+        phi1: First and last place of the field [deg], such as ``--phi1 '[-20, 10]'``.
         output: The folder; by default the name that was given, in small letters.
         tracks: Folder of galstreams' files; by default that of the installed package.
         spectra: Survey of spectra that the query joins: desi_mws. With the table that it fetches, begin anew.
@@ -75,6 +75,8 @@ def init(
         said = " that the stars have." if stars is None or there else "; the table has no two of a survey's."
         decided = replace(decided, bands=Choice(curve.bands, f"Those of the isochrone{said}"))
     plan = _plan(decided, track, settings, None if table is None else written_in(table, folder), spectra)
+    if plan.isochrone is None:
+        plan = replace(plan, reasons=decided.without_photometry().lines())
     files = [from_here(path) for path in plan.write(folder)]
     return [*plan.reasons, "", *map(str, files)]
 

@@ -183,7 +183,7 @@ def test_a_table_without_motions_or_magnitudes(tracks):
     decisions = decide("Thin", table, tracks=tracks)
     assert decisions.coordinates.value == ("phi2",)
     assert decisions.motions.value == {}
-    assert "no proper motions" in decisions.coordinates.reason
+    assert "Without proper motions" in decisions.coordinates.reason
 
 
 def field_of(seed, size, members=0, drift=(0.0, 0.0)):
@@ -450,6 +450,34 @@ def test_what_cannot_be_decided_is_refused(tracks):
         decide("Thin", survey="hst", tracks=tracks)
     with pytest.raises(InputError, match="no track 'nobody'"):
         decide("nobody", tracks=tracks)
+    for phi1 in ((20, -10), (5, 5)):
+        with pytest.raises(InputError, match=rf"phi1 is asked for from {phi1[0]} to {phi1[1]} deg; a field"):
+            decide("Thin", phi1=phi1, tracks=tracks)
+
+
+def test_a_table_that_is_no_field_of_the_stream_is_refused(tracks):
+    here = to_table(TrackMock("Near", 500, 100, tracks=tracks).simulate())
+    nowhere = here.copy()
+    nowhere["ra"] = np.nan
+    with pytest.raises(InputError, match="none of its 600 stars has a place on the sky; look at ra and dec"):
+        decide("Near", nowhere, tracks=tracks)
+    with pytest.raises(InputError, match=r"The table has 1 stars about the track, from .* to .* deg; a field is from"):
+        decide("Near", here[np.asarray(here["true_component"]) == "stream"][:1], tracks=tracks)
+    small = here.copy()
+    for name in ("pmra", "pmdec"):
+        small[name] = np.asarray(small[name]) / 1000
+    assert decide("Near", here, tracks=tracks).motions.value
+    with pytest.raises(InputError, match=r"that of the table's stars .*: none moves like the stream"):
+        decide("Near", small, tracks=tracks)
+
+
+def test_without_an_isochrone_magnitudes_are_left_out(tracks):
+    decided = decide("Near", tracks=tracks)
+    bare = decided.without_photometry()
+    assert set(decided.coordinates.value) - set(bare.coordinates.value) == {"photometry"}
+    assert set(decided.guides.value) - set(bare.guides.value) == {"distmod"}
+    assert "isochrone: {}. There is none." in bare.lines()
+    assert "coordinates: ('phi2', 'pm_phi1', 'pm_phi2'). Magnitudes say nothing without an isochrone." in bare.lines()
 
 
 def test_galstreams_own_streams():

@@ -80,6 +80,8 @@ def table_facts(table: Table, frame: SkyFrame, survey: Surveys = None, path: str
     spectra, sources[_VELOCITY] = _velocities(reader)
     columns = {name: reader.values(name, Column(source)) for name, source in sources.items() if source}
     known = {name: values[np.isfinite(values)] for name, values in columns.items()}
+    if not len(known["phi1"]):
+        raise InputError(f"{path}: none of its {len(turned)} stars has a place on the sky; look at ra and dec.")
     of = dict.fromkeys(columns, found) | {_VELOCITY: spectra}
     spelt = {name: find_column(f"{name}_err", turned.colnames, of[name]) for name in columns}
     errors = {f"{name}_err": reader.values(f"{name}_err", Column(source)) for name, source in spelt.items() if source}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from astropy.table import Table
@@ -16,6 +16,7 @@ from stream_mapper.decisions.edges import MotionCut, Strip, motion_cut
 from stream_mapper.track import Track
 
 _PLACES = 11  # guides along the field
+_PHOTOMETRY = "photometry"
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,19 @@ class Decisions:
     parallax: Choice[float | None]
     colour: Choice[tuple[str, Range] | None]
 
+    def without_photometry(self) -> Decisions:
+        """The same for a model that has no isochrone."""
+        names = tuple(name for name in self.coordinates.value if name != _PHOTOMETRY)
+        given = self.coordinates
+        said = given.reason if names == given.value else "Magnitudes say nothing without an isochrone."
+        guides = {name: widths for name, widths in self.guides.value.items() if name != "distmod"}
+        return replace(
+            self,
+            coordinates=Choice(names, said),
+            guides=Choice(guides, self.guides.reason),
+            isochrone=Choice({}, "There is none."),
+        )
+
     def lines(self) -> list[str]:
         """A line for each decision: its name, what was decided, and why."""
         chosen = [(one.name, getattr(self, one.name)) for one in fields(self)]
@@ -137,6 +151,7 @@ def decided_with_track(
     limits = light.limits(used, facts, isochrone.bands[0] if isochrone else None)
     off = sky.off_stream(stream, width.value, half.value, facts)
     stream, far, found = _Scans(facts, width.value, off.value, isochrone, limits.value).all_of(stream)
+    motion.check_seen(stream, facts)
     cut = motion_cut(facts, "motion" in stream.sources)
     known = _Known(stream, facts, used, width, half, off, limits, isochrone, found, cut)
     decisions = Decisions(

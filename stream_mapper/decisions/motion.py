@@ -12,6 +12,7 @@ from stream_mapper.decisions import spectra
 from stream_mapper.decisions.choice import Choice, Range, digits
 from stream_mapper.decisions.edges import SKY, STREAM, MotionCut, Strip
 from stream_mapper.decisions.spectra import VELOCITY
+from stream_mapper.errors import InputError
 from stream_mapper.track import Track
 
 _GUIDED = ("phi2", "pm_phi1", "pm_phi2", "distmod")
@@ -56,7 +57,7 @@ def coordinates(
     names = ("phi2", *(name for name, there in wished.items() if there))
     without = "proper motions" if not measured else "motion that is known or found, and a wrong one loses its stars"
     lacking = [*([] if motions else [without]), *([] if light else ["photometry with a known distance"])]
-    return Choice(names, f"There is no {' and no '.join(lacking)}." if lacking else "All that nearly every star has.")
+    return Choice(names, f"Without {' and without '.join(lacking)}." if lacking else "All that nearly every star has.")
 
 
 def motions(
@@ -98,6 +99,24 @@ def guides(
         halves |= {name: [_OF_PEAK] * len(found.phi1) for name in found.coordinates}
     reason = "Twice the width of the stream, within what published tracks differ by; wide where only a mean is known."
     return Choice(halves, reason)
+
+
+def check_seen(stream: KnownStream, facts: TableFacts | None) -> None:
+    """Refuse a table whose stars all move otherwise than the stream, as in another unit.
+
+    Raises:
+        InputError: If the track knows the motion, and no star of the table comes near it anywhere.
+    """
+    for name in STREAM if facts is not None and "motion" in stream.sources else ():
+        if facts is None or name not in facts.ranges:
+            continue
+        (low, high), values = facts.ranges[name], stream.track.values(name)
+        if min(values) - _MOST[name] > high or max(values) + _MOST[name] < low:
+            raise InputError(
+                f"{name} of {stream.name} is {min(values):.3g} to {max(values):.3g} mas/yr, that of the table's stars "
+                f"{low:.3g} to {high:.3g}: none moves like the stream. Look at the unit of the proper motions, and at "
+                "how the table was cut."
+            )
 
 
 def bounds(

@@ -51,7 +51,7 @@ def field(stream: KnownStream, half: float, asked: Range | None, facts: TableFac
     """The range of phi1."""
     first, last = stream.track.phi1[0], stream.track.phi1[-1]
     if asked is not None:
-        return Choice(asked, "As asked.")
+        return Choice(_ordered(asked, "phi1 is asked for"), "As asked.")
     beyond = min(max(_BEYOND * (last - first), _LEAST_BEYOND), _MOST_BEYOND)
     low, high = max(first - beyond, -180.0), min(last + beyond, 180.0)
     if facts is not None:
@@ -66,6 +66,17 @@ def field(stream: KnownStream, half: float, asked: Range | None, facts: TableFac
     rest = " and ".join(f"[{a:.4g}, {b:.4g}]" for a, b in _rest((low, high), chosen, most))
     large = f"{_AREA:.4g} deg2 have too many kinds of stars for one background"
     return Choice(chosen, f"{most:.3g} deg of {high - low:.3g}: more than {large}. Fit the rest by --phi1 '{rest}'.")
+
+
+def _ordered(phi1: Range, said: str) -> Range:
+    """A range of phi1 that is one.
+
+    Raises:
+        InputError: If it does not rise.
+    """
+    if not phi1[0] < phi1[1]:
+        raise InputError(f"{said} from {phi1[0]:g} to {phi1[1]:g} deg; a field is from a lower phi1 to a higher one.")
+    return phi1
 
 
 def _rest(whole: Range, chosen: Range, most: float) -> list[Range]:
@@ -89,7 +100,8 @@ def _field_of_table(facts: TableFacts, half: float, field: Range, stream: KnownS
             "that frame; give the table of this stream's field."
         )
     low, high = float(facts.phi1[inside].min()), float(facts.phi1[inside].max())
-    return Choice((digits(low), digits(high)), f"The table has {int(inside.sum())} stars about the track there.")
+    stars = f"The table has {int(inside.sum())} stars about the track"
+    return Choice(_ordered((digits(low), digits(high)), f"{stars},"), f"{stars} there.")
 
 
 def window(stream: KnownStream, half: Choice[float], facts: TableFacts | None) -> Choice[float | Range | Strip]:
