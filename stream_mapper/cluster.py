@@ -31,6 +31,7 @@ _one_at_a_time = Lock()
 _EVENTS = "all"  # what the scheduler calls those that are of no worker or client
 _AGAIN = 3  # times that an item is tried again whose worker has ended
 _CONNECT = 20  # seconds to wait for a scheduler
+_TRIM = "MALLOC_TRIM_THRESHOLD_"  # Dask has freed memory given back at once, so that each tensor waits for new pages
 
 
 class LostWorkersError(InputError):
@@ -223,7 +224,9 @@ def _cluster_here(processes: int) -> Iterator[LocalCluster]:
     import dask  # noqa: PLC0415 (loaded if it is needed)
 
     distributed = _distributed()
+    before = dask.config.get("distributed.nanny.pre-spawn-environ")
     settings = {
+        "distributed.nanny.pre-spawn-environ": {name: before[name] for name in before if name != _TRIM},
         "distributed.scheduler.worker-saturation": 1.0,  # a worker that ends takes one task with it
         "distributed.worker.multiprocessing-method": "spawn",
         "distributed.deploy.lost-worker-timeout": "1 day",  # of one that starts again, which may take longer than 15 s

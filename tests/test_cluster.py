@@ -37,6 +37,16 @@ def test_dask_is_not_loaded_before_it_is_needed():
     assert {"dask", "distributed", "hats", "lsdb"} & set(loaded) == set()
 
 
+def test_workers_keep_the_memory_that_they_freed():
+    """Else every tensor waits for new pages, which made two workers slower than one."""
+    pytest.importorskip("distributed")
+    names = ["MALLOC_TRIM_THRESHOLD_", "OMP_NUM_THREADS"]
+    assert list(Workers(2).results(os.environ.get, names, str)) == [
+        (names[0], os.environ.get(names[0])),
+        (names[1], "1"),
+    ]
+
+
 def test_an_item_that_ends_every_worker_is_named(monkeypatch, caplog):
     pytest.importorskip("distributed")
     monkeypatch.setattr(cluster, "_AGAIN", 1)

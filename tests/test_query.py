@@ -322,7 +322,7 @@ def test_errors_are_told_apart():
 # Against a service.
 
 FIELD = ((-10, 10), (-5, 5))
-QUICK = Patience(attempts=4, pause=0.01, timeout=1.0, job_time=30)
+QUICK = Patience(attempts=4, pause=0.01, timeout=2.0, job_time=30)
 COLUMNS = ["parallax", "phot_g_mean_mag", "phot_variable_flag"]
 
 
