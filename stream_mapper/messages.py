@@ -54,7 +54,9 @@ class _Cause:
         """What is wrong, without the place."""
         if not self.types:
             return self.text
-        return f"expected {' or '.join(sorted(set(self.types)))}; got {self.value}"
+        several = {"tuple", "list"} & set(self.types) and self.value and re.fullmatch(r"[^\[({]*,[^\[({]*", self.value)
+        advice = f"; write [{self.value}]" if several else ""
+        return f"expected {' or '.join(sorted(set(self.types)))}; got {self.value}{advice}"
 
 
 def explained(message: str, options: Iterable[str] = ()) -> str:
@@ -62,6 +64,8 @@ def explained(message: str, options: Iterable[str] = ()) -> str:
 
         >>> explained('Parser key "data.seed": Expected a int. Got value: one')
         'data.seed: expected int; got one'
+        >>> explained('Parser key "phi1": Expected a tuple. Got value: -20,10')
+        'phi1: expected tuple; got -20,10; write [-20,10]'
 
     Arguments:
         message: What the parser says, on its lines.
