@@ -146,7 +146,7 @@ def _handler(service):
             """Meet a fault that breaks the request; others are returned."""
             fault = service.fault(kind)
             if fault == "hang":
-                time.sleep(2.0)
+                time.sleep(4.0)
             if fault in ("hang", "drop"):
                 self.close_connection = True
                 self.connection.close()
