@@ -138,14 +138,14 @@ def check_text(path: Path) -> None:
     """Raise InputError if a file of configuration is no text in UTF-8, or permits itself what only a user can."""
     if not path.is_file():
         return
-    if path.read_bytes().startswith(_TABLES):
+    raw = path.read_bytes()
+    if raw.startswith(_TABLES):
         raise InputError(f"{path}: is a table or an archive, and no configuration, which is YAML; stars are data.path.")
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        start = path.read_bytes()[: error.start]
-        kind = _BOMS.get(path.read_bytes()[:2], "another encoding")
-        line = start.count(b"\n") + 1
+        kind = _BOMS.get(raw[:2], "another encoding")
+        line = raw[: error.start].count(b"\n") + 1
         raise InputError(
             f"{path}: is in {kind}, not in UTF-8 (line {line}); save it as UTF-8, such as by "
             f"iconv -f {'utf-16' if kind == 'UTF-16' else 'latin1'} -t utf-8."
