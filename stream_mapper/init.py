@@ -24,7 +24,7 @@ from stream_mapper.paths import FilePath, absolute, from_here, written_in
 from stream_mapper.shipped import STARS, write_experiment
 from stream_mapper.track import Track
 
-_PHOTOMETRY, _SYNTHETIC = "photometry", "synthetic"
+_SYNTHETIC = "synthetic"
 
 
 def init(
@@ -119,7 +119,7 @@ def _plan(decided: Decisions, track: Track, isochrone: Settings | None, table: s
         spectra=decided.spectra.value,
         joined=spectra,
         approximate=decided.approximate.value,
-        isochrone=isochrone if _PHOTOMETRY in decided.coordinates.value else None,
+        isochrone=isochrone if light.PHOTOMETRY in decided.coordinates.value else None,
         table=table,
     )
 

@@ -16,7 +16,6 @@ from stream_mapper.decisions.edges import MotionCut, Strip, motion_cut
 from stream_mapper.track import Track
 
 _PLACES = 11  # guides along the field
-_PHOTOMETRY = "photometry"
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ class Decisions:
 
     def without_photometry(self) -> Decisions:
         """The same for a model that has no isochrone."""
-        names = tuple(name for name in self.coordinates.value if name != _PHOTOMETRY)
+        names = tuple(name for name in self.coordinates.value if name != light.PHOTOMETRY)
         given = self.coordinates
         said = given.reason if names == given.value else "Magnitudes say nothing without an isochrone."
         guides = {name: widths for name, widths in self.guides.value.items() if name != "distmod"}

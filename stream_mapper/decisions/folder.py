@@ -14,12 +14,12 @@ import yaml
 from stream_mapper.decisions.choice import digits
 from stream_mapper.decisions.cuts import CROSSMATCHED, RELEASES, SPECTRA, adql, selection
 from stream_mapper.decisions.edges import SKY, STREAM, Strip
+from stream_mapper.decisions.light import PHOTOMETRY
 from stream_mapper.errors import InputError
 from stream_mapper.track import Track
 
 Settings = dict[str, Any]
 
-_PHOTOMETRY = "photometry"
 _LINE, _ONE_LINE = 140, 110  # characters
 # What stars a stream has kept is not known: an escaping cluster keeps its heavy ones.
 _MASS_FUNCTION: Settings = {
@@ -166,7 +166,7 @@ class Plan:
         return {"class_path": "stream_mapper.catalog.SkyFrame", "init_args": {"frame": self.frame}}
 
     def _recipe(self) -> Settings:
-        modelled = [name for name in self.coordinates if self.isochrone is not None or name != _PHOTOMETRY]
+        modelled = [name for name in self.coordinates if self.isochrone is not None or name != PHOTOMETRY]
         track = {"phi1": self.track.phi1, **self.track.coordinates}
         even = {name: widths[0] for name, widths in self.track.widths.items() if len(set(widths)) == 1}
         track |= {f"{name}_width": widths for name, widths in self.track.widths.items() if name not in even}

@@ -25,6 +25,8 @@ class Limits(NamedTuple):
     faint: float
 
 
+PHOTOMETRY = "photometry"  # what `recipes.Stream` calls the magnitudes among its coordinates
+
 SURVEY_LIMITS = {
     "gaia_dr2": Limits(("G", "BP", "RP"), 12.0, 20.3),
     "gaia_dr3": Limits(("G", "BP", "RP"), 12.0, 20.5),

@@ -11,6 +11,7 @@ from stream_mapper.catalog import KnownStream, TableFacts, to_icrs
 from stream_mapper.decisions import spectra
 from stream_mapper.decisions.choice import Choice, Range, digits
 from stream_mapper.decisions.edges import SKY, STREAM, MotionCut, Strip
+from stream_mapper.decisions.light import PHOTOMETRY
 from stream_mapper.decisions.spectra import VELOCITY
 from stream_mapper.errors import InputError
 from stream_mapper.track import Track
@@ -53,7 +54,7 @@ def coordinates(
     guided = "motion" in stream.sources or found is not None or cut is not None
     motions = measured and (guided or facts is None or not (light and isochrone))
     moving = dict.fromkeys(SKY if cut is not None and cut.in_the_sky else STREAM, motions)
-    wished = {**moving, "photometry": light, VELOCITY: velocity}
+    wished = {**moving, PHOTOMETRY: light, VELOCITY: velocity}
     names = ("phi2", *(name for name, there in wished.items() if there))
     without = "proper motions" if not measured else "motion that is known or found, and a wrong one loses its stars"
     lacking = [*([] if motions else [without]), *([] if light else ["photometry with a known distance"])]
@@ -107,9 +108,9 @@ def check_seen(stream: KnownStream, facts: TableFacts | None) -> None:
     Raises:
         InputError: If the track knows the motion, and no star of the table comes near it anywhere.
     """
-    for name in STREAM if facts is not None and "motion" in stream.sources else ():
-        if facts is None or name not in facts.ranges:
-            continue
+    if facts is None or "motion" not in stream.sources:
+        return
+    for name in (name for name in STREAM if name in facts.ranges):
         (low, high), values = facts.ranges[name], stream.track.values(name)
         if min(values) - _MOST[name] > high or max(values) + _MOST[name] < low:
             raise InputError(

@@ -25,7 +25,7 @@ from stream_mapper.models.components import frozen_parts
 from stream_mapper.models.known import Batch
 from stream_mapper.models.mixture import MixtureModel
 from stream_mapper.pipeline.functions import scales_of
-from stream_mapper.pipeline.mixture import Trained, mixture_of
+from stream_mapper.pipeline.mixture import BATCH, Trained, mixture_of
 from stream_mapper.results.background import Pretrained, background_metrics
 from stream_mapper.results.provenance import VERSIONS, facts_of, versions
 from stream_mapper.results.run_folder import ResultOptions, RunTables, show
@@ -45,7 +45,6 @@ _COMPARED = (
     "seconds_fit",
 )
 """Numbers by which TensorBoard compares runs."""
-_BATCH = 20_000  # stars whose densities are computed at once
 _MAYBE = 1e-3  # membership below which a star is none of those that the order of members is about
 
 _log = logging.getLogger("stream_mapper")
@@ -130,7 +129,7 @@ def _drawn(fitted: Fit, batch: Batch, chosen: Tensor) -> Tensor | None:
 def _p_member(model: MixtureModel, fit: AbstractContextManager[None], batch: Batch) -> Tensor:
     """``p_member`` of each star by one fit, (N,), on the CPU."""
     device = next(model.parameters()).device
-    chunks = [chunk.to(device) for chunk in batch.split(_BATCH)]
+    chunks = [chunk.to(device) for chunk in batch.split(BATCH)]
     with fit:
         p = [model.membership(model(chunk.stars), chunk.stars, chunk.known) for chunk in chunks]
     return p_member(model, torch.cat(p)).cpu()

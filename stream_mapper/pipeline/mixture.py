@@ -23,7 +23,7 @@ from stream_mapper.training.module import StreamModule
 from stream_mapper.training.screening import SKIP_BELOW
 from stream_mapper.training.whole_files import write_whole
 
-_BATCH = 20_000  # stars that are screened at once
+BATCH = 20_000  # stars whose densities are computed at once
 
 _log = logging.getLogger("stream_mapper")
 
@@ -108,7 +108,7 @@ def training_batches(module: StreamModule, stars: FitStars, known: KnownDensitie
     out = []
     for one in module.ensemble.fits(model):
         with one:
-            out.append(together([screened(model, batch, 0.1 * SKIP_BELOW) for batch in whole.split(_BATCH)], _BATCH))
+            out.append(together([screened(model, batch, 0.1 * SKIP_BELOW) for batch in whole.split(BATCH)], BATCH))
     return out
 
 
