@@ -60,13 +60,13 @@ def main() -> None:
     without = ("--without", {"nargs": "*", "default": []})
     processes = ("--processes", {"type": int, "default": 1})
     asked = options(__doc__, *FIT, without, processes)
+    device = str(asked.device)
     with tempfile.TemporaryDirectory() as folder:
         path, output = Path(folder) / "stars.parquet", Path(folder) / "members.parquet"
         write_stars(path, asked.stars, tuple(asked.without))
         found = {"stars": asked.stars, "seconds": {}}
         for label, draws in (("predict", _DRAWS), ("predict without draws", 0)):
             start = time.perf_counter()
-            device = str(asked.device)
             predict(asked.checkpoint, str(path), str(output), draws=draws, processes=asked.processes, device=device)
             found["seconds"][label] = time.perf_counter() - start
         found["peak_memory"] = peak_memory(asked.device)
